@@ -1,0 +1,33 @@
+/* budget.h -- accounted memory against one limit.
+ *
+ * A budget is a named account; accounts form a tree whose root holds the limit of the process. Whoever keeps memory
+ * that grows with data (delta, marks, scans, buffers, messages) reserves it here first and gives it back. A reservation
+ * that would pass the limit of the account or of one above it fails with MG_NO_MEMORY and changes nothing.
+ * Threads  all calls from any thread; counters are atomic.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MG_BASE_BUDGET_H
+#define MG_BASE_BUDGET_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct mg_budget {
+    const char *name;         /* static text, shown in status and errors */
+    struct mg_budget *parent; /* NULL for the root; outlives this */
+    size_t limit_bytes;       /* SIZE_MAX: only the parents limit it */
+    atomic_size_t used_bytes; /* includes children */
+    atomic_size_t peak_bytes;
+};
+
+void mg_budget_init(struct mg_budget *budget, const char *name, struct mg_budget *parent, size_t limit_bytes);
+/* All or nothing. budget may be NULL: nothing is counted, always MG_OK. */
+MG_MUST_CHECK enum mg_code mg_budget_reserve(struct mg_budget *budget, size_t size_bytes, struct mg_error *err);
+void mg_budget_release(struct mg_budget *budget, size_t size_bytes);
+size_t mg_budget_used(const struct mg_budget *budget);
+/* What may still be reserved here, the tightest limit up to the root. */
+size_t mg_budget_left(const struct mg_budget *budget);
+
+#endif

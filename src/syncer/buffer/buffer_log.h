@@ -1,0 +1,76 @@
+/* buffer_log.h -- the syncer's durable buffer: takes records as fast as the source sends them, answers when they are on disk.
+ *
+ * A record is {received_ms, known_ts, payload}. Writers from any thread queue records; one thread writes what is queued as one group,
+ * syncs once, and calls every record's `done`. So N connections share an fdatasync. Nothing else delays an ack.
+ * Known ts   known_ts is the greatest timestamp known to be handed out by the source's oracle when the record was queued: it is taken under
+ *            the same lock that orders records, before the ack (sorter/watermark.h needs that).
+ * Limits     queued bytes are bounded (put blocks its caller's completion, never drops); disk use is bounded by limit_bytes: then records are not
+ *            acked any more until room is made, and `full` says so early.
+ * Errors     A failed write or sync fails every waiting record and all later ones (MG_STOPPED): the source must not believe they are safe.
+ * Format     docs/format/buffer.md on base/journal.h.
+ * Threads    put: any. Cursors: base/journal.h. Lock: MG_RANK_BUFFER.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MG_SYNCER_BUFFER_LOG_H
+#define MG_SYNCER_BUFFER_LOG_H
+
+#include "base/budget.h"
+#include "base/clock.h"
+#include "base/io.h"
+#include "base/journal.h"
+
+struct mg_buffer_log;
+
+struct mg_buffer_log_options {
+    const char *folder;         /* made when missing */
+    struct mg_io *io;
+    struct mg_clock *clock;
+    struct mg_budget *budget;
+    uint64_t store_id;          /* of the store it feeds; a buffer of another one is refused */
+    uint64_t segment_bytes;     /* 0 = 64 MiB */
+    uint64_t limit_bytes;       /* of disk; 0 = min(64 GiB, half of the free disk) */
+    size_t queue_max;           /* bytes waiting for the group; 0 = 256 MiB; one record always fits */
+    size_t record_max;          /* 0 = 1 GiB + 64 KiB */
+};
+
+MG_MUST_CHECK enum mg_code mg_buffer_log_open(const struct mg_buffer_log_options *options, struct mg_buffer_log **out,
+                                              struct mg_error *err);
+void mg_buffer_log_close(struct mg_buffer_log *log); /* writes and answers what is queued; NULL is allowed */
+
+/* Called once per put, from the group thread: MG_OK = durable under seq. */
+typedef void mg_buffer_done(void *arg, enum mg_code code, uint64_t seq, const char *text);
+/* Queue one record. payload is borrowed until `done`. Does not block on the disk. MG_BUSY when the queue is full (nothing is queued and
+ * done is not called). */
+MG_MUST_CHECK enum mg_code mg_buffer_log_put(struct mg_buffer_log *log, struct mg_slice payload, mg_buffer_done *done,
+                                             void *arg, struct mg_error *err);
+/* Raise known ts: a timestamp that the oracle has handed out (from a record's start_ts or commit_ts, or asked while idle). */
+void mg_buffer_log_know(struct mg_buffer_log *log, uint64_t ts);
+uint64_t mg_buffer_log_known(struct mg_buffer_log *log);
+
+struct mg_record {
+    uint64_t seq;
+    int64_t received_ms;
+    uint64_t known_ts;
+    struct mg_slice payload; /* as the cursor's contract says */
+};
+struct mg_buffer_cursor;
+MG_MUST_CHECK enum mg_code mg_buffer_cursor_open(struct mg_buffer_log *log, uint64_t seq,
+                                                 struct mg_buffer_cursor **out, struct mg_error *err);
+/* MG_OK; MG_NOT_FOUND: nothing more is durable now. */
+MG_MUST_CHECK enum mg_code mg_buffer_cursor_next(struct mg_buffer_cursor *cursor, struct mg_record *out,
+                                                 struct mg_error *err);
+void mg_buffer_cursor_close(struct mg_buffer_cursor *cursor);
+/* Read one record again by its number, into a buffer. */
+MG_MUST_CHECK enum mg_code mg_buffer_log_read(struct mg_buffer_log *log, uint64_t seq, struct mg_buffer *into,
+                                              struct mg_record *out, struct mg_error *err);
+/* Block until a record above seq is durable, or timeout; returns the last durable one. */
+uint64_t mg_buffer_log_wait(struct mg_buffer_log *log, uint64_t seq, int64_t timeout_ms);
+/* Records below seq are not needed any more. */
+MG_MUST_CHECK enum mg_code mg_buffer_log_trim(struct mg_buffer_log *log, uint64_t seq, struct mg_error *err);
+
+struct mg_buffer_log_stats {
+    uint64_t first_seq, last_seq, disk_bytes, limit_bytes, queued_bytes, syncs;
+    bool full, stopped;
+};
+void mg_buffer_log_stats(struct mg_buffer_log *log, struct mg_buffer_log_stats *out);
+
+#endif
