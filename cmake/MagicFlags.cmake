@@ -12,7 +12,8 @@ find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 
 separate_arguments(mg_optimize UNIX_COMMAND "${MG_OPTIMIZE}")
-add_compile_options(${mg_optimize} -fno-omit-frame-pointer -fno-strict-aliasing -fno-common)
+add_compile_options(${mg_optimize} -fno-omit-frame-pointer -fno-strict-aliasing -fno-common
+  -fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=)
 add_compile_definitions(_GNU_SOURCE _FILE_OFFSET_BITS=64)
 if(MG_OPTIMIZE MATCHES "-O2" AND NOT MG_SANITIZE)
   add_compile_options(-fstack-protector-strong)

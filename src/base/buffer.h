@@ -30,7 +30,8 @@ MG_MUST_CHECK enum mg_code mg_buffer_append_le32(struct mg_buffer *buffer, uint3
 MG_MUST_CHECK enum mg_code mg_buffer_append_le64(struct mg_buffer *buffer, uint64_t v, struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_buffer_append_varint(struct mg_buffer *buffer, uint64_t v, struct mg_error *err);
 /* varint length, then the bytes: what mg_reader_bytes reads. */
-MG_MUST_CHECK enum mg_code mg_buffer_append_bytes(struct mg_buffer *buffer, struct mg_slice bytes, struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_buffer_append_bytes(struct mg_buffer *buffer, struct mg_slice bytes,
+                                                  struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_buffer_printf(struct mg_buffer *buffer, struct mg_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 static inline struct mg_slice mg_buffer_slice(const struct mg_buffer *buffer)

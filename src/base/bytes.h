@@ -36,25 +36,16 @@ static inline int mg_slice_compare(struct mg_slice a, struct mg_slice b)
     return c ? c : (a.size > b.size) - (a.size < b.size);
 }
 
-#define MG_LOAD_STORE_(bits, type)                                  \
-    static inline type mg_load_le##bits(const void *p)              \
-    {                                                               \
-        type v;                                                     \
-        memcpy(&v, p, sizeof v);                                    \
-        return v;                                                   \
-    }                                                               \
-    static inline void mg_store_le##bits(void *p, type v)           \
-    {                                                               \
-        memcpy(p, &v, sizeof v);                                    \
-    }                                                               \
-    static inline type mg_load_be##bits(const void *p)              \
-    {                                                               \
-        return (type)__builtin_bswap##bits(mg_load_le##bits(p));    \
-    }                                                               \
-    static inline void mg_store_be##bits(void *p, type v)           \
-    {                                                               \
-        mg_store_le##bits(p, (type)__builtin_bswap##bits(v));       \
-    }
+#define MG_LOAD_STORE_(bits, type)                                                                                  \
+    static inline type mg_load_le##bits(const void *p)                                                              \
+    {                                                                                                               \
+        type v;                                                                                                     \
+        memcpy(&v, p, sizeof v);                                                                                    \
+        return v;                                                                                                   \
+    }                                                                                                               \
+    static inline void mg_store_le##bits(void *p, type v) { memcpy(p, &v, sizeof v); }                              \
+    static inline type mg_load_be##bits(const void *p) { return (type)__builtin_bswap##bits(mg_load_le##bits(p)); } \
+    static inline void mg_store_be##bits(void *p, type v) { mg_store_le##bits(p, (type)__builtin_bswap##bits(v)); }
 MG_LOAD_STORE_(16, uint16_t)
 MG_LOAD_STORE_(32, uint32_t)
 MG_LOAD_STORE_(64, uint64_t)
@@ -98,11 +89,11 @@ static inline struct mg_slice mg_reader_take(struct mg_reader *r, uint64_t size)
     r->at += size;
     return s;
 }
-#define MG_READER_(name, bits)                                                    \
-    static inline uint##bits##_t mg_reader_##name##bits(struct mg_reader *r)      \
-    {                                                                             \
-        struct mg_slice s = mg_reader_take(r, bits / 8);                          \
-        return r->failed ? 0 : mg_load_##name##bits(s.data);                      \
+#define MG_READER_(name, bits)                                               \
+    static inline uint##bits##_t mg_reader_##name##bits(struct mg_reader *r) \
+    {                                                                        \
+        struct mg_slice s = mg_reader_take(r, bits / 8);                     \
+        return r->failed ? 0 : mg_load_##name##bits(s.data);                 \
     }
 MG_READER_(le, 16)
 MG_READER_(le, 32)
@@ -131,9 +122,6 @@ static inline uint64_t mg_reader_varint(struct mg_reader *r)
     return 0;
 }
 /* A varint length, then that many bytes. */
-static inline struct mg_slice mg_reader_bytes(struct mg_reader *r)
-{
-    return mg_reader_take(r, mg_reader_varint(r));
-}
+static inline struct mg_slice mg_reader_bytes(struct mg_reader *r) { return mg_reader_take(r, mg_reader_varint(r)); }
 
 #endif

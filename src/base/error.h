@@ -58,26 +58,25 @@ bool mg_code_retryable(enum mg_code code);
 enum mg_code mg_code_from_name(const char *name);
 
 /* Return the code of a failing call from the calling function. */
-#define MG_TRY(call)                         \
-    do {                                     \
-        enum mg_code mg_try_code_ = (call);  \
-        if (mg_try_code_ != MG_OK)           \
-            return mg_try_code_;             \
+#define MG_TRY(call)                        \
+    do {                                    \
+        enum mg_code mg_try_code_ = (call); \
+        if (mg_try_code_ != MG_OK)          \
+            return mg_try_code_;            \
     } while (0)
 
 /* Run free_function(&variable) when the variable goes out of scope. */
 #define MG_CLEANUP(free_function) __attribute__((cleanup(free_function)))
 /* Hand a pointer over: its value, and the variable becomes NULL. */
-#define MG_TAKE(pointer)                        \
-    ({                                          \
+#define MG_TAKE(pointer)                         \
+    ({                                           \
         __typeof__(pointer) mg_taken_ = pointer; \
-        (pointer) = NULL;                       \
-        mg_taken_;                              \
+        (pointer) = NULL;                        \
+        mg_taken_;                               \
     })
 
 /* Our own mistakes: always on, cheap, ends the process with file and line. Never for what the world can cause. */
-#define mg_assert(condition) \
-    ((condition) ? (void)0 : mg_assert_failed(#condition, __FILE__, __LINE__))
+#define mg_assert(condition) ((condition) ? (void)0 : mg_assert_failed(#condition, __FILE__, __LINE__))
 _Noreturn void mg_assert_failed(const char *condition, const char *file, int line);
 
 /* free() for MG_CLEANUP on any pointer type: MG_CLEANUP(mg_freep) char *text = NULL; */

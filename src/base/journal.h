@@ -29,15 +29,15 @@ struct mg_journal;
 struct mg_journal_cursor;
 
 struct mg_journal_options {
-    const char *folder;       /* exists */
-    const char *suffix;       /* "wal", "buf" */
-    char magic[8];            /* at the start of each segment */
-    uint32_t format_version;  /* another version in a file is refused with MG_UNIMPLEMENTED */
-    uint64_t store_id;        /* in each segment's header; another one is refused with MG_CORRUPT */
-    uint64_t segment_bytes;   /* preallocated size; one record larger than that gets a segment of its own */
-    uint64_t record_max;      /* larger ones are refused with MG_TOO_BIG, and are corrupt when read */
-    const char *stop_prefix;  /* stop points <prefix>.write, .written, .synced, .segment (base/stop.h) */
-    bool read_only;           /* cuts nothing off, writes nothing; append is MG_INVALID */
+    const char *folder;      /* exists */
+    const char *suffix;      /* "wal", "buf" */
+    char magic[8];           /* at the start of each segment */
+    uint32_t format_version; /* another version in a file is refused with MG_UNIMPLEMENTED */
+    uint64_t store_id;       /* in each segment's header; another one is refused with MG_CORRUPT */
+    uint64_t segment_bytes;  /* preallocated size; one record larger than that gets a segment of its own */
+    uint64_t record_max;     /* larger ones are refused with MG_TOO_BIG, and are corrupt when read */
+    const char *stop_prefix; /* stop points <prefix>.write, .written, .synced, .segment (base/stop.h) */
+    bool read_only;          /* cuts nothing off, writes nothing; append is MG_INVALID */
 };
 
 /* Opens, checks every segment's header, finds the end (reading the newest segment), cuts a torn tail off. */
@@ -54,10 +54,10 @@ MG_MUST_CHECK enum mg_code mg_journal_sync(struct mg_journal *journal, uint64_t 
 /* Remove segments that hold only records below seq. The newest segment stays. */
 MG_MUST_CHECK enum mg_code mg_journal_trim(struct mg_journal *journal, uint64_t seq, struct mg_error *err);
 
-uint64_t mg_journal_first(const struct mg_journal *journal);  /* lowest record kept; last + 1 when there is none */
-uint64_t mg_journal_last(const struct mg_journal *journal);   /* last durable record; 0 when there is none */
-uint64_t mg_journal_bytes(const struct mg_journal *journal);  /* on disk, preallocated room included */
-uint64_t mg_journal_syncs(const struct mg_journal *journal);  /* fdatasyncs since open */
+uint64_t mg_journal_first(const struct mg_journal *journal); /* lowest record kept; last + 1 when there is none */
+uint64_t mg_journal_last(const struct mg_journal *journal);  /* last durable record; 0 when there is none */
+uint64_t mg_journal_bytes(const struct mg_journal *journal); /* on disk, preallocated room included */
+uint64_t mg_journal_syncs(const struct mg_journal *journal); /* fdatasyncs since open */
 
 /* Reads from record seq on (>= first, else MG_NOT_FOUND). */
 MG_MUST_CHECK enum mg_code mg_journal_cursor_open(struct mg_journal *journal, uint64_t seq,

@@ -18,12 +18,14 @@
 #define MG_REQUIRES(lock) __attribute__((requires_capability(lock)))
 #define MG_ACQUIRE(lock) __attribute__((acquire_capability(lock)))
 #define MG_RELEASE(lock) __attribute__((release_capability(lock)))
+#define MG_ASSERTS_HELD(lock) __attribute__((assert_capability(lock)))
 #define MG_NO_LOCK_ANALYSIS __attribute__((no_thread_safety_analysis))
 #else
 #define MG_CAPABILITY(name)
 #define MG_REQUIRES(lock)
 #define MG_ACQUIRE(lock)
 #define MG_RELEASE(lock)
+#define MG_ASSERTS_HELD(lock)
 #define MG_NO_LOCK_ANALYSIS
 #endif
 #define MG_GUARDED_BY(lock) /* a comment with a fixed spelling */
@@ -36,20 +38,20 @@ enum mg_lock_rank {
     MG_RANK_BUFFER = 30,
     MG_RANK_CONNECTOR = 40,
     MG_RANK_LATCH = 50,
-    MG_RANK_HISTORY = 55,   /* the latch's cache of replayed snapshots */
-    MG_RANK_WRITER = 60,    /* an engine's one writer at a time */
-    MG_RANK_PUBLISH = 70,   /* an engine's current view and pins */
+    MG_RANK_HISTORY = 55, /* the latch's cache of replayed snapshots */
+    MG_RANK_WRITER = 60,  /* an engine's one writer at a time */
+    MG_RANK_PUBLISH = 70, /* an engine's current view and pins */
     MG_RANK_GRPC_CALL = 80,
     MG_RANK_GRPC_LOOP = 85,
     MG_RANK_JOURNAL = 90,
-    MG_RANK_LEAF = 100,     /* takes nothing inside */
+    MG_RANK_LEAF = 100, /* takes nothing inside */
 };
 
 struct MG_CAPABILITY("mutex") mg_mutex {
     pthread_mutex_t native;
     enum mg_lock_rank rank;
-    const char *name;   /* static */
-    pthread_t owner;    /* meaningful while held */
+    const char *name; /* static */
+    pthread_t owner;  /* meaningful while held */
     _Atomic bool held;
 };
 
@@ -57,7 +59,7 @@ void mg_mutex_init(struct mg_mutex *mutex, enum mg_lock_rank rank, const char *n
 void mg_mutex_destroy(struct mg_mutex *mutex);
 void mg_mutex_lock(struct mg_mutex *mutex) MG_ACQUIRE(mutex);
 void mg_mutex_unlock(struct mg_mutex *mutex) MG_RELEASE(mutex);
-void mg_assert_held(const struct mg_mutex *mutex);
+void mg_assert_held(const struct mg_mutex *mutex) MG_ASSERTS_HELD(mutex);
 
 struct mg_cond {
     pthread_cond_t native; /* on CLOCK_MONOTONIC */

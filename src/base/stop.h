@@ -15,10 +15,10 @@
 
 extern _Atomic bool mg_stop_armed;
 void mg_stop_pass(const char *name);
-#define MG_STOP(name)                                   \
-    do {                                                \
-        if (__builtin_expect(mg_stop_armed, false))     \
-            mg_stop_pass(name);                         \
+#define MG_STOP(name)                               \
+    do {                                            \
+        if (__builtin_expect(mg_stop_armed, false)) \
+            mg_stop_pass(name);                     \
     } while (0)
 
 /* Reads MAGIC_STOP and MAGIC_STOP_TRACE; programs call it once before threads start. Returns a text that says what is

@@ -4,12 +4,6 @@
 
 #include "base/version_generated.h"
 
-const char *mg_version(void)
-{
-    return MG_VERSION_TEXT;
-}
+const char *mg_version(void) { return MG_VERSION_TEXT; }
 
-const char *mg_version_commit(void)
-{
-    return MG_VERSION_COMMIT;
-}
+const char *mg_version_commit(void) { return MG_VERSION_COMMIT; }
