@@ -75,6 +75,9 @@ MG_MUST_CHECK enum mg_code mg_batch_builder_init(struct mg_batch_builder *builde
                                                  uint32_t column_count, struct mg_budget *budget, size_t bytes_max,
                                                  struct mg_error *err);
 void mg_batch_builder_clear(struct mg_batch_builder *builder);
+/* Room for more rows (and text bytes) in one column, so that appending them takes no more memory. */
+MG_MUST_CHECK enum mg_code mg_builder_reserve(struct mg_batch_builder *builder, uint32_t column, uint32_t more_rows,
+                                              size_t more_text_bytes, struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_builder_null(struct mg_batch_builder *builder, uint32_t column, struct mg_error *err);
 /* For all fixed-width integer-like types: cut to the column's width; the caller has checked the range. */
 MG_MUST_CHECK enum mg_code mg_builder_int(struct mg_batch_builder *builder, uint32_t column, int64_t v,
@@ -87,10 +90,11 @@ MG_MUST_CHECK enum mg_code mg_builder_decimal(struct mg_batch_builder *builder, 
                                               struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_builder_text(struct mg_batch_builder *builder, uint32_t column, struct mg_slice v,
                                            struct mg_error *err);
-/* Any value; its type must be the column's (MG_INVALID). */
+/* Any value; its layout must be the column's (mg_type_same_layout; else MG_INVALID). */
 MG_MUST_CHECK enum mg_code mg_builder_value(struct mg_batch_builder *builder, uint32_t column,
                                             const struct mg_value *v, struct mg_error *err);
-/* count values of `from` at rows[0..count), or rows first.. when rows is NULL (then rows first to first + count). The bulk path. */
+/* count values of `from`, of the column's layout (else MG_INVALID): those at rows[0..count), each below from->row_count, or when
+ * rows is NULL those from first on. The bulk path. */
 MG_MUST_CHECK enum mg_code mg_builder_gather(struct mg_batch_builder *builder, uint32_t column,
                                              const struct mg_vector *from, const uint32_t *rows, uint32_t first,
                                              uint32_t count, struct mg_error *err);

@@ -58,7 +58,11 @@ struct mg_schema *mg_schema_new(void);
 MG_MUST_CHECK enum mg_code mg_schema_text(char **place, struct mg_slice text, struct mg_error *err);
 /* Add a zeroed column; *out is valid until the next call. */
 MG_MUST_CHECK enum mg_code mg_schema_add_column(struct mg_schema *schema, struct mg_column **out, struct mg_error *err);
-/* Check names, ids, types and key; afterwards the schema is immutable. MG_INVALID says what is wrong. */
+/* Set what older rows hold in a column, copying text. Without it they hold NULL. */
+MG_MUST_CHECK enum mg_code mg_schema_set_missing(struct mg_column *column, const struct mg_value *value,
+                                                 struct mg_error *err);
+/* Check names, ids, types and key; afterwards the schema is immutable. MG_INVALID says what is wrong. A source or source_type
+ * that is not set becomes "". */
 MG_MUST_CHECK enum mg_code mg_schema_seal(struct mg_schema *schema, struct mg_error *err);
 struct mg_schema *mg_schema_ref(const struct mg_schema *schema);
 void mg_schema_unref(struct mg_schema *schema); /* NULL is allowed */

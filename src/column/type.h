@@ -52,12 +52,15 @@ struct mg_type {
 /* Bytes of one value: 1, 2, 4, 8, 16; 0 for UTF8. */
 uint32_t mg_type_width(enum mg_type_id id);
 bool mg_type_equal(struct mg_type a, struct mg_type b);
+/* The same bytes mean the same value: equal but for collation and fraction digits, which Arrow does not carry. */
+bool mg_type_same_layout(struct mg_type a, struct mg_type b);
 /* "int32", "decimal(12,2)", "utf8" into text. */
 void mg_type_format(struct mg_type type, char text[48]);
 /* MG_INVALID for numbers out of their range: for types that come from a file or a peer. */
 MG_MUST_CHECK enum mg_code mg_type_check(struct mg_type type, struct mg_error *err);
 
 typedef __int128 mg_int128;
+enum { MG_DECIMAL_PRECISION_MAX = 38 };
 
 /* One value with its type, or NULL. Text is borrowed. */
 struct mg_value {
@@ -75,9 +78,20 @@ struct mg_value {
 /* SQL text of a value: numbers plain, decimals with all fraction digits, dates as MySQL prints them with the type's fraction
  * digits, text as it is. Appends to out. NULL appends "NULL". */
 MG_MUST_CHECK enum mg_code mg_value_format(const struct mg_value *value, struct mg_buffer *out, struct mg_error *err);
+/* The order of two values of one type (decimals: of one scale), neither NULL: <0, 0, >0. Text bytewise whatever its collation; NaN
+ * above all and equal to itself; -0.0 equals 0.0. The order of zone maps. */
+int mg_value_compare(const struct mg_value *a, const struct mg_value *b);
+int mg_float_compare(double a, double b);
+/* A value of a fixed width in Arrow's layout at place, of any alignment; not NULL. */
+void mg_value_store(const struct mg_value *value, void *place);
+struct mg_value mg_value_load(struct mg_type type, const void *place);
 /* Decimal from text such as "-12.50": scaled to `scale`; MG_INVALID when it does not fit or digits would be lost. */
 MG_MUST_CHECK enum mg_code mg_decimal_parse(struct mg_slice text, uint8_t precision, uint8_t scale, mg_int128 *out,
                                             struct mg_error *err);
+/* 10 to that power, which is at most 38. */
+mg_int128 mg_decimal_power(uint8_t exponent);
+/* Has at most `precision` digits. */
+bool mg_decimal_fits(mg_int128 unscaled, uint8_t precision);
 void mg_decimal_format(mg_int128 unscaled, uint8_t scale, char text[48]);
 /* Days since 1970-01-01 of a date of the proleptic Gregorian calendar; false when it is none (month 0, 31 April, year 0 is
  * allowed only with a valid month and day). */
