@@ -68,7 +68,8 @@ struct mg_source_position {
 enum mg_schema_change_kind { /* numbers are stored */
     MG_SCHEMA_CREATE_DATABASE = 1,
     MG_SCHEMA_DROP_DATABASE = 2, /* only when no table is in it: drop those first, in the same epoch */
-    MG_SCHEMA_PUT_TABLE = 3,     /* a new table_id: an empty incarnation; a known one: its next schema (name, columns, state) */
+    MG_SCHEMA_PUT_TABLE = 3,     /* a new table_id: an empty incarnation; a known one: its next schema (name, columns, state). Ids of dropped
+                                  * tables and columns are never used again */
     MG_SCHEMA_DROP_TABLE = 4,
 };
 struct mg_schema_change {
@@ -104,7 +105,7 @@ struct mg_scan_spec {
     const struct mg_predicate *predicate; /* bound to that schema; NULL = all. Outlives the scan */
     struct mg_key_range range;   /* borrowed for the scan's life */
     uint64_t limit;              /* 0 = all; the scan may stop there, and never gives more */
-    uint32_t batch_rows_max;     /* 0 = 8,192 */
+    uint32_t batch_rows_max;     /* 0 = 8,192; batches may be smaller */
     struct mg_budget *budget;    /* of the reader; NULL = the engine's */
 };
 
@@ -134,24 +135,30 @@ struct mg_engine_ops {
     enum mg_code (*position)(struct mg_engine *engine, const char *source, struct mg_source_position *out,
                              struct mg_error *err);
     /* Begin the next epoch. MG_BUSY while another one is being staged. MG_WRITER_FENCED when generation is below the source's.
-     * MG_STOPPED after a failed WAL: readers go on. */
+     * MG_TOO_BIG for a source above MG_SOURCES_MAX. MG_STOPPED after a failed WAL: readers go on. */
     enum mg_code (*begin)(struct mg_engine *engine, const char *source, uint64_t generation, struct mg_epoch **out,
                           struct mg_error *err);
     /* Schema changes come before rows, and an epoch with schema changes holds no rows of the tables that it changes (so a table has one
-     * schema per epoch). Refused: a key or a column's type that changes under the same id; a name in use; an unknown id. */
+     * schema per epoch). Each sees those before it. Refused, leaving the epoch as it was: MG_INVALID for a key or a column's type that
+     * changes under the same id, an id that was dropped, a version that does not rise; MG_EXISTS for a name in use; MG_NOT_FOUND for an
+     * unknown database or id. */
     enum mg_code (*change_schema)(struct mg_epoch *epoch, const struct mg_schema_change *change, struct mg_error *err);
-    /* Stage changes. The batch may be unreferenced after return. MG_NO_MEMORY says how much is left; the epoch can then only be aborted. */
+    /* Stage changes. The batch may be unreferenced after return. A table that is not OK is refused as by scan; MG_INVALID names a batch that
+     * does not fit the schema, or a NULL in a column that is not nullable (but not in a deletion's other columns); MG_TOO_BIG a key or an
+     * epoch above the limit. MG_NO_MEMORY says how much is left; after it and an epoch's MG_TOO_BIG the epoch can only be aborted. What
+     * contradicts the stored rows (an INSERT of a key that is there, ...) is applied all the same, as put or delete, and counted. */
     enum mg_code (*put)(struct mg_epoch *epoch, const struct mg_changes *changes, struct mg_error *err);
     /* Make it durable, then visible, as one step, with the source's new watermark (not below the last) and position. Consumes the epoch in
      * every case. It may return before the step is done, so that the next epoch can be staged meanwhile: `wait` tells. *out_epoch is its
-     * number. If the step fails, this epoch and what was staged behind it are gone, and the engine is MG_STOPPED. */
+     * number. If the step fails, this epoch and what was staged behind it are gone, and the engine is MG_STOPPED: whether the epoch is there
+     * after a restart, position tells. MG_NO_SPACE and MG_NO_MEMORY came before anything was written: only this epoch is gone. */
     enum mg_code (*publish)(struct mg_epoch *epoch, uint64_t watermark, struct mg_slice position, uint64_t *out_epoch,
                             struct mg_error *err);
     void (*abort)(struct mg_epoch *epoch); /* NULL is allowed */
 
     /* ---- reading ---- */
 
-    /* Block until epoch is visible (and so durable): MG_OK; MG_TIMEOUT; MG_STOPPED when it will never be. */
+    /* Block until epoch is visible (and so durable): MG_OK; MG_TIMEOUT; MG_STOPPED when it will never be. timeout_ms below 0: for ever. */
     enum mg_code (*wait)(struct mg_engine *engine, uint64_t epoch, int64_t timeout_ms, struct mg_error *err);
     /* Block until source's watermark is at least ts. */
     enum mg_code (*wait_watermark)(struct mg_engine *engine, const char *source, uint64_t ts, int64_t timeout_ms,
