@@ -90,7 +90,7 @@ __attribute__((format(printf, 2, 0))) static void set_formatted(struct mg_error 
     set_text(err, text, vsnprintf(text, sizeof text, format, args));
 }
 
-enum mg_code mg_fail(struct mg_error *err, enum mg_code code, const char *format, ...)
+enum mg_code(mg_fail)(struct mg_error *err, enum mg_code code, const char *format, ...)
 {
     mg_assert(code != MG_OK);
     if (err) {
@@ -103,8 +103,9 @@ enum mg_code mg_fail(struct mg_error *err, enum mg_code code, const char *format
     return code;
 }
 
-enum mg_code mg_fail_in(struct mg_error *err, enum mg_code code, const char *format, ...)
+enum mg_code(mg_fail_in)(struct mg_error *err, enum mg_code code, const char *format, ...)
 {
+    mg_assert(code != MG_OK);
     if (!err)
         return code;
     if (err->code == MG_OK)
@@ -118,7 +119,7 @@ enum mg_code mg_fail_in(struct mg_error *err, enum mg_code code, const char *for
     return err->code;
 }
 
-enum mg_code mg_fail_errno(struct mg_error *err, int error_number, const char *format, ...)
+enum mg_code(mg_fail_errno)(struct mg_error *err, int error_number, const char *format, ...)
 {
     enum mg_code code = error_number == ENOSPC || error_number == EDQUOT ? MG_NO_SPACE : MG_IO;
     if (err) {
@@ -134,8 +135,8 @@ enum mg_code mg_fail_errno(struct mg_error *err, int error_number, const char *f
     return code;
 }
 
-enum mg_code mg_corrupt_at(struct mg_error *err, const char *check, const char *file, long long offset,
-                           const char *format, ...)
+enum mg_code(mg_corrupt_at)(struct mg_error *err, const char *check, const char *file, long long offset,
+                            const char *format, ...)
 {
     if (err) {
         char what[MG_ERROR_TEXT_MAX], text[MG_ERROR_TEXT_MAX];

@@ -50,6 +50,18 @@ enum mg_code mg_corrupt_at(struct mg_error *err, const char *check, const char *
 #define mg_corrupt(err, file, offset, ...) \
     mg_corrupt_at(err, __FILE__ ":" MG_STRING(__LINE__), file, offset, __VA_ARGS__)
 
+/* The four above never give MG_OK; saying so keeps compilers from warning that outputs stay unset on success. */
+static inline enum mg_code mg_not_ok(enum mg_code code)
+{
+    if (code == MG_OK)
+        __builtin_unreachable();
+    return code;
+}
+#define mg_fail(...) mg_not_ok(mg_fail(__VA_ARGS__))
+#define mg_fail_in(...) mg_not_ok(mg_fail_in(__VA_ARGS__))
+#define mg_fail_errno(...) mg_not_ok(mg_fail_errno(__VA_ARGS__))
+#define mg_corrupt_at(...) mg_not_ok(mg_corrupt_at(__VA_ARGS__))
+
 const char *mg_code_name(enum mg_code code);     /* "SNAPSHOT_EXPIRED"; "?" for a number that is none */
 const char *mg_code_sentence(enum mg_code code); /* what it means, a static string */
 int mg_code_grpc_status(enum mg_code code);
