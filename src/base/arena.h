@@ -25,8 +25,11 @@ void mg_arena_init(struct mg_arena *arena, size_t max_bytes);
 /* Zeroed memory aligned to 16 bytes, valid until reset or clear; NULL when the maximum or the heap is reached. */
 void *mg_arena_alloc(struct mg_arena *arena, size_t size);
 #define mg_arena_new(arena, type) ((type *)mg_arena_alloc(arena, sizeof(type)))
-#define mg_arena_array(arena, type, count) \
-    ((size_t)(count) > SIZE_MAX / 2 / sizeof(type) ? NULL : (type *)mg_arena_alloc(arena, (count) * sizeof(type)))
+static inline void *mg_arena_alloc_array(struct mg_arena *arena, size_t count, size_t size)
+{
+    return count > SIZE_MAX / 2 / size ? NULL : mg_arena_alloc(arena, count * size);
+}
+#define mg_arena_array(arena, type, count) ((type *)mg_arena_alloc_array(arena, count, sizeof(type)))
 /* Copies; text is terminated though its size is known. NULL as above. */
 char *mg_arena_text(struct mg_arena *arena, struct mg_slice text);
 struct mg_slice mg_arena_copy(struct mg_arena *arena, struct mg_slice bytes);
