@@ -1,0 +1,187 @@
+/* magic.c -- main of `magic`, the shell and operator's tool: options, help, and which command to run.
+ *
+ * Exit status  0 done; 1 the command failed (text on standard error); 2 wrong options.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/version.h"
+#include "cli/command.h"
+
+#define DEFAULT_SERVER "grpc://127.0.0.1:8815"
+
+struct command {
+    const char *name;
+    const char *arguments;
+    const char *sentence;
+    const char *help;
+    enum mg_code (*run)(const struct mg_command_line *line, struct mg_error *err);
+};
+
+static const struct command commands[] = {
+    {"sql", "[-e STATEMENT]", "run SQL, or open the shell",
+     "Without -e, statements are read from the terminal or from standard input; each ends with a semicolon.\n"
+     "  SELECT * | COLUMN, ... FROM [DATABASE.]TABLE [WHERE CONDITION] [LIMIT N]\n"
+     "  SHOW TABLES [FROM DATABASE];  SHOW DATABASES\n\n"
+     "  -e, --execute STATEMENT   run this one\n"
+     "  -d, --database NAME       for tables without one\n"
+     "  -f, --format FORMAT       table (default), csv, json (one object a line), arrow (an IPC stream)\n",
+     mg_command__sql},
+    {"tables", "[DATABASE[.TABLE]]", "list tables with their state and rows",
+     "With a name, columns are shown, too. States: ok, unsupported (a type or key that this version cannot hold),\n"
+     "needs-reload (valid at older snapshots only); the reason stands beside it.\n\n"
+     "  -f, --format FORMAT       table (default) or json\n",
+     mg_command__tables},
+    {"status", "", "what the server is doing: engine, source, memory, counters, settings",
+     "  -f, --format FORMAT       table (default) or json\n", mg_command__status},
+    {"lag", "[--watch [SECONDS]]", "how far the store is behind its source, and what it waits for",
+     "The lag is the age of the newest visible watermark, true also when the source is idle.\n\n"
+     "  -w, --watch SECONDS       again and again, this often\n"
+     "  -f, --format FORMAT       table (default) or json\n",
+     mg_command__lag},
+    {"set", "NAME VALUE", "change a setting of the running server", "magic status lists the settings and their values.\n",
+     mg_command__set},
+};
+
+/* Of later versions: refused by name. */
+static const char *const later[] = {"compact", "verify", "check", "user", "load", "backup", "restore", "repair"};
+
+static void print_usage(FILE *to)
+{
+    fprintf(to, "magic -- shell and operator's tool of Magic %s\n\nUsage: magic [--server ADDRESS] COMMAND [ARGUMENTS]\n\n",
+            mg_version());
+    for (size_t i = 0; i < MG_COUNT_OF(commands); i++)
+        fprintf(to, "  %-7s %-22s %s\n", commands[i].name, commands[i].arguments, commands[i].sentence);
+    fprintf(to,
+            "\nOptions\n"
+            "  -s, --server ADDRESS   grpc://HOST:PORT or grpc+unix:///PATH; default $MAGIC_SERVER, else " DEFAULT_SERVER "\n"
+            "  -h, --help             this text, or a command's behind its name\n"
+            "  -V, --version          the version\n");
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < MG_COUNT_OF(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    for (size_t i = 0; i < MG_COUNT_OF(later); i++)
+        if (strcmp(later[i], name) == 0) {
+            fprintf(stderr, "magic: %s is not in this version (%s)\n", name, mg_version());
+            exit(2);
+        }
+    fprintf(stderr, "magic: there is no command '%s': see magic --help\n", name);
+    exit(2);
+}
+
+static _Noreturn void wrong(const char *what, const char *value)
+{
+    fprintf(stderr, "magic: %s '%s': see --help\n", what, value);
+    exit(2);
+}
+
+static void read_format(struct mg_command_line *line, const char *name)
+{
+    int format = mg_format_from_name(name);
+
+    if (format < 0)
+        wrong("the format is table, csv, json or arrow, not", name);
+    line->format = (enum mg_format)format;
+    line->format_said = true;
+}
+
+static void read_watch(struct mg_command_line *line, const char *text)
+{
+    char *end;
+    double seconds = text ? strtod(text, &end) : 1;
+
+    if (text && (*end || end == text || !(seconds >= 0.01 && seconds <= 86400)))
+        wrong("--watch takes 0.01 to 86400 seconds, not", text);
+    line->watch_ms = (int64_t)(seconds * 1000);
+}
+
+/* An option of its own command only. */
+static void only_for(const struct command *command, const char *name, const char *option)
+{
+    if (!command || strcmp(command->name, name) != 0)
+        wrong(command ? "this command has no option" : "give the command before the option", option);
+}
+
+static const struct command *read_options(int argc, char **argv, struct mg_command_line *line)
+{
+    static const struct option options[] = {
+        {"server", required_argument, NULL, 's'},  {"format", required_argument, NULL, 'f'},
+        {"execute", required_argument, NULL, 'e'}, {"database", required_argument, NULL, 'd'},
+        {"watch", optional_argument, NULL, 'w'},   {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},
+    };
+    const struct command *command = NULL;
+    int option;
+
+    /* The leading - hands every other argument over in its place: the first is the command. */
+    while ((option = getopt_long(argc, argv, "-s:f:e:d:w::hV", options, NULL)) != -1) {
+        switch (option) {
+        case 1:
+            if (!command)
+                command = find_command(optarg);
+            else
+                line->args[line->arg_count++] = optarg;
+            break;
+        case 's': line->server = optarg; break;
+        case 'f': read_format(line, optarg); break;
+        case 'e':
+            only_for(command, "sql", "-e");
+            line->execute = optarg;
+            break;
+        case 'd':
+            only_for(command, "sql", "-d");
+            line->database = optarg;
+            break;
+        case 'w':
+            only_for(command, "lag", "--watch");
+            if (!optarg && optind < argc && argv[optind][0] >= '0' && argv[optind][0] <= '9')
+                optarg = argv[optind++];
+            read_watch(line, optarg);
+            break;
+        case 'h':
+            if (command)
+                printf("magic %s %s -- %s\n\n%s", command->name, command->arguments, command->sentence, command->help);
+            else
+                print_usage(stdout);
+            exit(0);
+        case 'V': printf("magic %s (%s)\n", mg_version(), mg_version_commit()); exit(0);
+        default: exit(2);
+        }
+    }
+    for (; optind < argc; optind++) { /* behind "--" */
+        if (!command)
+            command = find_command(argv[optind]);
+        else
+            line->args[line->arg_count++] = argv[optind];
+    }
+    return command;
+}
+
+int main(int argc, char **argv)
+{
+    const char *server = getenv("MAGIC_SERVER");
+    struct mg_command_line line = {.server = server && *server ? server : DEFAULT_SERVER, .database = ""};
+    struct mg_error err = MG_ERROR_INIT;
+
+    line.args = calloc((size_t)argc + 1, sizeof *line.args);
+    if (!line.args)
+        return 1;
+    const struct command *command = read_options(argc, argv, &line);
+    if (!command) {
+        print_usage(stderr);
+        return 2;
+    }
+    enum mg_code code = command->run(&line, &err);
+    free(line.args);
+    if (code == MG_OK)
+        return 0;
+    fflush(stdout);
+    fprintf(stderr, "magic: %s\n", err.text);
+    return code == MG_INVALID && strstr(err.text, "--help") ? 2 : 1;
+}
