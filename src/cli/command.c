@@ -121,11 +121,12 @@ static enum mg_code print_table(void *arg, struct mg_slice body, struct mg_error
 enum mg_code mg_command__tables(const struct mg_command_line *line, struct mg_error *err)
 {
     MG_CLEANUP(mg_remote_closep) struct mg_remote *remote = NULL;
-    Magic__V1__ListTablesRequest request = MAGIC__V1__LIST_TABLES_REQUEST__INIT;
+    Magic__V1__ListTablesRequest request;
     struct mg_command_line shared = *line;
     char name[2 * MG_NAME_MAX];
     uint8_t body[4 * MG_NAME_MAX];
 
+    magic__v1__list_tables_request__init(&request);
     MG_TRY(refuse_format(line, "tables", err));
     if (line->arg_count > 1)
         return mg_fail(err, MG_INVALID, "tables takes one name, not '%s' as well", line->args[1]);
@@ -283,11 +284,12 @@ static enum mg_code print_setting(void *arg, struct mg_slice body, struct mg_err
 enum mg_code mg_command__set(const struct mg_command_line *line, struct mg_error *err)
 {
     MG_CLEANUP(mg_remote_closep) struct mg_remote *remote = NULL;
-    Magic__V1__SetRequest request = MAGIC__V1__SET_REQUEST__INIT;
+    Magic__V1__SetRequest request;
 
     if (line->arg_count != 2)
         return mg_fail(err, MG_INVALID, "set takes a name and a value, got %d arguments; magic status lists the settings",
                        line->arg_count);
+    magic__v1__set_request__init(&request);
     request.name = line->args[0];
     request.value = line->args[1];
     size_t size = magic__v1__set_request__get_packed_size(&request);

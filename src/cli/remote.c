@@ -97,8 +97,9 @@ static enum mg_code read_results(struct mg_remote *remote, mg_remote_result_fn *
 enum mg_code mg_remote_action(struct mg_remote *remote, const char *type, struct mg_slice body, mg_remote_result_fn *fn,
                               void *arg, struct mg_error *err)
 {
-    Arrow__Flight__Protocol__Action action = ARROW__FLIGHT__PROTOCOL__ACTION__INIT;
+    Arrow__Flight__Protocol__Action action;
 
+    arrow__flight__protocol__action__init(&action);
     action.type = (char *)(uintptr_t)type;
     action.body = (ProtobufCBinaryData){.len = body.size, .data = (uint8_t *)(uintptr_t)body.data};
     enum mg_code code = begin_call(remote, FLIGHT_PATH "DoAction", &action.base, err);
@@ -182,11 +183,14 @@ static enum mg_code read_endpoint(struct mg_remote *remote, const Arrow__Flight_
 static enum mg_code plan(struct mg_remote *remote, const char *sql, const char *database,
                          Arrow__Flight__Protocol__FlightInfo **out, struct mg_error *err)
 {
-    Magic__V1__SqlStatement statement = MAGIC__V1__SQL_STATEMENT__INIT;
-    Arrow__Flight__Protocol__Any any = ARROW__FLIGHT__PROTOCOL__ANY__INIT;
-    Arrow__Flight__Protocol__FlightDescriptor descriptor = ARROW__FLIGHT__PROTOCOL__FLIGHT_DESCRIPTOR__INIT;
+    Magic__V1__SqlStatement statement;
+    Arrow__Flight__Protocol__Any any;
+    Arrow__Flight__Protocol__FlightDescriptor descriptor;
     struct mg_slice inner = {NULL, 0}, outer = {NULL, 0}, request = {NULL, 0}, response;
 
+    magic__v1__sql_statement__init(&statement);
+    arrow__flight__protocol__any__init(&any);
+    arrow__flight__protocol__flight_descriptor__init(&descriptor);
     statement.sql = (char *)(uintptr_t)sql;
     statement.database = (char *)(uintptr_t)database;
     enum mg_code code = pack(&statement.base, &inner, err);
