@@ -1,0 +1,65 @@
+/* budget_test.c -- reservations are all or nothing, up to the root, from any thread.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/budget.h"
+#include "base/lock.h"
+#include "base/testing.h"
+
+static void test_tree(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_budget root, a, b;
+    mg_budget_init(&root, "process", NULL, 100);
+    mg_budget_init(&a, "scans", &root, SIZE_MAX);
+    mg_budget_init(&b, "delta", &root, 60);
+    assert_ok(mg_budget_reserve(&a, 50, &err));
+    assert_int_equal(mg_budget_left(&b), 50);
+    assert_code(MG_NO_MEMORY, mg_budget_reserve(&b, 51, &err));
+    assert_string_equal(err.text, "51 bytes more for delta would pass the memory limit of process: 50 of 100 used");
+    assert_int_equal(mg_budget_used(&b), 0);
+    assert_int_equal(mg_budget_used(&root), 50);
+    assert_ok(mg_budget_reserve(&b, 50, &err));
+    assert_int_equal(mg_budget_left(&root), 0);
+    mg_budget_release(&a, 50);
+    assert_code(MG_NO_MEMORY, mg_budget_reserve(&b, 11, &err)); /* its own limit */
+    assert_code(MG_NO_MEMORY, mg_budget_reserve(&b, SIZE_MAX, &err));
+    assert_int_equal(mg_budget_used(&root), 50);
+    assert_int_equal(atomic_load(&root.peak_bytes), 100);
+    mg_budget_release(&b, 50);
+    assert_int_equal(mg_budget_used(&root), 0);
+    assert_ok(mg_budget_reserve(NULL, 1, &err));
+    mg_budget_release(NULL, 1);
+    assert_int_equal(mg_budget_used(NULL), 0);
+}
+
+static void reserve_and_release(void *arg)
+{
+    struct mg_budget *budget = arg;
+    for (int i = 0; i < 20000; i++) {
+        if (mg_budget_reserve(budget, 3, NULL) != MG_OK)
+            continue;
+        mg_assert(mg_budget_used(budget->parent) <= budget->parent->limit_bytes);
+        mg_budget_release(budget, 3);
+    }
+}
+
+static void test_threads(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_budget root, child;
+    struct mg_thread threads[4] = {0};
+    mg_budget_init(&root, "process", NULL, 7);
+    mg_budget_init(&child, "child", &root, 7);
+    for (size_t i = 0; i < MG_COUNT_OF(threads); i++)
+        assert_ok(mg_thread_start(&threads[i], "budget", reserve_and_release, &child, &err));
+    for (size_t i = 0; i < MG_COUNT_OF(threads); i++)
+        mg_thread_join(&threads[i]);
+    assert_int_equal(mg_budget_used(&root), 0);
+    assert_int_equal(mg_budget_used(&child), 0);
+    assert_true(atomic_load(&root.peak_bytes) <= 7);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tree), cmocka_unit_test(test_threads)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
