@@ -1,0 +1,183 @@
+/* MagicReader.java -- the batches of one split, as Spark's columns over Arrow's memory.
+ * SPDX-License-Identifier: Apache-2.0 */
+package io.magicstore.spark;
+
+import io.magicstore.client.Address;
+import io.magicstore.client.BatchStream;
+import io.magicstore.client.Code;
+import io.magicstore.client.MagicClient;
+import io.magicstore.client.MagicException;
+import io.magicstore.client.Memory;
+import io.magicstore.client.Retry;
+import java.util.List;
+import org.apache.arrow.memory.BufferAllocator;
+import org.apache.arrow.vector.FieldVector;
+import org.apache.spark.TaskContext;
+import org.apache.spark.sql.connector.metric.CustomTaskMetric;
+import org.apache.spark.sql.connector.read.PartitionReader;
+import org.apache.spark.sql.types.StructType;
+import org.apache.spark.sql.vectorized.ColumnarBatch;
+import org.apache.spark.util.TaskCompletionListener;
+import org.apache.spark.util.TaskInterruptListener;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Belongs to the task's thread, but for the cancel that Spark calls when the task is killed. A store that is away before the
+ * first batch is waited for; after it, the task fails and Spark runs it again with the same ticket. Ends the store's scan when
+ * it is closed early. Memory: one allocator a task, empty when it is closed.
+ */
+final class MagicReader implements PartitionReader<ColumnarBatch> {
+  private static final Logger LOG = LoggerFactory.getLogger(MagicReader.class);
+
+  private final MagicOptions options;
+  private final StructType columns;
+  private final MagicPartition partition;
+  private final ReadFaults.Attempt faults;
+  private final BufferAllocator allocator;
+
+  private volatile BatchStream stream;
+  private volatile boolean killed;
+  private ArrowColumn[] vectors;
+  private ColumnarBatch batch;
+  private boolean closed;
+
+  private long rowCount;
+  private long byteCount;
+  private long batchCount;
+  private long waitNanos;
+
+  MagicReader(MagicOptions options, StructType columns, MagicPartition partition, ReadFaults faults) {
+    TaskContext task = TaskContext.get();
+
+    this.options = options;
+    this.columns = columns;
+    this.partition = partition;
+    this.faults = faults.attempt(task);
+    this.allocator = Memory.child(task == null ? "read" : "task " + task.taskAttemptId(), options.taskMemoryBytes());
+    if (task != null) {
+      task.addTaskCompletionListener((TaskCompletionListener) ended -> close());
+      onKill(task);
+    }
+  }
+
+  /** A read may wait for long, and a killed task is not interrupted there. Spark tells of it from 4.2 on. */
+  private void onKill(TaskContext task) {
+    try {
+      task.addTaskInterruptListener((TaskInterruptListener) (context, reason) -> cancel(reason));
+    } catch (NoSuchMethodError olderSpark) {
+      LOG.debug("this Spark does not tell of killed tasks");
+    }
+  }
+
+  private void cancel(String why) {
+    BatchStream reading = stream;
+
+    killed = true;
+    if (reading != null) {
+      reading.cancel("the task was killed: " + why);
+    }
+  }
+
+  @Override
+  public boolean next() {
+    boolean more;
+    long began = System.nanoTime();
+
+    try {
+      more = stream == null ? first() : stream.next();
+    } finally {
+      waitNanos += System.nanoTime() - began;
+    }
+    faults.afterBatches(batchCount, !more);
+    if (!more) {
+      return false;
+    }
+    show();
+    return true;
+  }
+
+  /** Opens the ticket; true when there is a batch. */
+  private boolean first() {
+    Retry retry = new Retry(options.retryMs());
+
+    while (true) {
+      try {
+        if (killed) {
+          throw new MagicException(Code.CANCELLED, "the task was killed");
+        }
+        stream = client().read(faults.ticket(client(), partition), allocator);
+        return stream.next();
+      } catch (MagicException failure) {
+        closeStream();
+        retry.waitOrThrow(failure);
+      }
+    }
+  }
+
+  private MagicClient client() {
+    List<Address> places = partition.places();
+
+    return MagicClient.at(places.isEmpty() ? options.uri() : places.get(0));
+  }
+
+  private void show() {
+    List<FieldVector> arrow = stream.root().getFieldVectors();
+
+    if (arrow.size() != columns.size()) {
+      throw new MagicException(
+          Code.PROTOCOL, "the store sent " + arrow.size() + " columns where " + columns.size() + " were asked for");
+    }
+    if (batch == null) {
+      vectors = new ArrowColumn[arrow.size()];
+      for (int i = 0; i < vectors.length; i++) {
+        vectors[i] = ArrowColumn.over(columns.fields()[i], arrow.get(i));
+      }
+      batch = new ColumnarBatch(vectors);
+    }
+    for (int i = 0; i < vectors.length; i++) {
+      vectors[i].load(arrow.get(i));
+      byteCount += arrow.get(i).getBufferSize();
+    }
+    batch.setNumRows(stream.root().getRowCount());
+    rowCount += batch.numRows();
+    batchCount++;
+  }
+
+  @Override
+  public ColumnarBatch get() {
+    return batch;
+  }
+
+  @Override
+  public CustomTaskMetric[] currentMetricsValues() {
+    return Metrics.values(rowCount, byteCount, batchCount, waitNanos / 1_000_000);
+  }
+
+  private void closeStream() {
+    BatchStream reading = stream;
+
+    stream = null;
+    if (reading != null) {
+      reading.close();
+    }
+  }
+
+  /** Called by Spark when the task ends, also early; more than once. */
+  @Override
+  public void close() {
+    if (closed) {
+      return;
+    }
+    closed = true;
+    try {
+      closeStream();
+    } catch (MagicException failure) {
+      LOG.info("end of {}: {}", partition, failure.getMessage());
+    }
+    IllegalStateException leak = Memory.close(allocator);
+    if (leak != null) {
+      LOG.error("{} left memory behind", partition, leak);
+    }
+  }
+}

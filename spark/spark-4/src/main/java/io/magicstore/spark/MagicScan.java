@@ -1,0 +1,164 @@
+/* MagicScan.java -- a planned scan: its snapshot, its splits, and what EXPLAIN says of it.
+ * SPDX-License-Identifier: Apache-2.0 */
+package io.magicstore.spark;
+
+import io.magicstore.client.MagicClient;
+import io.magicstore.client.SnapshotLease;
+import io.magicstore.proto.ScanDescriptor;
+import java.util.List;
+import java.util.Objects;
+import java.util.OptionalLong;
+import java.util.stream.Collectors;
+import org.apache.spark.sql.connector.expressions.filter.Predicate;
+import org.apache.spark.sql.connector.metric.CustomMetric;
+import org.apache.spark.sql.connector.read.Batch;
+import org.apache.spark.sql.connector.read.InputPartition;
+import org.apache.spark.sql.connector.read.PartitionReaderFactory;
+import org.apache.spark.sql.connector.read.Scan;
+import org.apache.spark.sql.connector.read.Statistics;
+import org.apache.spark.sql.connector.read.SupportsReportStatistics;
+import org.apache.spark.sql.types.StructType;
+
+/**
+ * Immutable. Holds the lease: as long as a plan refers to this object its tickets can be read, as often as wanted. Two scans are equal when they
+ * give the same rows, which lets Spark read once what a statement uses twice.
+ */
+final class MagicScan implements Scan, Batch, SupportsReportStatistics {
+  private static final int SHOWN_CHARACTERS_MAX = 200;
+
+  private final MagicTable table;
+  private final SnapshotLease lease;
+  private final ScanDescriptor rows;
+  private final StructType columns;
+  private final MagicClient.Plan plan;
+  private final List<Predicate> pushed;
+  private final List<String> declined;
+  private final ReadFaults faults = ReadFaults.ofSession();
+
+  MagicScan(
+      MagicTable table,
+      SnapshotLease lease,
+      ScanDescriptor descriptor,
+      StructType columns,
+      MagicClient.Plan plan,
+      List<Predicate> pushed,
+      List<String> declined) {
+    this.table = table;
+    this.lease = lease;
+    this.rows = descriptor;
+    this.columns = columns;
+    this.plan = plan;
+    this.pushed = List.copyOf(pushed);
+    this.declined = List.copyOf(declined);
+  }
+
+  @Override
+  public StructType readSchema() {
+    return columns;
+  }
+
+  @Override
+  public Batch toBatch() {
+    return this;
+  }
+
+  @Override
+  public ColumnarSupportMode columnarSupportMode() {
+    return ColumnarSupportMode.SUPPORTED;
+  }
+
+  @Override
+  public String description() {
+    StringBuilder text = new StringBuilder(table.name());
+
+    text.append(" [snapshot: ").append(lease.describe());
+    text.append("; splits: ").append(plan.splits().size());
+    text.append("; pushed: ").append(shown(pushed.stream().map(Predicate::toString).toList()));
+    if (rows.getLimit() > 0) {
+      text.append("; limit of each split: ").append(rows.getLimit());
+    }
+    if (!declined.isEmpty()) {
+      text.append("; not pushed: ").append(shown(declined));
+    }
+    return text.append("]").toString();
+  }
+
+  private static String shown(List<String> predicates) {
+    return predicates.isEmpty()
+        ? "nothing"
+        : predicates.stream()
+            .map(text -> text.length() <= SHOWN_CHARACTERS_MAX ? text : text.substring(0, SHOWN_CHARACTERS_MAX) + " ...")
+            .collect(Collectors.joining(", "));
+  }
+
+  // ---- reading
+
+  /** May run on another thread than the one that planned, and more than once: the tickets are always the same. */
+  @Override
+  public InputPartition[] planInputPartitions() {
+    lease.check();
+    InputPartition[] partitions = new InputPartition[plan.splits().size()];
+    for (int i = 0; i < partitions.length; i++) {
+      partitions[i] = new MagicPartition(i, plan.splits().get(i), faults.readsLatest() ? rows.toByteArray() : null, lease);
+    }
+    return partitions;
+  }
+
+  @Override
+  public PartitionReaderFactory createReaderFactory() {
+    return new MagicReaderFactory(table.options(), columns, faults);
+  }
+
+  @Override
+  public CustomMetric[] supportedCustomMetrics() {
+    return Metrics.all();
+  }
+
+  // ---- what the optimizer asks
+
+  @Override
+  public Statistics estimateStatistics() {
+    long known = plan.rowCount() >= 0 ? plan.rowCount() : table.info().getRowCount();
+    long rowCount = rows.getLimit() > 0 ? Math.min(known, rows.getLimit() * plan.splits().size()) : known;
+    long rowBytes = Math.max(1, columns.defaultSize());
+
+    return new Statistics() {
+      @Override
+      public OptionalLong sizeInBytes() {
+        return OptionalLong.of(Math.max(1, rowCount) * rowBytes);
+      }
+
+      @Override
+      public OptionalLong numRows() {
+        return OptionalLong.of(rowCount);
+      }
+    };
+  }
+
+  /** The lease's token is left out: two leases on one epoch show the same rows. */
+  private Object identity() {
+    return List.of(
+        table.options().uri(),
+        lease.storeId(),
+        lease.epoch(),
+        plan.scan().getTableId(),
+        columns,
+        faults,
+        rows.toBuilder().clearSnapshot().build());
+  }
+
+  @Override
+  public boolean equals(Object other) {
+    return other instanceof MagicScan that && identity().equals(that.identity());
+  }
+
+  @Override
+  public int hashCode() {
+    return Objects.hashCode(identity());
+  }
+
+  @Override
+  public String toString() {
+    return description();
+  }
+}
