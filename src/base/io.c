@@ -354,16 +354,18 @@ enum mg_code mg_io_write_file(struct mg_io *io, const char *folder, const char *
 enum mg_code mg_io_make_folders(struct mg_io *io, const char *path, struct mg_error *err)
 {
     char part[PATH_MAX];
-    size_t size = strlen(path);
-    if (size >= sizeof part)
+    size_t size = 0;
+    if (strlen(path) >= sizeof part)
         return mg_fail(err, MG_TOO_BIG, "the path %.80s... is longer than %d bytes", path, PATH_MAX - 1);
-    for (size_t i = 1; i <= size; i++) {
-        if (path[i] != '/' && path[i] != '\0')
-            continue;
-        memcpy(part, path, i);
-        part[i] = '\0';
-        if (part[i - 1] != '/')
+    for (;; path++) {
+        bool separator = *path == '/' || *path == '\0';
+        if (separator && size > 0 && part[size - 1] != '/') {
+            part[size] = '\0';
             MG_TRY(io->ops->make_folder(io, part, err));
+        }
+        if (*path == '\0')
+            return MG_OK;
+        if (*path != '/' || size == 0 || part[size - 1] != '/')
+            part[size++] = *path;
     }
-    return MG_OK;
 }
