@@ -3,7 +3,8 @@
  * A lease pins one snapshot until it is released or runs out. Its token is its own proof {store, epoch, number, latest end, MAC}: after
  * a restart a token that has not run out revives the lease, as long as the engine can open that epoch. A writer of a source gets a
  * generation above all before it; an older writer is fenced from then on, also after a crash, because taking the generation is an epoch.
- * Threads  all functions from any thread, except mg_latch_free; lock: MG_RANK_LATCH. Expiry is checked on every use and by a thread of its own.
+ * Threads  all functions from any thread, except mg_latch_free and a writer's, which belong to one thread at a time; locks: MG_RANK_LATCH and
+ *          MG_RANK_HISTORY. Expiry is checked on every use and by a thread of its own.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_LATCH_LATCH_H
 #define MG_LATCH_LATCH_H
@@ -27,6 +28,7 @@ struct mg_latch_options {
 
 MG_MUST_CHECK enum mg_code mg_latch_new(const struct mg_latch_options *options, struct mg_latch **out,
                                         struct mg_error *err);
+/* All writers are closed and no other call is under way. Snapshots handed out live on. NULL is allowed. */
 void mg_latch_free(struct mg_latch *latch);
 
 /* ---- readers ---- */
@@ -39,6 +41,8 @@ struct mg_snapshot_choice {
     uint64_t epoch;         /* EPOCH */
     struct mg_slice token;  /* LEASE */
     int64_t wait_ms;        /* WAIT: MG_SNAPSHOT_NOT_YET afterwards */
+    bool share;             /* LATEST, WAIT: a lease that nobody asked for by name; readers of the same epoch stand on one. Releasing
+                             * it does nothing: it runs out. */
 };
 
 struct mg_lease {
@@ -65,6 +69,9 @@ MG_MUST_CHECK enum mg_code mg_latch_release(struct mg_latch *latch, struct mg_sl
 MG_MUST_CHECK enum mg_code mg_latch_open(struct mg_latch *latch, uint64_t lease, uint64_t epoch, int64_t expires_ms,
                                          struct mg_snapshot **out, struct mg_error *err);
 
+/* A stream under this lease is running or has just ended: a shared lease's end becomes now + its ttl. Nothing on any other. */
+void mg_latch_keep(struct mg_latch *latch, uint64_t lease);
+
 /* MAC over body with the latch's secret: HMAC-SHA256, first 16 bytes. */
 void mg_latch_sign(const struct mg_latch *latch, struct mg_slice body, uint8_t out_mac[MG_MAC_SIZE]);
 bool mg_latch_verify(const struct mg_latch *latch, struct mg_slice body, struct mg_slice mac); /* constant time */
@@ -73,6 +80,7 @@ struct mg_lease_info {
     uint64_t number, epoch;
     int64_t expires_ms, acquired_ms;
     char holder[64];
+    bool shared;
 };
 /* The newest up to max leases; returns how many there are in all. */
 uint32_t mg_latch_list(struct mg_latch *latch, struct mg_lease_info *out, uint32_t max);
@@ -87,9 +95,10 @@ MG_MUST_CHECK enum mg_code mg_latch_writer_open(struct mg_latch *latch, const ch
                                                 struct mg_error *err);
 void mg_latch_writer_close(struct mg_latch_writer *writer); /* aborts what is staged; NULL is allowed */
 /* Begin the next epoch; waits for other sources' writers up to timeout_ms (MG_BUSY). The epoch goes to the engine's
- * change_schema, put. */
+ * change_schema, put. MG_WRITER_FENCED when a newer writer took the source. */
 MG_MUST_CHECK enum mg_code mg_latch_writer_begin(struct mg_latch_writer *writer, int64_t timeout_ms,
                                                  struct mg_epoch **out, struct mg_error *err);
+/* As the engine's publish: it may return before the epoch is visible; the engine's `wait` tells. */
 MG_MUST_CHECK enum mg_code mg_latch_writer_publish(struct mg_latch_writer *writer, uint64_t watermark,
                                                    struct mg_slice position, uint64_t *out_epoch, struct mg_error *err);
 void mg_latch_writer_abort(struct mg_latch_writer *writer);
