@@ -198,7 +198,7 @@ enum mg_code mg_latch_new(const struct mg_latch_options *options, struct mg_latc
     latch->buckets = calloc(bucket_count, sizeof *latch->buckets);
     if (!latch->buckets) {
         free(latch);
-        return mg_fail(err, MG_NO_MEMORY, "no memory for %" PRIu32 " leases", latch->leases_max);
+        return mg_fail(err, MG_NO_MEMORY, "no memory for %" PRIu32 " leases", bucket_count);
     }
     mg_mutex_init(&latch->lock, MG_RANK_LATCH, "latch");
     mg_cond_init(&latch->reap);
