@@ -298,6 +298,22 @@ static enum mg_code check_segments(struct mg_journal *journal, uint64_t *out_sal
     return MG_OK;
 }
 
+/* Write once more what was found but never called durable. The process before us may have ended after a failed sync; such
+ * bytes are still read from the kernel's memory, are not on the disk, and no sync would bring them there. */
+static enum mg_code rewrite_unsynced(struct mg_file *file, const struct mg_journal__end *end, uint64_t file_size,
+                                     struct mg_error *err)
+{
+    uint8_t bytes[16 * 1024];
+    uint64_t end_offset = MG_MIN(end->end_offset, file_size); /* padding may be missing */
+    for (uint64_t at = end->unsynced_offset; at < end_offset;) {
+        size_t size = (size_t)MG_MIN((uint64_t)sizeof bytes, end_offset - at);
+        MG_TRY(mg_file_pread(file, bytes, size, at, err));
+        MG_TRY(mg_file_pwrite(file, bytes, size, at, err));
+        at += size;
+    }
+    return MG_OK;
+}
+
 /* Overwrite a torn tail with zeros, so that nothing of it can look like a record behind later ones. */
 static enum mg_code cut_tail(struct mg_file *file, const struct mg_journal__end *end, struct mg_error *err)
 {
@@ -324,7 +340,7 @@ static enum mg_code open_newest(struct mg_journal *journal, struct mg_error *err
     mg_journal__reader_clear(&reader);
     MG_TRY(code);
     if (!journal->options.read_only) {
-        /* What was found may only be in the kernel's memory, after a crash of the process that wrote it. */
+        MG_TRY(rewrite_unsynced(file, &end, newest->size_bytes, err));
         MG_TRY(cut_tail(file, &end, err));
         MG_TRY(mg_file_sync(file, err));
         MG_TRY(journal->io->ops->sync_folder(journal->io, journal->folder, err));

@@ -70,9 +70,10 @@ MG_MUST_CHECK enum mg_code mg_journal__read_record(struct mg_journal__reader *re
                                                    struct mg_error *err);
 
 struct mg_journal__end {
-    uint64_t last_seq;     /* of the last good record; first_seq - 1 when there is none */
-    uint64_t end_offset;   /* behind it */
-    uint64_t dirty_offset; /* behind the last byte of the torn tail; <= end_offset when there is none */
+    uint64_t last_seq;        /* of the last good record; first_seq - 1 when there is none */
+    uint64_t unsynced_offset; /* of the first record that no later one calls durable; end_offset when there is none */
+    uint64_t end_offset;      /* behind the last good record */
+    uint64_t dirty_offset;    /* behind the last byte of the torn tail; <= end_offset when there is none */
 };
 /* Read the newest segment and tell its torn tail from damage (MG_CORRUPT), by the rule of docs/format/journal.md. */
 MG_MUST_CHECK enum mg_code mg_journal__find_end(struct mg_journal__reader *reader, uint64_t first_seq,

@@ -91,7 +91,7 @@ void mg_journal__encode_record(uint64_t seq, uint64_t synced_seq, const struct i
 void mg_journal__reader_init(struct mg_journal__reader *reader, const struct mg_journal_options *options)
 {
     *reader = (struct mg_journal__reader){.record_max = options->record_max};
-    mg_buffer_init(&reader->window, (size_t)options->record_max + MG_JOURNAL__WINDOW);
+    mg_buffer_init(&reader->window, SIZE_MAX); /* a read is bounded by the file's size */
 }
 
 void mg_journal__reader_clear(struct mg_journal__reader *reader) { mg_buffer_clear(&reader->window); }
@@ -135,7 +135,7 @@ enum mg_code mg_journal__read_record(struct mg_journal__reader *reader, uint64_t
     uint64_t length = mg_load_le32(at + AT_LENGTH);
     out->seq = mg_load_le64(at + AT_SEQ);
     out->synced_seq = mg_load_le64(at + AT_SYNCED_SEQ);
-    if (memcmp(at + AT_MARKER, record_marker, sizeof record_marker) != 0 || length > reader->record_max ||
+    if (memcmp(at + AT_MARKER, record_marker, sizeof record_marker) != 0 ||
         length > reader->limit - offset - MG_JOURNAL__RECORD_HEADER || (seq && out->seq != seq) ||
         out->synced_seq >= out->seq)
         return MG_OK;
@@ -150,6 +150,10 @@ enum mg_code mg_journal__read_record(struct mg_journal__reader *reader, uint64_t
     struct iovec pieces[] = {{header, sizeof header}, {payload_bytes.base, payload.size}};
     if (mg_hash_pieces(pieces, MG_COUNT_OF(pieces), reader->salt) != mg_load_le64(at + AT_RECORD_CHECKSUM))
         return MG_OK;
+    if (length > reader->record_max)
+        return mg_corrupt(err, reader->path, (long long)offset, "record %llu has %llu bytes, above the limit of %llu",
+                          (unsigned long long)out->seq, (unsigned long long)length,
+                          (unsigned long long)reader->record_max);
     out->payload = payload;
     out->end_offset = offset + mg_journal__round(MG_JOURNAL__RECORD_HEADER + length);
     *out_good = true;
@@ -202,19 +206,51 @@ static enum mg_code judge_tail(struct mg_journal__reader *reader, uint64_t seq, 
     return MG_OK;
 }
 
+/* Offsets of the records from first_seq on: those that none seen so far calls durable. */
+struct unsynced {
+    uint64_t first_seq;
+    struct mg_buffer offsets; /* u64 each */
+};
+
+static enum mg_code note_record(struct unsynced *unsynced, const struct mg_journal__record *record, uint64_t offset,
+                                struct mg_error *err)
+{
+    struct mg_buffer *offsets = &unsynced->offsets;
+    if (record->synced_seq >= unsynced->first_seq) {
+        size_t durable_size = (size_t)(record->synced_seq - unsynced->first_seq + 1) * sizeof offset;
+        offsets->size -= durable_size; /* what was durable then was written before: it is in the list */
+        memmove(offsets->data, offsets->data + durable_size, offsets->size);
+        unsynced->first_seq = record->synced_seq + 1;
+    }
+    return mg_buffer_append_le64(offsets, offset, err);
+}
+
+static enum mg_code read_records(struct mg_journal__reader *reader, struct unsynced *unsynced,
+                                 struct mg_journal__end *end, struct mg_error *err)
+{
+    for (;;) {
+        struct mg_journal__record record;
+        bool good;
+        MG_TRY(mg_journal__read_record(reader, end->end_offset, end->last_seq + 1, &record, &good, err));
+        if (!good)
+            break;
+        MG_TRY(note_record(unsynced, &record, end->end_offset, err));
+        end->last_seq = record.seq;
+        end->end_offset = record.end_offset;
+    }
+    end->unsynced_offset = unsynced->offsets.size ? mg_load_le64(unsynced->offsets.data) : end->end_offset;
+    return MG_OK;
+}
+
 enum mg_code mg_journal__find_end(struct mg_journal__reader *reader, uint64_t first_seq, struct mg_journal__end *out,
                                   struct mg_error *err)
 {
     struct mg_journal__end end = {.last_seq = first_seq - 1, .end_offset = MG_JOURNAL__SEGMENT_HEADER};
-    for (;;) {
-        struct mg_journal__record record;
-        bool good;
-        MG_TRY(mg_journal__read_record(reader, end.end_offset, end.last_seq + 1, &record, &good, err));
-        if (!good)
-            break;
-        end.last_seq = record.seq;
-        end.end_offset = record.end_offset;
-    }
+    struct unsynced unsynced = {.first_seq = first_seq};
+    mg_buffer_init(&unsynced.offsets, SIZE_MAX);
+    enum mg_code code = read_records(reader, &unsynced, &end, err);
+    mg_buffer_clear(&unsynced.offsets);
+    MG_TRY(code);
     MG_TRY(judge_tail(reader, end.last_seq + 1, &end, err));
     *out = end;
     return MG_OK;
