@@ -9,9 +9,10 @@
 #           [ARGS ...] [TIMEOUT seconds] [ENV A=b ...] [SERIAL])
 #       A cmocka program and a ctest of the same name, in <build>/tests. LABELS: unit (default), contract, golden,
 #       model, chaos, long: `make check` runs unit, contract, golden, corpus.
-#   mg_fuzz(NAME journal ROOM base SOURCES journal_fuzz.c [DEPENDS ...] [LIBS ...])
+#   mg_fuzz(NAME journal ROOM base SOURCES journal_fuzz.c [CORPUS journal_corpus.c] [DEPENDS ...] [LIBS ...])
 #       A fuzz target (LLVMFuzzerTestOneInput). With libFuzzer in preset fuzz; elsewhere tests/fuzz/driver.c replays
-#       tests/fuzz/corpus/NAME as the ctest corpus_NAME, label corpus. Program: <build>/fuzz/NAME_fuzz.
+#       tests/fuzz/corpus/NAME as the ctest corpus_NAME, label corpus. Program: <build>/fuzz/NAME_fuzz. CORPUS: a program
+#       <build>/fuzz/NAME_corpus that writes the inputs into the folder it is given.
 #   mg_proto(NAME scan FILES scan.proto [other.proto])
 #       C code from proto/*.proto by protoc-c: #include "proto/scan.pb-c.h". A room names it in PROTOS. May be called by several
 #       rooms.
@@ -140,7 +141,7 @@ function(mg_test)
 endfunction()
 
 function(mg_fuzz)
-  cmake_parse_arguments(PARSE_ARGV 0 A "" "NAME;TIMEOUT" "ROOM;SOURCES;DEPENDS;LIBS;PROTOS")
+  cmake_parse_arguments(PARSE_ARGV 0 A "" "NAME;TIMEOUT" "ROOM;SOURCES;CORPUS;DEPENDS;LIBS;PROTOS")
   set(rooms ${A_ROOM} ${A_DEPENDS})
   mg__ready(ready "fuzz target ${A_NAME}" SOURCES ${A_SOURCES} DEPENDS ${rooms} PROTOS ${A_PROTOS})
   if(NOT ready)
@@ -152,6 +153,12 @@ function(mg_fuzz)
   mg__our_code(${target})
   target_compile_options(${target} PRIVATE -Wno-missing-prototypes)
   mg__link(${target} PRIVATE DEPENDS ${rooms} LIBS ${A_LIBS} PROTOS ${A_PROTOS})
+  if(A_CORPUS)
+    add_executable(${A_NAME}_corpus ${A_CORPUS})
+    set_target_properties(${A_NAME}_corpus PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
+    mg__our_code(${A_NAME}_corpus)
+    mg__link(${A_NAME}_corpus PRIVATE DEPENDS ${rooms} LIBS ${A_LIBS} PROTOS ${A_PROTOS})
+  endif()
   if(MG_FUZZER)
     target_link_options(${target} PRIVATE -fsanitize=fuzzer)
     return()

@@ -44,7 +44,9 @@ static enum mg_code find_place(struct mg_journal *journal, uint64_t seq, struct 
         bool newest = low + 1 == journal->segment_count;
         out->first_seq = journal->segments[low].first_seq;
         out->next_first_seq = newest ? 0 : journal->segments[low + 1].first_seq;
-        out->limit = newest ? journal->durable_offset : journal->segments[low].size_bytes;
+        out->limit = journal->segments[low].size_bytes;
+        if (newest)
+            out->limit = MG_MIN(out->limit, journal->durable_offset); /* the file may end in the last padding */
     }
     mg_mutex_unlock(&journal->lock);
     return code;
