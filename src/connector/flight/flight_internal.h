@@ -58,6 +58,9 @@ MG_MUST_CHECK enum mg_code mg_flight__unpack(const ProtobufCMessageDescriptor *d
 /* Pack into the arena. */
 MG_MUST_CHECK enum mg_code mg_flight__pack(const ProtobufCMessage *message, struct mg_arena *arena,
                                            struct mg_slice *out, struct mg_error *err);
+/* Append the packed message. */
+MG_MUST_CHECK enum mg_code mg_flight__pack_into(const ProtobufCMessage *message, struct mg_buffer *out,
+                                                struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_flight__send(struct mg_flight__request *request, const ProtobufCMessage *message,
                                            struct mg_error *err);
 static inline struct mg_slice mg_flight__bytes(ProtobufCBinaryData data) { return MG_SLICE(data.data, data.len); }
@@ -107,9 +110,10 @@ MG_MUST_CHECK enum mg_code mg_flight__fields(const struct mg_schema *schema, enu
 
 /* ---- tickets (ticket.c) ---- */
 
-/* A serialised magic.v1.Ticket in the arena. */
+/* A serialised magic.v1.Ticket, in place of what scratch holds; it lives there until scratch changes. */
 MG_MUST_CHECK enum mg_code mg_flight__ticket_write(const struct mg_latch *latch, const Magic__V1__TicketBody *body,
-                                                   struct mg_arena *arena, struct mg_slice *out, struct mg_error *err);
+                                                   struct mg_buffer *scratch, struct mg_slice *out,
+                                                   struct mg_error *err);
 /* The body of a ticket that this store made; every field is checked for its range. */
 MG_MUST_CHECK enum mg_code mg_flight__ticket_read(const struct mg_latch *latch, uint64_t store_id,
                                                   struct mg_slice ticket, struct mg_arena *arena,

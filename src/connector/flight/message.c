@@ -142,6 +142,17 @@ enum mg_code mg_flight__pack(const ProtobufCMessage *message, struct mg_arena *a
     return MG_OK;
 }
 
+enum mg_code mg_flight__pack_into(const ProtobufCMessage *message, struct mg_buffer *out, struct mg_error *err)
+{
+    size_t size = protobuf_c_message_get_packed_size(message);
+
+    MG_TRY(mg_buffer_reserve(out, size, err));
+    if (size > 0)
+        protobuf_c_message_pack(message, out->data + out->size);
+    out->size += size;
+    return MG_OK;
+}
+
 enum mg_code mg_flight__send(struct mg_flight__request *request, const ProtobufCMessage *message, struct mg_error *err)
 {
     struct mg_slice bytes;

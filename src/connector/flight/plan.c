@@ -9,6 +9,7 @@
  * Threads  the handler's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "connector/flight/flight_internal.h"
@@ -239,13 +240,15 @@ static enum mg_code plan_sql(const Magic__V1__SqlStatement *sql, const struct mg
 
 /* ---- tickets and endpoints ---- */
 
-/* What all tickets of a plan share, and the answer that grows. */
+/* What all tickets of a plan share, and the answer that grows. The answer is the FlightInfo's bytes: first the endpoints, as they are made,
+ * then all other fields (protobuf takes fields in any order), so that tickets with big predicates are held once. */
 struct planning {
     struct mg_flight__request *request;
     const struct mg_flight__lease *lease;
     Magic__V1__TicketBody body;
-    Arrow__Flight__Protocol__FlightInfo info;
-    size_t ticket_bytes;
+    Arrow__Flight__Protocol__FlightInfo info; /* without its endpoints */
+    struct mg_buffer answer, ticket;
+    size_t reserved_bytes; /* in the budget, for answer and ticket */
 };
 
 static void planning_init(struct planning *planning, struct mg_flight__request *request,
@@ -262,64 +265,97 @@ static void planning_init(struct planning *planning, struct mg_flight__request *
     arrow__flight__protocol__flight_info__init(&planning->info);
     planning->info.total_records = -1;
     planning->info.total_bytes = -1;
+    mg_buffer_init(&planning->answer, MG_FLIGHT__ANSWER_MAX + MG_FLIGHT__REQUEST_MAX + SCHEMA_BYTES_MAX);
+    mg_buffer_init(&planning->ticket, 2 * (size_t)MG_FLIGHT__TICKET_MAX);
+}
+
+static void planning_clear(struct planning *planning)
+{
+    mg_buffer_clear(&planning->answer);
+    mg_buffer_clear(&planning->ticket);
+    mg_budget_release(planning->request->flight->budget, planning->reserved_bytes);
+    planning->reserved_bytes = 0;
 }
 
 static enum mg_code add_endpoint(struct planning *planning, const struct mg_key_range *range, struct mg_error *err)
 {
-    struct mg_arena *arena = &planning->request->arena;
     Magic__V1__KeyRange range_proto = MAGIC__V1__KEY_RANGE__INIT;
-    Arrow__Flight__Protocol__FlightEndpoint *endpoint =
-        mg_arena_new(arena, Arrow__Flight__Protocol__FlightEndpoint);
-    Arrow__Flight__Protocol__Ticket *ticket = mg_arena_new(arena, Arrow__Flight__Protocol__Ticket);
-    Arrow__Flight__Protocol__Timestamp *until = mg_arena_new(arena, Arrow__Flight__Protocol__Timestamp);
+    Arrow__Flight__Protocol__FlightInfo one = ARROW__FLIGHT__PROTOCOL__FLIGHT_INFO__INIT;
+    Arrow__Flight__Protocol__FlightEndpoint endpoint = ARROW__FLIGHT__PROTOCOL__FLIGHT_ENDPOINT__INIT;
+    Arrow__Flight__Protocol__Ticket ticket = ARROW__FLIGHT__PROTOCOL__TICKET__INIT;
+    Arrow__Flight__Protocol__Timestamp until = ARROW__FLIGHT__PROTOCOL__TIMESTAMP__INIT;
+    Arrow__Flight__Protocol__FlightEndpoint *endpoints[1] = {&endpoint};
     struct mg_slice bytes;
 
-    if (!endpoint || !ticket || !until)
-        return mg_arena_fail(arena, err);
     if (range) {
         range_proto.low = mg_flight__binary(range->low);
         range_proto.high = mg_flight__binary(range->high);
         planning->body.range = &range_proto;
     }
-    MG_TRY(mg_flight__ticket_write(planning->request->flight->latch, &planning->body, arena, &bytes, err));
+    MG_TRY(mg_flight__ticket_write(planning->request->flight->latch, &planning->body, &planning->ticket, &bytes, err));
     planning->body.range = NULL;
-    planning->ticket_bytes += bytes.size;
-    if (planning->ticket_bytes > MG_FLIGHT__ANSWER_MAX)
+    if (bytes.size > MG_FLIGHT__TICKET_MAX || planning->answer.size + bytes.size > MG_FLIGHT__ANSWER_MAX)
         return mg_fail(err, MG_TOO_BIG, "the tickets of this plan pass %d bytes; ask for fewer splits or a smaller "
                        "predicate", (int)MG_FLIGHT__ANSWER_MAX);
-
-    arrow__flight__protocol__flight_endpoint__init(endpoint);
-    arrow__flight__protocol__ticket__init(ticket);
-    arrow__flight__protocol__timestamp__init(until);
-    ticket->ticket = mg_flight__binary(bytes);
-    until->seconds = planning->lease->lease.expires_ms / 1000;
-    until->nanos = (int32_t)(planning->lease->lease.expires_ms % 1000 * 1000000);
-    endpoint->ticket = ticket;
-    endpoint->expiration_time = until;
-    planning->info.endpoint[planning->info.n_endpoint++] = endpoint;
-    return MG_OK;
+    ticket.ticket = mg_flight__binary(bytes);
+    until.seconds = planning->lease->lease.expires_ms / 1000;
+    until.nanos = (int32_t)(planning->lease->lease.expires_ms % 1000 * 1000000);
+    endpoint.ticket = &ticket;
+    endpoint.expiration_time = &until;
+    one.endpoint = endpoints;
+    one.n_endpoint = 1;
+    return mg_flight__pack_into(&one.base, &planning->answer, err);
 }
 
-static enum mg_code alloc_endpoints(struct planning *planning, size_t count, struct mg_error *err)
+/* Account the answer before it grows. */
+static enum mg_code expect_tickets(struct planning *planning, size_t ticket_bytes, size_t count, struct mg_error *err)
 {
-    struct mg_arena *arena = &planning->request->arena;
+    size_t bytes = ticket_bytes * (count + 3); /* two more in the ticket buffer, one for growth */
 
-    planning->info.endpoint = mg_arena_array(arena, Arrow__Flight__Protocol__FlightEndpoint *, count);
-    return planning->info.endpoint ? MG_OK : mg_arena_fail(arena, err);
+    MG_TRY(mg_budget_reserve(planning->request->flight->budget, bytes, err));
+    planning->reserved_bytes += bytes;
+    return mg_buffer_reserve(&planning->answer, ticket_bytes * count, err);
+}
+
+static void free_answer(void *arg)
+{
+    struct mg_buffer *answer = arg;
+
+    mg_buffer_clear(answer);
+    free(answer);
+}
+
+static enum mg_code send_answer(struct planning *planning, struct mg_error *err)
+{
+    MG_TRY(mg_flight__pack_into(&planning->info.base, &planning->answer, err));
+    struct mg_buffer *answer = malloc(sizeof *answer);
+    if (!answer)
+        return mg_fail(err, MG_NO_MEMORY, "no memory for an answer");
+    *answer = planning->answer; /* handed over */
+    mg_buffer_init(&planning->answer, answer->max);
+    struct iovec piece = {.iov_base = answer->data, .iov_len = answer->size};
+    return mg_grpc_call_send(planning->request->call, &piece, 1, free_answer, answer, err);
+}
+
+/* The encapsulated schema message, in the arena. */
+static enum mg_code encode_schema(struct mg_arena *arena, const struct mg_field *fields, uint32_t count,
+                                  struct mg_slice *out, struct mg_error *err)
+{
+    MG_CLEANUP(mg_buffer_clear) struct mg_buffer encoded;
+
+    mg_buffer_init(&encoded, SCHEMA_BYTES_MAX);
+    MG_TRY(mg_ipc_encode_schema(fields, count, true, &encoded, err));
+    *out = mg_arena_copy(arena, mg_buffer_slice(&encoded));
+    return out->data ? MG_OK : mg_arena_fail(arena, err);
 }
 
 static enum mg_code put_schema(struct planning *planning, const struct mg_field *fields, uint32_t count,
                                struct mg_error *err)
 {
-    struct mg_arena *arena = &planning->request->arena;
-    MG_CLEANUP(mg_buffer_clear) struct mg_buffer encoded;
+    struct mg_slice schema;
 
-    mg_buffer_init(&encoded, SCHEMA_BYTES_MAX);
-    MG_TRY(mg_ipc_encode_schema(fields, count, true, &encoded, err));
-    struct mg_slice copy = mg_arena_copy(arena, mg_buffer_slice(&encoded));
-    if (!copy.data)
-        return mg_arena_fail(arena, err);
-    planning->info.schema = mg_flight__binary(copy);
+    MG_TRY(encode_schema(&planning->request->arena, fields, count, &schema, err));
+    planning->info.schema = mg_flight__binary(schema);
     return MG_OK;
 }
 
@@ -388,13 +424,13 @@ static enum mg_code plan_scan(struct planning *planning, const Magic__V1__ScanDe
     planning->body.table_id = scan->schema->table_id;
     planning->body.schema_version = scan->schema->version;
 
+    size_t ticket_bytes = protobuf_c_message_get_packed_size(&planning->body.base) + TICKET_OVERHEAD;
     if (!no_rows) {
-        size_t ticket_bytes = protobuf_c_message_get_packed_size(&planning->body.base) + TICKET_OVERHEAD;
         uint32_t wanted = splits_wanted(flight, descriptor, ticket_bytes);
         MG_TRY(flight->engine->ops->plan_splits(planning->lease->snapshot, scan->schema->table_id, wanted,
                                                 mg_flight_splits_force(flight), arena, &ranges, &range_count, err));
     }
-    MG_TRY(alloc_endpoints(planning, range_count, err));
+    MG_TRY(expect_tickets(planning, ticket_bytes, range_count, err));
     for (uint32_t i = 0; i < range_count; i++)
         MG_TRY(add_endpoint(planning, &ranges[i], err));
     planning->body.scan = NULL;
@@ -414,7 +450,7 @@ static enum mg_code plan_show(struct planning *planning, const Magic__V1__SqlSta
     MG_TRY(mg_flight__show_fields(sql->sql, arena, &fields, &count, err));
     MG_TRY(mg_flight__pack(&bare.base, arena, &bytes, err));
     planning->body.show = mg_flight__binary(bytes);
-    MG_TRY(alloc_endpoints(planning, 1, err));
+    MG_TRY(expect_tickets(planning, bytes.size + TICKET_OVERHEAD, 1, err));
     MG_TRY(add_endpoint(planning, NULL, err));
     return put_schema(planning, fields, count, err);
 }
@@ -443,10 +479,14 @@ static enum mg_code plan_info(struct mg_flight__request *request,
     MG_TRY(mg_flight__lease_take(request, command.scan ? command.scan->snapshot : command.sql->snapshot,
                                  mg_grpc_call_peer(request->call), 0, true, lease, err));
     planning_init(&planning, request, lease);
-    MG_TRY(plan_command(&planning, &command, scan, err));
-    MG_TRY(put_plan(&planning, err));
+    enum mg_code code = plan_command(&planning, &command, scan, err);
+    if (code == MG_OK)
+        code = put_plan(&planning, err);
     planning.info.flight_descriptor = descriptor;
-    return mg_flight__send(request, &planning.info.base, err);
+    if (code == MG_OK)
+        code = send_answer(&planning, err);
+    planning_clear(&planning);
+    return code;
 }
 
 static enum mg_code get_flight_info(struct mg_flight__request *request, struct mg_error *err)
@@ -483,24 +523,24 @@ static enum mg_code send_schema_of(struct mg_flight__request *request, const str
     Arrow__Flight__Protocol__SchemaResult result = ARROW__FLIGHT__PROTOCOL__SCHEMA_RESULT__INIT;
     const Magic__V1__ScanDescriptor *descriptor = command->scan;
     struct mg_arena *arena = &request->arena;
-    struct planning planning;
-    struct sql_plan sql;
+    struct mg_field *fields = NULL;
+    struct mg_slice schema;
+    struct sql_plan sql = {.show = false};
+    uint32_t count = 0;
 
-    planning_init(&planning, request, lease);
     if (!descriptor) {
         MG_TRY(plan_sql(command->sql, lease->snapshot, arena, &sql, err));
         descriptor = &sql.scan;
     }
-    if (command->sql && sql.show) {
-        struct mg_field *fields = NULL;
-        uint32_t count = 0;
+    if (sql.show) {
         MG_TRY(mg_flight__show_fields(command->sql->sql, arena, &fields, &count, err));
-        MG_TRY(put_schema(&planning, fields, count, err));
     } else {
         MG_TRY(mg_flight__scan_resolve(scan, lease->snapshot, descriptor, arena, err));
-        MG_TRY(put_schema(&planning, scan->fields, scan->column_count, err));
+        fields = scan->fields;
+        count = scan->column_count;
     }
-    result.schema = planning.info.schema;
+    MG_TRY(encode_schema(arena, fields, count, &schema, err));
+    result.schema = mg_flight__binary(schema);
     return mg_flight__send(request, &result.base, err);
 }
 

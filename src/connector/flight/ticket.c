@@ -11,17 +11,24 @@
 #include "connector/flight/flight_internal.h"
 
 enum mg_code mg_flight__ticket_write(const struct mg_latch *latch, const Magic__V1__TicketBody *body,
-                                     struct mg_arena *arena, struct mg_slice *out, struct mg_error *err)
+                                     struct mg_buffer *scratch, struct mg_slice *out, struct mg_error *err)
 {
     uint8_t mac[MG_MAC_SIZE];
-    struct mg_slice bytes;
     Magic__V1__Ticket ticket = MAGIC__V1__TICKET__INIT;
 
-    MG_TRY(mg_flight__pack(&body->base, arena, &bytes, err));
-    mg_latch_sign(latch, bytes, mac);
-    ticket.body = mg_flight__binary(bytes);
+    mg_buffer_reset(scratch);
+    MG_TRY(mg_flight__pack_into(&body->base, scratch, err));
+    size_t body_size = scratch->size;
+    mg_latch_sign(latch, mg_buffer_slice(scratch), mac);
+    ticket.body = mg_flight__binary(mg_buffer_slice(scratch));
     ticket.mac = (ProtobufCBinaryData){.len = sizeof mac, .data = mac};
-    return mg_flight__pack(&ticket.base, arena, out, err);
+    size_t size = protobuf_c_message_get_packed_size(&ticket.base);
+    MG_TRY(mg_buffer_reserve(scratch, size, err)); /* the body may have moved with its buffer */
+    ticket.body.data = scratch->data;
+    protobuf_c_message_pack(&ticket.base, scratch->data + body_size);
+    scratch->size += size;
+    *out = MG_SLICE(scratch->data + body_size, size);
+    return MG_OK;
 }
 
 enum mg_code mg_flight__ticket_read(const struct mg_latch *latch, uint64_t store_id, struct mg_slice bytes,

@@ -99,31 +99,46 @@ static size_t unescape(uint8_t c, uint8_t *to)
     }
 }
 
+/* Bytes from the opening quote to behind the closing one; 0 when there is none. */
+static size_t quoted_size(const struct mg_lexer *lexer, bool escapes)
+{
+    uint8_t quote = lexer->text.data[lexer->at];
+
+    for (size_t at = lexer->at + 1; at < lexer->text.size; at++) {
+        uint8_t c = lexer->text.data[at];
+        if (c == '\\' && escapes)
+            at++;
+        else if (c == quote && at + 1 < lexer->text.size && lexer->text.data[at + 1] == quote)
+            at++;
+        else if (c == quote)
+            return at + 1 - lexer->at;
+    }
+    return 0;
+}
+
 /* A quoted text from its opening quote on; a doubled quote stands for one. */
 static enum mg_code quoted(struct mg_lexer *lexer, bool escapes, struct mg_slice *out, struct mg_error *err)
 {
-    size_t begin = lexer->at, size = 0;
-    uint8_t quote = lexer->text.data[lexer->at++];
-    uint8_t *text = mg_arena_alloc(lexer->arena, lexer->text.size - begin + 1);
+    size_t begin = lexer->at, quoted_bytes = quoted_size(lexer, escapes), size = 0;
+    uint8_t quote = lexer->text.data[begin];
 
+    if (!quoted_bytes)
+        return mg_lexer__fail(lexer, MG_INVALID, begin, err, "a quote %c that is never closed", quote);
+    uint8_t *text = mg_arena_alloc(lexer->arena, quoted_bytes);
     if (!text)
         return mg_arena_fail(lexer->arena, err);
-    while (lexer->at < lexer->text.size) {
-        uint8_t c = lexer->text.data[lexer->at++];
-        if (c == quote && peek(lexer, 0) != quote) {
-            *out = MG_SLICE(text, size);
-            return MG_OK;
-        }
-        if (c == quote) {
-            lexer->at++;
-            text[size++] = quote;
-        } else if (c == '\\' && escapes && lexer->at < lexer->text.size) {
-            size += unescape(lexer->text.data[lexer->at++], text + size);
-        } else {
+    lexer->at = begin + quoted_bytes;
+    for (size_t at = begin + 1; at < lexer->at - 1; at++) {
+        uint8_t c = lexer->text.data[at];
+        if (c == '\\' && escapes)
+            size += unescape(lexer->text.data[++at], text + size);
+        else if (c == quote)
+            text[size++] = lexer->text.data[++at];
+        else
             text[size++] = c;
-        }
     }
-    return mg_lexer__fail(lexer, MG_INVALID, begin, err, "a quote %c that is never closed", quote);
+    *out = MG_SLICE(text, size);
+    return MG_OK;
 }
 
 static enum mg_code hex(struct mg_lexer *lexer, size_t begin, size_t end, struct mg_slice *out, struct mg_error *err)

@@ -491,6 +491,22 @@ static enum mg_code qualified_table(struct parser *p, struct mg_sql_statement *o
     return name(p, "a table", &out->table, err);
 }
 
+/* An alias is read over, so that the join behind it is what gets named. */
+static enum mg_code refuse_alias(struct parser *p, struct mg_error *err)
+{
+    struct mg_token alias = p->token;
+    bool said;
+
+    if (!is_keyword(&p->token, "AS") && p->token.kind != MG_TOKEN_NAME &&
+        (p->token.kind != MG_TOKEN_WORD || is_reserved(&p->token)))
+        return MG_OK;
+    MG_TRY(accept_keyword(p, "AS", &said, err));
+    MG_TRY(next(p, err));
+    MG_TRY(refuse_behind_table(p, err));
+    p->token = alias;
+    return refuse(p, "aliases", err);
+}
+
 static enum mg_code select_statement(struct parser *p, struct mg_sql_statement *out, struct mg_error *err)
 {
     bool where;
@@ -503,8 +519,7 @@ static enum mg_code select_statement(struct parser *p, struct mg_sql_statement *
     MG_TRY(expect_keyword(p, "FROM", err));
     MG_TRY(qualified_table(p, out, err));
     MG_TRY(refuse_behind_table(p, err));
-    if (is_keyword(&p->token, "AS") || p->token.kind == MG_TOKEN_NAME)
-        return refuse(p, "aliases", err);
+    MG_TRY(refuse_alias(p, err));
     MG_TRY(accept_keyword(p, "WHERE", &where, err));
     if (where)
         MG_TRY(condition(p, &out->where, err));
