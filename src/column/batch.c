@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 
+#include "column/batch_internal.h"
 #include "column/bits.h"
 
 struct mg_column_builder {
@@ -20,23 +21,12 @@ struct mg_column_builder {
     uint32_t row_count, null_count;
     uint8_t *validity; /* NULL until a NULL comes */
     uint8_t *values;
-    int32_t *offsets;   /* UTF8: row_count + 1 once there is memory */
-    size_t text_size;   /* UTF8: bytes in values */
+    int32_t *offsets;                                            /* UTF8: row_count + 1 once there is memory */
+    size_t text_size;                                            /* UTF8: bytes in values */
     size_t validity_capacity, values_capacity, offsets_capacity; /* bytes */
 };
 
-/* What finish makes: owns its buffers, or borrows them from a batch that it keeps. */
-struct owned_batch {
-    struct mg_batch batch;
-    struct mg_budget *budget;
-    size_t reserved_bytes;
-    struct mg_batch *under; /* may be NULL */
-    uint32_t buffer_count;
-    void **buffers;
-};
-
-/* What empty buffers point to, so that no pointer is NULL where something may add 0 to it. */
-static const _Alignas(64) uint8_t zeros[64];
+const _Alignas(64) uint8_t mg_batch__zeros[64];
 
 /* ---- batches ------------------------------------------------------------------------------------------------- */
 
@@ -103,8 +93,8 @@ static enum mg_code check_vector(const struct mg_vector *v, uint32_t row_count, 
         return mg_fail(err, MG_INVALID, "text without offsets, or they begin below 0");
     for (uint32_t i = 0; i < row_count; i++)
         if (v->offsets[i + 1] < v->offsets[i])
-            return mg_fail(err, MG_INVALID, "the offsets fall from %d to %d at row %u", v->offsets[i], v->offsets[i + 1],
-                           i);
+            return mg_fail(err, MG_INVALID, "the offsets fall from %d to %d at row %u", v->offsets[i],
+                           v->offsets[i + 1], i);
     return MG_OK;
 }
 
@@ -123,7 +113,7 @@ enum mg_code mg_batch_check(const struct mg_batch *batch, struct mg_error *err)
 
 static void free_owned(struct mg_batch *batch)
 {
-    struct owned_batch *owned = (struct owned_batch *)batch;
+    struct mg_batch__owned *owned = (struct mg_batch__owned *)batch;
 
     for (uint32_t i = 0; i < owned->buffer_count; i++)
         free(owned->buffers[i]);
@@ -132,13 +122,12 @@ static void free_owned(struct mg_batch *batch)
     free(owned);
 }
 
-/* One heap block: the batch, its vectors, room for buffers_max buffers. */
-static struct owned_batch *new_owned(uint32_t row_count, uint32_t column_count, uint32_t buffers_max,
-                                     struct mg_budget *budget)
+struct mg_batch__owned *mg_batch__new(uint32_t row_count, uint32_t column_count, uint32_t buffers_max,
+                                      struct mg_budget *budget)
 {
-    size_t vectors_at = (sizeof(struct owned_batch) + 15) & ~(size_t)15;
+    size_t vectors_at = (sizeof(struct mg_batch__owned) + 15) & ~(size_t)15;
     size_t buffers_at = vectors_at + column_count * sizeof(struct mg_vector);
-    struct owned_batch *owned = calloc(1, buffers_at + buffers_max * sizeof(void *));
+    struct mg_batch__owned *owned = calloc(1, buffers_at + buffers_max * sizeof(void *));
 
     if (!owned)
         return NULL;
@@ -152,11 +141,36 @@ static struct owned_batch *new_owned(uint32_t row_count, uint32_t column_count, 
     return owned;
 }
 
+static void own(struct mg_batch__owned *owned, void *buffer)
+{
+    if (buffer)
+        owned->buffers[owned->buffer_count++] = buffer;
+}
+
+enum mg_code mg_batch__alloc(struct mg_batch__owned *owned, size_t size_bytes, uint8_t **out, struct mg_error *err)
+{
+    size_t capacity = (MG_MAX(size_bytes, (size_t)1) + 63) & ~(size_t)63;
+
+    MG_TRY(mg_budget_reserve(owned->budget, capacity, err));
+    owned->reserved_bytes += capacity;
+    *out = aligned_alloc(64, capacity);
+    if (!*out)
+        return mg_fail(err, MG_NO_MEMORY, "no memory for %zu bytes of a batch", capacity);
+    own(owned, *out);
+    return MG_OK;
+}
+
+void mg_batch__discard(struct mg_batch__owned **owned)
+{
+    if (*owned)
+        free_owned(&(*owned)->batch);
+    *owned = NULL;
+}
+
 /* ---- building: memory ---------------------------------------------------------------------------------------- */
 
-enum mg_code mg_batch_builder_init(struct mg_batch_builder *builder, const struct mg_type *types,
-                                   uint32_t column_count, struct mg_budget *budget, size_t bytes_max,
-                                   struct mg_error *err)
+enum mg_code mg_batch_builder_init(struct mg_batch_builder *builder, const struct mg_type *types, uint32_t column_count,
+                                   struct mg_budget *budget, size_t bytes_max, struct mg_error *err)
 {
     if (column_count > MG_COLUMNS_MAX)
         return mg_fail(err, MG_TOO_BIG, "a batch of %u columns, at most %d are allowed", column_count, MG_COLUMNS_MAX);
@@ -225,8 +239,8 @@ static __attribute__((noinline)) enum mg_code grow(struct mg_batch_builder *buil
     return MG_OK;
 }
 
-static enum mg_code grow_validity(struct mg_batch_builder *builder, struct mg_column_builder *column, uint32_t row_count,
-                                  struct mg_error *err)
+static enum mg_code grow_validity(struct mg_batch_builder *builder, struct mg_column_builder *column,
+                                  uint32_t row_count, struct mg_error *err)
 {
     size_t keep = column->validity_capacity;
 
@@ -266,7 +280,8 @@ static inline enum mg_code make_text_room(struct mg_batch_builder *builder, stru
     uint64_t size = column->text_size + more;
 
     if (__builtin_expect(size > INT32_MAX, 0))
-        return mg_fail(err, MG_TOO_BIG, "the text of one column of a batch would take %llu bytes, at most %d are allowed",
+        return mg_fail(err, MG_TOO_BIG,
+                       "the text of one column of a batch would take %llu bytes, at most %d are allowed",
                        (unsigned long long)size, INT32_MAX);
     if (__builtin_expect(size > column->values_capacity, 0))
         MG_TRY(grow(builder, &column->values, &column->values_capacity, column->text_size, size, err));
@@ -296,7 +311,7 @@ enum mg_code mg_builder_null(struct mg_batch_builder *builder, uint32_t column, 
         memset(c->values + (size_t)c->row_count * c->width, 0, c->width);
     else
         c->offsets[c->row_count + 1] = (int32_t)c->text_size;
-    c->validity[c->row_count >> 3] &= (uint8_t)~(1u << (c->row_count & 7));
+    c->validity[c->row_count >> 3] &= (uint8_t) ~(1u << (c->row_count & 7));
     c->null_count++;
     c->row_count++;
     return MG_OK;
@@ -315,10 +330,18 @@ enum mg_code mg_builder_uint(struct mg_batch_builder *builder, uint32_t column, 
     mg_assert(is_integer_like(c->type.id));
     MG_TRY(make_room(builder, c, 1, err));
     switch (c->width) {
-    case 1: ((uint8_t *)c->values)[c->row_count] = (uint8_t)v; break;
-    case 2: ((uint16_t *)c->values)[c->row_count] = (uint16_t)v; break;
-    case 4: ((uint32_t *)c->values)[c->row_count] = (uint32_t)v; break;
-    default: ((uint64_t *)c->values)[c->row_count] = v; break;
+    case 1:
+        ((uint8_t *)c->values)[c->row_count] = (uint8_t)v;
+        break;
+    case 2:
+        ((uint16_t *)c->values)[c->row_count] = (uint16_t)v;
+        break;
+    case 4:
+        ((uint32_t *)c->values)[c->row_count] = (uint32_t)v;
+        break;
+    default:
+        ((uint64_t *)c->values)[c->row_count] = v;
+        break;
     }
     c->row_count++;
     return MG_OK;
@@ -387,11 +410,15 @@ enum mg_code mg_builder_value(struct mg_batch_builder *builder, uint32_t column,
         return mg_fail(err, MG_INVALID, "a value of type %s in column %u of type %s", have, column, want);
     }
     switch (type.id) {
-    case MG_TYPE_UTF8: return mg_builder_text(builder, column, v->text, err);
-    case MG_TYPE_DECIMAL: return mg_builder_decimal(builder, column, v->d, err);
+    case MG_TYPE_UTF8:
+        return mg_builder_text(builder, column, v->text, err);
+    case MG_TYPE_DECIMAL:
+        return mg_builder_decimal(builder, column, v->d, err);
     case MG_TYPE_FLOAT32:
-    case MG_TYPE_FLOAT64: return mg_builder_float(builder, column, v->f, err);
-    default: return mg_builder_uint(builder, column, v->u, err);
+    case MG_TYPE_FLOAT64:
+        return mg_builder_float(builder, column, v->f, err);
+    default:
+        return mg_builder_uint(builder, column, v->u, err);
     }
 }
 
@@ -401,23 +428,33 @@ struct wide {
     uint64_t low, high;
 };
 
-#define GATHER(type)                                              \
-    do {                                                          \
-        type *restrict to = place;                                \
-        const type *from_values = values;                         \
-        for (uint32_t i = 0; i < count; i++)                      \
-            memcpy(&to[i], &from_values[rows[i]], sizeof(type));  \
+#define GATHER(type)                                             \
+    do {                                                         \
+        type *restrict to = place;                               \
+        const type *from_values = values;                        \
+        for (uint32_t i = 0; i < count; i++)                     \
+            memcpy(&to[i], &from_values[rows[i]], sizeof(type)); \
     } while (0)
 
 /* values[rows[i]] to place[i]: one tight loop a width. */
 static void gather_fixed(void *place, const void *values, uint32_t width, const uint32_t *rows, uint32_t count)
 {
     switch (width) {
-    case 1: GATHER(uint8_t); break;
-    case 2: GATHER(uint16_t); break;
-    case 4: GATHER(uint32_t); break;
-    case 8: GATHER(uint64_t); break;
-    default: GATHER(struct wide); break;
+    case 1:
+        GATHER(uint8_t);
+        break;
+    case 2:
+        GATHER(uint16_t);
+        break;
+    case 4:
+        GATHER(uint32_t);
+        break;
+    case 8:
+        GATHER(uint64_t);
+        break;
+    default:
+        GATHER(struct wide);
+        break;
     }
 }
 #undef GATHER
@@ -578,13 +615,7 @@ static void zero_tail(void *data, size_t size)
         memset((uint8_t *)data + size, 0, mg_pad8(size) - size);
 }
 
-static void own(struct owned_batch *owned, void *buffer)
-{
-    if (buffer)
-        owned->buffers[owned->buffer_count++] = buffer;
-}
-
-static void finish_column(struct owned_batch *owned, struct mg_column_builder *c, struct mg_vector *v)
+static void finish_column(struct mg_batch__owned *owned, struct mg_column_builder *c, struct mg_vector *v)
 {
     uint32_t rows = c->row_count;
 
@@ -598,12 +629,12 @@ static void finish_column(struct owned_batch *owned, struct mg_column_builder *c
         zero_tail(c->validity, mg_bits_bytes(rows));
         v->validity = c->validity;
     }
-    v->values = c->values ? c->values : zeros;
+    v->values = c->values ? c->values : mg_batch__zeros;
     if (c->width) {
         zero_tail(c->values, (size_t)rows * c->width);
     } else {
         zero_tail(c->values, c->text_size);
-        v->offsets = c->offsets ? c->offsets : (const int32_t *)(const void *)zeros;
+        v->offsets = c->offsets ? c->offsets : (const int32_t *)(const void *)mg_batch__zeros;
         zero_tail(c->offsets, ((size_t)rows + 1) * 4);
     }
 }
@@ -619,7 +650,8 @@ enum mg_code mg_batch_builder_finish(struct mg_batch_builder *builder, uint32_t 
         if (builder->columns[i].row_count != rows)
             return mg_fail(err, MG_INVALID, "column %u of a batch has %u values, column 0 has %u", i,
                            builder->columns[i].row_count, rows);
-    struct owned_batch *owned = new_owned(rows, builder->column_count, builder->column_count * 3, builder->budget);
+    struct mg_batch__owned *owned = mg_batch__new(rows, builder->column_count, builder->column_count * 3,
+                                                  builder->budget);
     if (!owned)
         return mg_fail(err, MG_NO_MEMORY, "no memory for a batch of %u columns", builder->column_count);
     for (uint32_t i = 0; i < builder->column_count; i++) {
@@ -663,39 +695,47 @@ struct mg_type mg_profile_type(enum mg_profile profile, struct mg_type type)
     if (profile != MG_PROFILE_SPARK)
         return type;
     switch (type.id) {
-    case MG_TYPE_UINT8: return (struct mg_type){.id = MG_TYPE_INT16};
-    case MG_TYPE_UINT16: return (struct mg_type){.id = MG_TYPE_INT32};
-    case MG_TYPE_UINT32: return (struct mg_type){.id = MG_TYPE_INT64};
-    case MG_TYPE_UINT64: return (struct mg_type){.id = MG_TYPE_DECIMAL, .precision = 20};
-    default: return type;
+    case MG_TYPE_UINT8:
+        return (struct mg_type){.id = MG_TYPE_INT16};
+    case MG_TYPE_UINT16:
+        return (struct mg_type){.id = MG_TYPE_INT32};
+    case MG_TYPE_UINT32:
+        return (struct mg_type){.id = MG_TYPE_INT64};
+    case MG_TYPE_UINT64:
+        return (struct mg_type){.id = MG_TYPE_DECIMAL, .precision = 20};
+    default:
+        return type;
     }
 }
 
-#define WIDEN(from_type, to_type)                                 \
-    do {                                                          \
-        const from_type *from = values;                           \
-        to_type *restrict to = place;                             \
-        for (uint32_t i = 0; i < row_count; i++)                  \
-            to[i] = (to_type)from[i];                             \
+#define WIDEN(from_type, to_type)                \
+    do {                                         \
+        const from_type *from = values;          \
+        to_type *restrict to = place;            \
+        for (uint32_t i = 0; i < row_count; i++) \
+            to[i] = (to_type)from[i];            \
     } while (0)
 
 static void widen(enum mg_type_id id, const void *values, void *place, uint32_t row_count)
 {
     switch (id) {
-    case MG_TYPE_UINT8: WIDEN(uint8_t, int16_t); break;
-    case MG_TYPE_UINT16: WIDEN(uint16_t, int32_t); break;
-    case MG_TYPE_UINT32: WIDEN(uint32_t, int64_t); break;
-    case MG_TYPE_UINT64: WIDEN(uint64_t, mg_int128); break;
-    default: mg_assert(!"an unsigned type");
+    case MG_TYPE_UINT8:
+        WIDEN(uint8_t, int16_t);
+        break;
+    case MG_TYPE_UINT16:
+        WIDEN(uint16_t, int32_t);
+        break;
+    case MG_TYPE_UINT32:
+        WIDEN(uint32_t, int64_t);
+        break;
+    case MG_TYPE_UINT64:
+        WIDEN(uint64_t, mg_int128);
+        break;
+    default:
+        mg_assert(!"an unsigned type");
     }
 }
 #undef WIDEN
-
-static void release_owned(struct owned_batch **owned)
-{
-    if (*owned)
-        free_owned(&(*owned)->batch);
-}
 
 enum mg_code mg_profile_batch(enum mg_profile profile, struct mg_batch *batch, struct mg_budget *budget,
                               struct mg_batch **out, struct mg_error *err)
@@ -708,8 +748,8 @@ enum mg_code mg_profile_batch(enum mg_profile profile, struct mg_batch *batch, s
         *out = mg_batch_ref(batch);
         return MG_OK;
     }
-    MG_CLEANUP(release_owned)
-    struct owned_batch *owned = new_owned(batch->row_count, batch->column_count, changed, budget);
+    MG_CLEANUP(mg_batch__discard)
+    struct mg_batch__owned *owned = mg_batch__new(batch->row_count, batch->column_count, changed, budget);
     if (!owned)
         return mg_fail(err, MG_NO_MEMORY, "no memory for a batch of %u columns", batch->column_count);
     for (uint32_t i = 0; i < batch->column_count; i++) {
@@ -720,13 +760,8 @@ enum mg_code mg_profile_batch(enum mg_profile profile, struct mg_batch *batch, s
         if (mg_type_equal(to->type, from->type) || from->row_count == 0)
             continue;
         size_t size = (size_t)from->row_count * mg_type_width(to->type.id);
-        size_t capacity = (size + 63) & ~(size_t)63;
-        MG_TRY(mg_budget_reserve(budget, capacity, err));
-        owned->reserved_bytes += capacity;
-        void *place = aligned_alloc(64, capacity);
-        if (!place)
-            return mg_fail(err, MG_NO_MEMORY, "no memory for a column of %zu bytes", capacity);
-        own(owned, place);
+        uint8_t *place = NULL;
+        MG_TRY(mg_batch__alloc(owned, size, &place, err));
         widen(from->type.id, from->values, place, from->row_count);
         zero_tail(place, size);
         to->values = place;

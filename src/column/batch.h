@@ -33,7 +33,7 @@ struct mg_vector {
 struct mg_batch {
     atomic_int references;
     uint32_t row_count;
-    uint32_t column_count;      /* may be 0: only rows are counted */
+    uint32_t column_count; /* may be 0: only rows are counted */
     struct mg_vector *vectors;
     /* Frees what the vectors point to, and the batch itself; called when the last reference goes. */
     void (*free)(struct mg_batch *batch);
@@ -91,8 +91,8 @@ MG_MUST_CHECK enum mg_code mg_builder_decimal(struct mg_batch_builder *builder, 
 MG_MUST_CHECK enum mg_code mg_builder_text(struct mg_batch_builder *builder, uint32_t column, struct mg_slice v,
                                            struct mg_error *err);
 /* Any value; its layout must be the column's (mg_type_same_layout; else MG_INVALID). */
-MG_MUST_CHECK enum mg_code mg_builder_value(struct mg_batch_builder *builder, uint32_t column,
-                                            const struct mg_value *v, struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_builder_value(struct mg_batch_builder *builder, uint32_t column, const struct mg_value *v,
+                                            struct mg_error *err);
 /* count values of `from`, of the column's layout (else MG_INVALID): those at rows[0..count), each below from->row_count, or when
  * rows is NULL those from first on. The bulk path. */
 MG_MUST_CHECK enum mg_code mg_builder_gather(struct mg_batch_builder *builder, uint32_t column,

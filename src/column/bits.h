@@ -56,7 +56,8 @@ static inline uint32_t mg_bits_count(const uint8_t *bits, uint32_t first, uint32
     return set;
 }
 
-static inline void mg_bits_copy(uint8_t *to, uint32_t to_first, const uint8_t *from, uint32_t from_first, uint32_t count)
+static inline void mg_bits_copy(uint8_t *to, uint32_t to_first, const uint8_t *from, uint32_t from_first,
+                                uint32_t count)
 {
     for (uint32_t done = 0; done < count; done += 64) {
         uint32_t n = MG_MIN(count - done, 64);

@@ -56,8 +56,8 @@ MG_MUST_CHECK enum mg_code mg_ipc_stream_end(struct mg_buffer *out, struct mg_er
 MG_MUST_CHECK enum mg_code mg_ipc_stream_schema(struct mg_reader *in, struct mg_arena *arena,
                                                 struct mg_field **out_fields, uint32_t *out_count,
                                                 struct mg_error *err);
-MG_MUST_CHECK enum mg_code mg_ipc_stream_next(struct mg_reader *in, const struct mg_field *fields,
-                                              uint32_t field_count, struct mg_budget *budget,
-                                              struct mg_batch **out_batch, struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_ipc_stream_next(struct mg_reader *in, const struct mg_field *fields, uint32_t field_count,
+                                              struct mg_budget *budget, struct mg_batch **out_batch,
+                                              struct mg_error *err);
 
 #endif

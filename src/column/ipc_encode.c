@@ -12,11 +12,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "column/batch_internal.h"
 #include "column/bits.h"
 #include "column/ipc.h"
 #include "column/ipc_internal.h"
-
-static const _Alignas(64) uint8_t zeros[64];
 
 /* ---- FlatBuffers, out ---------------------------------------------------------------------------------------- */
 
@@ -29,9 +28,9 @@ struct fb {
 };
 
 struct fb_field {
-    uint8_t size;     /* 0: left out; 1, 2, 4, 8 */
-    uint64_t value;   /* unused for offsets: see fb_point */
-    size_t position;  /* where it was written */
+    uint8_t size;    /* 0: left out; 1, 2, 4, 8 */
+    uint64_t value;  /* unused for offsets: see fb_point */
+    size_t position; /* where it was written */
 };
 #define FB_NONE ((struct fb_field){.size = 0})
 #define FB_U8(v) ((struct fb_field){.size = 1, .value = (uint8_t)(v)})
@@ -162,13 +161,19 @@ static uint8_t arrow_type(enum mg_type_id id)
 {
     switch (id) {
     case MG_TYPE_FLOAT32:
-    case MG_TYPE_FLOAT64: return MG_ARROW_FLOATING_POINT;
-    case MG_TYPE_DECIMAL: return MG_ARROW_DECIMAL;
-    case MG_TYPE_DATE: return MG_ARROW_DATE;
+    case MG_TYPE_FLOAT64:
+        return MG_ARROW_FLOATING_POINT;
+    case MG_TYPE_DECIMAL:
+        return MG_ARROW_DECIMAL;
+    case MG_TYPE_DATE:
+        return MG_ARROW_DATE;
     case MG_TYPE_DATETIME:
-    case MG_TYPE_TIMESTAMP: return MG_ARROW_TIMESTAMP;
-    case MG_TYPE_UTF8: return MG_ARROW_UTF8;
-    default: return MG_ARROW_INT;
+    case MG_TYPE_TIMESTAMP:
+        return MG_ARROW_TIMESTAMP;
+    case MG_TYPE_UTF8:
+        return MG_ARROW_UTF8;
+    default:
+        return MG_ARROW_INT;
     }
 }
 
@@ -213,8 +218,13 @@ static void encode_type(struct fb *fb, size_t from, struct mg_type type)
 static void encode_field(struct fb *fb, size_t from, const struct mg_field *field)
 {
     bool has_metadata = field->source_type.size > 0;
-    struct fb_field fields[] = {FB_OFFSET, FB_U8(field->nullable), FB_U8(arrow_type(field->type.id)), FB_OFFSET,
-                                FB_NONE,   FB_OFFSET,              has_metadata ? FB_OFFSET : FB_NONE};
+    struct fb_field fields[] = {FB_OFFSET,
+                                FB_U8(field->nullable),
+                                FB_U8(arrow_type(field->type.id)),
+                                FB_OFFSET,
+                                FB_NONE,
+                                FB_OFFSET,
+                                has_metadata ? FB_OFFSET : FB_NONE};
 
     fb_table(fb, from, fields, MG_COUNT_OF(fields));
     fb_string(fb, fields[0].position, field->name);
@@ -272,11 +282,10 @@ static void add_buffer(struct body *body, const void *data, size_t size)
         body->buffers += 16;
     }
     if (body->pieces && size)
-        body->pieces[body->piece_count++] =
-            (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+        body->pieces[body->piece_count++] = (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = size};
     if (body->pieces && padding)
-        body->pieces[body->piece_count++] =
-            (struct iovec){.iov_base = (void *)(uintptr_t)zeros, .iov_len = padding};
+        body->pieces[body->piece_count++] = (struct iovec){.iov_base = (void *)(uintptr_t)mg_batch__zeros,
+                                                           .iov_len = padding};
     body->size += size + padding;
 }
 
@@ -285,7 +294,7 @@ static enum mg_code rebased_offsets(const struct mg_vector *v, struct mg_arena *
                                     struct mg_error *err)
 {
     if (v->row_count == 0 || v->offsets[0] == 0) {
-        *out = v->row_count ? v->offsets : (const int32_t *)(const void *)zeros;
+        *out = v->row_count ? v->offsets : (const int32_t *)(const void *)mg_batch__zeros;
         return MG_OK;
     }
     int32_t *offsets = mg_arena_array(scratch, int32_t, (size_t)v->row_count + 1);
@@ -313,7 +322,7 @@ static enum mg_code add_vector(struct body *body, const struct mg_vector *v, str
         add_buffer(body, (const uint8_t *)v->values + v->offsets[0],
                    (size_t)(v->offsets[v->row_count] - v->offsets[0]));
     else
-        add_buffer(body, zeros, 0);
+        add_buffer(body, mg_batch__zeros, 0);
     return MG_OK;
 }
 

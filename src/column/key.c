@@ -189,10 +189,10 @@ enum mg_code mg_key_encode(const struct mg_vector *const *vectors, uint32_t key_
 /* ---- all rows ------------------------------------------------------------------------------------------------ */
 
 /* One column of fixed-width keys: row r goes to base + r * stride. */
-#define PUT_COLUMN(type_id, width)                                       \
-    case type_id:                                                        \
-        for (uint32_t row = 0; row < row_count; row++, at += stride)     \
-            put_fixed(at, type_id, values + (size_t)row * (width));      \
+#define PUT_COLUMN(type_id, width)                                   \
+    case type_id:                                                    \
+        for (uint32_t row = 0; row < row_count; row++, at += stride) \
+            put_fixed(at, type_id, values + (size_t)row * (width));  \
         break
 
 static void put_column(uint8_t *at, size_t stride, const struct mg_vector *v, uint32_t row_count)
@@ -215,7 +215,8 @@ static void put_column(uint8_t *at, size_t stride, const struct mg_vector *v, ui
         PUT_COLUMN(MG_TYPE_DATETIME, 8);
         PUT_COLUMN(MG_TYPE_TIMESTAMP, 8);
     case MG_TYPE_UTF8:
-    case MG_TYPE_NONE: mg_assert(!"a fixed width");
+    case MG_TYPE_NONE:
+        mg_assert(!"a fixed width");
     }
 }
 

@@ -288,10 +288,10 @@ bool mg_schema_is_key(const struct mg_schema *schema, uint32_t column)
 /* ---- the stored form ----------------------------------------------------------------------------------------- */
 
 enum { /* of a stored column */
-    FLAG_NULLABLE = 1,
-    FLAG_HIDDEN = 2,
-    FLAG_MISSING = 4, /* a value follows */
-    FLAGS_ALL = 7,
+       FLAG_NULLABLE = 1,
+       FLAG_HIDDEN = 2,
+       FLAG_MISSING = 4, /* a value follows */
+       FLAGS_ALL = 7,
 };
 
 static enum mg_code put_text(const char *text, struct mg_buffer *out, struct mg_error *err)
@@ -413,8 +413,10 @@ static enum mg_code decode_body(struct mg_reader *in, struct mg_schema *schema, 
         MG_TRY(decode_column(in, column, err));
     }
     uint64_t key_count = mg_reader_varint(in);
-    for (uint64_t i = 0; i < MG_MIN(key_count, MG_KEY_COLUMNS_MAX); i++)
-        schema->key_columns[i] = (uint32_t)MG_MIN(mg_reader_varint(in), UINT32_MAX);
+    for (uint64_t i = 0; i < MG_MIN(key_count, MG_KEY_COLUMNS_MAX); i++) {
+        uint64_t place = mg_reader_varint(in);
+        schema->key_columns[i] = (uint32_t)MG_MIN(place, UINT32_MAX);
+    }
     schema->key_count = (uint32_t)MG_MIN(key_count, UINT32_MAX);
     if (in->failed || mg_reader_left(in))
         return mg_fail(err, MG_CORRUPT, "the body ends too early or too late");

@@ -25,14 +25,14 @@ struct mg_column {
     char *source_type; /* "decimal(12,2) unsigned"; for people */
     struct mg_type type;
     bool nullable;
-    bool hidden;       /* the row handle: part of rows and keys, not of SELECT * */
+    bool hidden;             /* the row handle: part of rows and keys, not of SELECT * */
     struct mg_value missing; /* what rows written before this column was there hold; its text is owned by the schema */
 };
 
 enum mg_table_state { /* numbers are stored */
-    MG_STATE_OK = 0,
-    MG_STATE_UNSUPPORTED = 1,
-    MG_STATE_NEEDS_RELOAD = 2,
+                      MG_STATE_OK = 0,
+                      MG_STATE_UNSUPPORTED = 1,
+                      MG_STATE_NEEDS_RELOAD = 2,
 };
 
 /* A table at one schema version. Owns everything it points to. */
@@ -42,14 +42,15 @@ struct mg_schema {
     uint64_t version;  /* rises with each change of the table, over the whole store */
     char *database, *table;
     enum mg_table_state state;
-    char *state_reason;      /* NULL when OK */
-    uint64_t good_until_ts;  /* NEEDS_RELOAD: snapshots with W at or below this may be read */
-    uint32_t column_count;   /* may be 0 for UNSUPPORTED and NEEDS_RELOAD */
+    char *state_reason;     /* NULL when OK */
+    uint64_t good_until_ts; /* NEEDS_RELOAD: snapshots with W at or below this may be read */
+    uint32_t column_count;  /* may be 0 for UNSUPPORTED and NEEDS_RELOAD */
     struct mg_column *columns;
-    uint32_t key_count;      /* 1 to MG_KEY_COLUMNS_MAX when columns are there */
+    uint32_t key_count;                       /* 1 to MG_KEY_COLUMNS_MAX when columns are there */
     uint32_t key_columns[MG_KEY_COLUMNS_MAX]; /* places in columns, in key order; never nullable */
-    char *source;            /* who owns it: "tidb", "local" */
-    int64_t source_id;       /* the table's id there; 0: none. An incarnation built by a reload has another table_id and the same source_id. */
+    char *source;                             /* who owns it: "tidb", "local" */
+    int64_t
+        source_id; /* the table's id there; 0: none. An incarnation built by a reload has another table_id and the same source_id. */
 };
 
 /* An empty schema to fill; heap. Strings are set with mg_schema_text. NULL only when the heap is out. */

@@ -17,14 +17,12 @@ static const struct {
     const char *name;
     uint8_t width; /* bytes */
 } types[MG_TYPE_COUNT] = {
-    [MG_TYPE_NONE] = {"none", 0},         [MG_TYPE_INT8] = {"int8", 1},
-    [MG_TYPE_INT16] = {"int16", 2},       [MG_TYPE_INT32] = {"int32", 4},
-    [MG_TYPE_INT64] = {"int64", 8},       [MG_TYPE_UINT8] = {"uint8", 1},
-    [MG_TYPE_UINT16] = {"uint16", 2},     [MG_TYPE_UINT32] = {"uint32", 4},
-    [MG_TYPE_UINT64] = {"uint64", 8},     [MG_TYPE_FLOAT32] = {"float32", 4},
-    [MG_TYPE_FLOAT64] = {"float64", 8},   [MG_TYPE_DECIMAL] = {"decimal", 16},
-    [MG_TYPE_DATE] = {"date", 4},         [MG_TYPE_DATETIME] = {"datetime", 8},
-    [MG_TYPE_TIMESTAMP] = {"timestamp", 8}, [MG_TYPE_UTF8] = {"utf8", 0},
+    [MG_TYPE_NONE] = {"none", 0},       [MG_TYPE_INT8] = {"int8", 1},         [MG_TYPE_INT16] = {"int16", 2},
+    [MG_TYPE_INT32] = {"int32", 4},     [MG_TYPE_INT64] = {"int64", 8},       [MG_TYPE_UINT8] = {"uint8", 1},
+    [MG_TYPE_UINT16] = {"uint16", 2},   [MG_TYPE_UINT32] = {"uint32", 4},     [MG_TYPE_UINT64] = {"uint64", 8},
+    [MG_TYPE_FLOAT32] = {"float32", 4}, [MG_TYPE_FLOAT64] = {"float64", 8},   [MG_TYPE_DECIMAL] = {"decimal", 16},
+    [MG_TYPE_DATE] = {"date", 4},       [MG_TYPE_DATETIME] = {"datetime", 8}, [MG_TYPE_TIMESTAMP] = {"timestamp", 8},
+    [MG_TYPE_UTF8] = {"utf8", 0},
 };
 
 uint32_t mg_type_width(enum mg_type_id id)
@@ -339,29 +337,52 @@ struct mg_value mg_value_load(struct mg_type type, const void *place)
 {
     struct mg_value v = {.type = type};
 
-#define LOAD(member, c_type)               \
-    do {                                   \
-        c_type loaded;                     \
+#define LOAD(member, c_type)                   \
+    do {                                       \
+        c_type loaded;                         \
         memcpy(&loaded, place, sizeof loaded); \
-        v.member = loaded;                 \
+        v.member = loaded;                     \
     } while (0)
     switch (type.id) {
-    case MG_TYPE_INT8: LOAD(i, int8_t); break;
-    case MG_TYPE_INT16: LOAD(i, int16_t); break;
+    case MG_TYPE_INT8:
+        LOAD(i, int8_t);
+        break;
+    case MG_TYPE_INT16:
+        LOAD(i, int16_t);
+        break;
     case MG_TYPE_INT32:
-    case MG_TYPE_DATE: LOAD(i, int32_t); break;
+    case MG_TYPE_DATE:
+        LOAD(i, int32_t);
+        break;
     case MG_TYPE_INT64:
     case MG_TYPE_DATETIME:
-    case MG_TYPE_TIMESTAMP: LOAD(i, int64_t); break;
-    case MG_TYPE_UINT8: LOAD(u, uint8_t); break;
-    case MG_TYPE_UINT16: LOAD(u, uint16_t); break;
-    case MG_TYPE_UINT32: LOAD(u, uint32_t); break;
-    case MG_TYPE_UINT64: LOAD(u, uint64_t); break;
-    case MG_TYPE_FLOAT32: LOAD(f, float); break;
-    case MG_TYPE_FLOAT64: LOAD(f, double); break;
-    case MG_TYPE_DECIMAL: LOAD(d, mg_int128); break;
+    case MG_TYPE_TIMESTAMP:
+        LOAD(i, int64_t);
+        break;
+    case MG_TYPE_UINT8:
+        LOAD(u, uint8_t);
+        break;
+    case MG_TYPE_UINT16:
+        LOAD(u, uint16_t);
+        break;
+    case MG_TYPE_UINT32:
+        LOAD(u, uint32_t);
+        break;
+    case MG_TYPE_UINT64:
+        LOAD(u, uint64_t);
+        break;
+    case MG_TYPE_FLOAT32:
+        LOAD(f, float);
+        break;
+    case MG_TYPE_FLOAT64:
+        LOAD(f, double);
+        break;
+    case MG_TYPE_DECIMAL:
+        LOAD(d, mg_int128);
+        break;
     case MG_TYPE_UTF8:
-    case MG_TYPE_NONE: mg_assert(!"a fixed width");
+    case MG_TYPE_NONE:
+        mg_assert(!"a fixed width");
     }
 #undef LOAD
     return v;

@@ -28,7 +28,7 @@ enum mg_type_id {
     MG_TYPE_UINT64 = 8,
     MG_TYPE_FLOAT32 = 9,
     MG_TYPE_FLOAT64 = 10,
-    MG_TYPE_DECIMAL = 11,   /* 128 bit, precision 1 to 38 */
+    MG_TYPE_DECIMAL = 11, /* 128 bit, precision 1 to 38 */
     MG_TYPE_DATE = 12,
     MG_TYPE_DATETIME = 13,  /* no zone */
     MG_TYPE_TIMESTAMP = 14, /* UTC */
@@ -67,10 +67,10 @@ struct mg_value {
     struct mg_type type;
     bool is_null;
     union {
-        int64_t i;      /* INT8..INT64, DATE, DATETIME, TIMESTAMP */
-        uint64_t u;     /* UINT8..UINT64 */
-        double f;       /* FLOAT32, FLOAT64 */
-        mg_int128 d;    /* DECIMAL, unscaled */
+        int64_t i;   /* INT8..INT64, DATE, DATETIME, TIMESTAMP */
+        uint64_t u;  /* UINT8..UINT64 */
+        double f;    /* FLOAT32, FLOAT64 */
+        mg_int128 d; /* DECIMAL, unscaled */
         struct mg_slice text;
     };
 };

@@ -57,8 +57,7 @@ static enum mg_code new_column_node(struct binder *b, enum mg_expr__kind kind, u
 
 static enum mg_code new_not(struct binder *b, struct mg_expr__node *child, struct mg_expr__node **out)
 {
-    static const enum mg_expr__truth turned[] = {
-        [MG_FALSE] = MG_TRUE, [MG_TRUE] = MG_FALSE, [MG_UNKNOWN] = MG_UNKNOWN};
+    static const enum mg_expr__truth turned[] = {[MG_FALSE] = MG_TRUE, [MG_TRUE] = MG_FALSE, [MG_UNKNOWN] = MG_UNKNOWN};
 
     if (child->kind == MG_NODE_CONST)
         return new_constant(b, turned[child->constant], out);
@@ -118,16 +117,23 @@ static int cost(const struct mg_expr__node *node)
     int most = 0;
 
     switch (node->kind) {
-    case MG_NODE_CONST: return 0;
+    case MG_NODE_CONST:
+        return 0;
     case MG_NODE_IS_NULL:
-    case MG_NODE_ALWAYS: return 1;
-    case MG_NODE_RANGE: return 2 + (int)mg_type_width(node->type.id) * 2 - (node->range.span == 0);
+    case MG_NODE_ALWAYS:
+        return 1;
+    case MG_NODE_RANGE:
+        return 2 + (int)mg_type_width(node->type.id) * 2 - (node->range.span == 0);
     case MG_NODE_EQUAL:
     case MG_NODE_LESS:
-        return (node->type.id == MG_TYPE_UTF8 ? 200 : 40) + (mg_expr__same_kernel(node->type, node->other_type) ? 0 : 400);
-    case MG_NODE_SET: return 60;
-    case MG_NODE_TEXT_RANGE: return 100;
-    case MG_NODE_TEXT_SET: return 150;
+        return (node->type.id == MG_TYPE_UTF8 ? 200 : 40) +
+               (mg_expr__same_kernel(node->type, node->other_type) ? 0 : 400);
+    case MG_NODE_SET:
+        return 60;
+    case MG_NODE_TEXT_RANGE:
+        return 100;
+    case MG_NODE_TEXT_SET:
+        return 150;
     default:
         for (uint32_t i = 0; i < node->child_count; i++)
             most = MG_MAX(most, cost(node->children[i]));
@@ -173,8 +179,8 @@ static enum mg_code intersect_all(struct binder *b, struct mg_expr__node **child
         for (uint32_t j = 0; j < kept && !merged; j++) {
             merged = intersect(children[j], children[i]);
             if (merged && children[j]->kind == MG_NODE_RANGE)
-                MG_TRY(new_range(b, children[j]->column, children[j]->range.low, children[j]->range.high,
-                                 &children[j]));
+                MG_TRY(
+                    new_range(b, children[j]->column, children[j]->range.low, children[j]->range.high, &children[j]));
         }
         if (!merged)
             children[kept++] = children[i];
@@ -242,32 +248,52 @@ static enum mg_code new_junction(struct binder *b, enum mg_expr__kind kind, stru
 static const char *op_name(enum mg_expr_op op)
 {
     switch (op) {
-    case MG_EXPR_EQ: return "=";
-    case MG_EXPR_NE: return "<>";
-    case MG_EXPR_LT: return "<";
-    case MG_EXPR_LE: return "<=";
-    case MG_EXPR_GT: return ">";
-    case MG_EXPR_GE: return ">=";
-    case MG_EXPR_EQ_NULL_SAFE: return "<=>";
-    case MG_EXPR_IS_NULL: return "IS NULL";
-    case MG_EXPR_IS_NOT_NULL: return "IS NOT NULL";
-    case MG_EXPR_AND: return "AND";
-    case MG_EXPR_OR: return "OR";
-    case MG_EXPR_NOT: return "NOT";
-    case MG_EXPR_IN: return "IN";
-    case MG_EXPR_BETWEEN: return "BETWEEN";
-    default: return "?";
+    case MG_EXPR_EQ:
+        return "=";
+    case MG_EXPR_NE:
+        return "<>";
+    case MG_EXPR_LT:
+        return "<";
+    case MG_EXPR_LE:
+        return "<=";
+    case MG_EXPR_GT:
+        return ">";
+    case MG_EXPR_GE:
+        return ">=";
+    case MG_EXPR_EQ_NULL_SAFE:
+        return "<=>";
+    case MG_EXPR_IS_NULL:
+        return "IS NULL";
+    case MG_EXPR_IS_NOT_NULL:
+        return "IS NOT NULL";
+    case MG_EXPR_AND:
+        return "AND";
+    case MG_EXPR_OR:
+        return "OR";
+    case MG_EXPR_NOT:
+        return "NOT";
+    case MG_EXPR_IN:
+        return "IN";
+    case MG_EXPR_BETWEEN:
+        return "BETWEEN";
+    default:
+        return "?";
     }
 }
 
 static enum mg_expr_op turned_round(enum mg_expr_op op)
 {
     switch (op) {
-    case MG_EXPR_LT: return MG_EXPR_GT;
-    case MG_EXPR_LE: return MG_EXPR_GE;
-    case MG_EXPR_GT: return MG_EXPR_LT;
-    case MG_EXPR_GE: return MG_EXPR_LE;
-    default: return op;
+    case MG_EXPR_LT:
+        return MG_EXPR_GT;
+    case MG_EXPR_LE:
+        return MG_EXPR_GE;
+    case MG_EXPR_GT:
+        return MG_EXPR_LT;
+    case MG_EXPR_GE:
+        return MG_EXPR_LE;
+    default:
+        return op;
     }
 }
 
@@ -290,8 +316,7 @@ static enum mg_code find_column(struct binder *b, struct mg_slice name, uint32_t
     return MG_OK;
 }
 
-static enum mg_code bind_operand(struct binder *b, const struct mg_expr *expr, enum mg_expr_op op,
-                                 struct operand *out)
+static enum mg_code bind_operand(struct binder *b, const struct mg_expr *expr, enum mg_expr_op op, struct operand *out)
 {
     *out = (struct operand){.is_column = expr->op == MG_EXPR_COLUMN};
     b->node_count++;
@@ -376,11 +401,16 @@ static enum mg_code bind_range(struct binder *b, enum mg_expr_op op, uint32_t co
     mg_expr__domain(type.id, &low, &high);
     mg_expr__place(type, literal, &first, &last);
     switch (op) {
-    case MG_EXPR_EQ: return new_range(b, column, first, last, out);
-    case MG_EXPR_LT: return new_range(b, column, low, first - 1, out);
-    case MG_EXPR_LE: return new_range(b, column, low, last, out);
-    case MG_EXPR_GT: return new_range(b, column, last + 1, high, out);
-    default: return new_range(b, column, first, high, out);
+    case MG_EXPR_EQ:
+        return new_range(b, column, first, last, out);
+    case MG_EXPR_LT:
+        return new_range(b, column, low, first - 1, out);
+    case MG_EXPR_LE:
+        return new_range(b, column, low, last, out);
+    case MG_EXPR_GT:
+        return new_range(b, column, last + 1, high, out);
+    default:
+        return new_range(b, column, first, high, out);
     }
 }
 
@@ -419,11 +449,16 @@ static enum mg_code bind_columns(struct binder *b, enum mg_expr_op op, uint32_t 
 static bool holds(enum mg_expr_op op, int order)
 {
     switch (op) {
-    case MG_EXPR_EQ: return order == 0;
-    case MG_EXPR_LT: return order < 0;
-    case MG_EXPR_LE: return order <= 0;
-    case MG_EXPR_GT: return order > 0;
-    default: return order >= 0;
+    case MG_EXPR_EQ:
+        return order == 0;
+    case MG_EXPR_LT:
+        return order < 0;
+    case MG_EXPR_LE:
+        return order <= 0;
+    case MG_EXPR_GT:
+        return order > 0;
+    default:
+        return order >= 0;
     }
 }
 
@@ -457,7 +492,8 @@ static enum mg_code is_null_node(struct binder *b, const struct operand *operand
 static enum mg_code null_safe(struct binder *b, const struct operand *left, const struct operand *right, bool pad_space,
                               struct mg_expr__node **out)
 {
-    struct mg_expr__node *left_null = NULL, *right_null = NULL, *both_null = NULL, *equal[3] = {NULL}, *both_there = NULL;
+    struct mg_expr__node *left_null = NULL, *right_null = NULL, *both_null = NULL, *equal[3] = {NULL},
+                         *both_there = NULL;
 
     MG_TRY(is_null_node(b, left, &left_null));
     MG_TRY(is_null_node(b, right, &right_null));

@@ -33,15 +33,15 @@ static uint64_t *new_mask(struct eval *e) { return mg_arena_array(e->scratch, ui
 /* ---- leaves: raw comparisons into out ------------------------------------------------------------------------ */
 
 /* Run TEST, an expression of row, for the rows of `active` that are there in v. */
-#define FOR_EACH_ROW(v, TEST)                                              \
-    for (uint32_t w = 0; w < e->word_count; w++) {                         \
-        uint64_t left = active[w] & valid_word(v, w), word = 0;            \
-        for (; left; left &= left - 1) {                                   \
-            uint32_t bit = (uint32_t)__builtin_ctzll(left);                \
-            uint32_t row = w * 64 + bit;                                   \
-            word |= (uint64_t)(TEST) << bit;                               \
-        }                                                                  \
-        out[w] = word;                                                     \
+#define FOR_EACH_ROW(v, TEST)                                   \
+    for (uint32_t w = 0; w < e->word_count; w++) {              \
+        uint64_t left = active[w] & valid_word(v, w), word = 0; \
+        for (; left; left &= left - 1) {                        \
+            uint32_t bit = (uint32_t)__builtin_ctzll(left);     \
+            uint32_t row = w * 64 + bit;                        \
+            word |= (uint64_t)(TEST) << bit;                    \
+        }                                                       \
+        out[w] = word;                                          \
     }
 
 static inline bool has_key(const struct mg_expr__set *set, uint64_t key)
@@ -85,28 +85,44 @@ static bool has_text(const struct mg_expr__set *set, struct mg_slice text)
     return false;
 }
 
-#define EACH_KEY(type)                                                     \
-    do {                                                                   \
-        typedef type any_type __attribute__((aligned(1), may_alias));      \
-        const any_type *values = v->values;                                \
-        FOR_EACH_ROW(v, has_key(set, (uint64_t)(int64_t)values[row]))      \
+#define EACH_KEY(type)                                                \
+    do {                                                              \
+        typedef type any_type __attribute__((aligned(1), may_alias)); \
+        const any_type *values = v->values;                           \
+        FOR_EACH_ROW(v, has_key(set, (uint64_t)(int64_t)values[row])) \
     } while (0)
 
 static void eval_large_set(struct eval *e, const struct mg_expr__set *set, const struct mg_vector *v,
                            const uint64_t *active, uint64_t *out)
 {
     switch (v->type.id) {
-    case MG_TYPE_INT8: EACH_KEY(int8_t); break;
-    case MG_TYPE_INT16: EACH_KEY(int16_t); break;
+    case MG_TYPE_INT8:
+        EACH_KEY(int8_t);
+        break;
+    case MG_TYPE_INT16:
+        EACH_KEY(int16_t);
+        break;
     case MG_TYPE_INT32:
-    case MG_TYPE_DATE: EACH_KEY(int32_t); break;
+    case MG_TYPE_DATE:
+        EACH_KEY(int32_t);
+        break;
     case MG_TYPE_INT64:
     case MG_TYPE_DATETIME:
-    case MG_TYPE_TIMESTAMP: EACH_KEY(int64_t); break;
-    case MG_TYPE_UINT8: EACH_KEY(uint8_t); break;
-    case MG_TYPE_UINT16: EACH_KEY(uint16_t); break;
-    case MG_TYPE_UINT32: EACH_KEY(uint32_t); break;
-    case MG_TYPE_UINT64: EACH_KEY(uint64_t); break;
+    case MG_TYPE_TIMESTAMP:
+        EACH_KEY(int64_t);
+        break;
+    case MG_TYPE_UINT8:
+        EACH_KEY(uint8_t);
+        break;
+    case MG_TYPE_UINT16:
+        EACH_KEY(uint16_t);
+        break;
+    case MG_TYPE_UINT32:
+        EACH_KEY(uint32_t);
+        break;
+    case MG_TYPE_UINT64:
+        EACH_KEY(uint64_t);
+        break;
     default: { /* floats and decimals */
         FOR_EACH_ROW(v, has_value(set, v, row))
     }

@@ -104,16 +104,26 @@ static enum mg_code put_literal(const struct mg_value *value, struct mg_buffer *
 static const char *infix(enum mg_expr_op op)
 {
     switch (op) {
-    case MG_EXPR_EQ: return " = ";
-    case MG_EXPR_NE: return " <> ";
-    case MG_EXPR_LT: return " < ";
-    case MG_EXPR_LE: return " <= ";
-    case MG_EXPR_GT: return " > ";
-    case MG_EXPR_GE: return " >= ";
-    case MG_EXPR_EQ_NULL_SAFE: return " <=> ";
-    case MG_EXPR_AND: return " AND ";
-    case MG_EXPR_OR: return " OR ";
-    default: return NULL;
+    case MG_EXPR_EQ:
+        return " = ";
+    case MG_EXPR_NE:
+        return " <> ";
+    case MG_EXPR_LT:
+        return " < ";
+    case MG_EXPR_LE:
+        return " <= ";
+    case MG_EXPR_GT:
+        return " > ";
+    case MG_EXPR_GE:
+        return " >= ";
+    case MG_EXPR_EQ_NULL_SAFE:
+        return " <=> ";
+    case MG_EXPR_AND:
+        return " AND ";
+    case MG_EXPR_OR:
+        return " OR ";
+    default:
+        return NULL;
     }
 }
 

@@ -15,33 +15,33 @@
 #include "column/schema.h"
 
 enum mg_expr_op { /* the numbers of proto/scan.proto, Call.Op, and two leaves */
-    MG_EXPR_EQ = 1,
-    MG_EXPR_NE = 2,
-    MG_EXPR_LT = 3,
-    MG_EXPR_LE = 4,
-    MG_EXPR_GT = 5,
-    MG_EXPR_GE = 6,
-    MG_EXPR_EQ_NULL_SAFE = 7,
-    MG_EXPR_IS_NULL = 8,
-    MG_EXPR_IS_NOT_NULL = 9,
-    MG_EXPR_AND = 10,
-    MG_EXPR_OR = 11,
-    MG_EXPR_NOT = 12,
-    MG_EXPR_IN = 13,
-    MG_EXPR_BETWEEN = 14,
-    MG_EXPR_COLUMN = 100,
-    MG_EXPR_LITERAL = 101,
+                  MG_EXPR_EQ = 1,
+                  MG_EXPR_NE = 2,
+                  MG_EXPR_LT = 3,
+                  MG_EXPR_LE = 4,
+                  MG_EXPR_GT = 5,
+                  MG_EXPR_GE = 6,
+                  MG_EXPR_EQ_NULL_SAFE = 7,
+                  MG_EXPR_IS_NULL = 8,
+                  MG_EXPR_IS_NOT_NULL = 9,
+                  MG_EXPR_AND = 10,
+                  MG_EXPR_OR = 11,
+                  MG_EXPR_NOT = 12,
+                  MG_EXPR_IN = 13,
+                  MG_EXPR_BETWEEN = 14,
+                  MG_EXPR_COLUMN = 100,
+                  MG_EXPR_LITERAL = 101,
 };
 
 enum {
-    MG_EXPR_DEPTH_MAX = 64,       /* deeper trees are refused */
-    MG_EXPR_NODES_MAX = 1 << 20,  /* IN lists count */
+    MG_EXPR_DEPTH_MAX = 64,      /* deeper trees are refused */
+    MG_EXPR_NODES_MAX = 1 << 20, /* IN lists count */
 };
 
 /* A node; lives in the arena it was made in. */
 struct mg_expr {
     enum mg_expr_op op;
-    bool pad_space;              /* text comparisons */
+    bool pad_space; /* text comparisons */
     uint32_t arg_count;
     struct mg_expr **args;
     struct mg_slice column_name; /* COLUMN */

@@ -33,22 +33,22 @@ enum mg_expr__truth { MG_FALSE, MG_TRUE, MG_UNKNOWN };
 
 /* What a range kernel compares with; set from the ordinals. */
 struct mg_expr__range {
-    mg_int128 low, high;       /* ordinals, both included; low <= high */
-    unsigned __int128 span;    /* high - low: an integer x is inside when (unsigned)(x - low) <= span */
+    mg_int128 low, high;    /* ordinals, both included; low <= high */
+    unsigned __int128 span; /* high - low: an integer x is inside when (unsigned)(x - low) <= span */
     double low_float, high_float;
     bool low_is_nan, high_is_nan;
 };
 
 struct mg_expr__text_bound {
     struct mg_slice text;
-    bool is_set, is_open;      /* open: the bound itself is outside */
+    bool is_set, is_open; /* open: the bound itself is outside */
 };
 
 /* A list of at least two different values. */
 struct mg_expr__set {
     uint32_t count;
-    mg_int128 *ordinals;       /* SET: rising */
-    struct mg_slice *texts;    /* TEXT_SET: rising, without trailing blanks if pad_space */
+    mg_int128 *ordinals;    /* SET: rising */
+    struct mg_slice *texts; /* TEXT_SET: rising, without trailing blanks if pad_space */
     /* An open-addressing table of slot_mask + 1 slots (a power of two): SET of integers, dates and times: the ordinals' low 64 bits, empty
      * slots hold absent_key, which no member has; TEXT_SET: place in texts + 1, 0 = empty. */
     uint32_t slot_mask;
@@ -63,8 +63,8 @@ struct mg_expr__node {
     enum mg_expr__kind kind;
     enum mg_expr__truth constant;
     bool pad_space;
-    uint32_t column, other;    /* places in the schema */
-    struct mg_type type;       /* of column */
+    uint32_t column, other; /* places in the schema */
+    struct mg_type type;    /* of column */
     struct mg_type other_type;
     struct mg_expr__range range;
     struct mg_expr__text_bound low, high;
@@ -91,8 +91,8 @@ extern const struct mg_expr__kernels mg_expr__kernels_avx2;
 const struct mg_expr__kernels *mg_expr__kernels_best(void);
 
 struct mg_predicate {
-    struct mg_schema *schema;  /* a reference */
-    struct mg_arena arena;     /* all nodes, lists and texts */
+    struct mg_schema *schema; /* a reference */
+    struct mg_arena arena;    /* all nodes, lists and texts */
     struct mg_expr__node *root;
     uint32_t *columns;
     uint32_t column_count;

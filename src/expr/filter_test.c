@@ -72,24 +72,47 @@ static struct mg_schema *make_schema(void)
 static uint64_t below(struct mg_random *random, uint64_t bound) { return mg_random_below(random, bound); }
 static bool one_in(struct mg_random *random, uint64_t n) { return below(random, n) == 0; }
 
-static const char *const texts[] = {"",   " ",   "a",  "a ",   "a  ",      "a\x01", "a \x01", "b", "ab", "aba",
-                                    "B",  "\xc3\xa4", "zebra", "zebras of the long necked kind and more", "a\x1f "};
+static const char *const texts[] = {
+    "",      " ",  "a",   "a ", "a  ",      "a\x01", "a \x01",
+    "b",     "ab", "aba", "B",  "\xc3\xa4", "zebra", "zebras of the long necked kind and more",
+    "a\x1f "};
 
 static int64_t random_int(struct mg_random *random, int64_t low, int64_t high)
 {
     switch (below(random, 8)) {
-    case 0: return low;
-    case 1: return high;
-    case 2: return low + (int64_t)below(random, 3);
-    case 3: return high - (int64_t)below(random, 3);
-    default: return MG_MAX(low, MG_MIN(high, (int64_t)below(random, 9) - (low < 0 ? 4 : 0)));
+    case 0:
+        return low;
+    case 1:
+        return high;
+    case 2:
+        return low + (int64_t)below(random, 3);
+    case 3:
+        return high - (int64_t)below(random, 3);
+    default:
+        return MG_MAX(low, MG_MIN(high, (int64_t)below(random, 9) - (low < 0 ? 4 : 0)));
     }
 }
 
 static double random_float(struct mg_random *random, bool single)
 {
-    static const double odd[] = {NAN, -NAN, INFINITY, -INFINITY, 0.0, -0.0, DBL_MIN, -4.9e-324, 4.9e-324, DBL_MAX, 1e19,
-                                 -1e19, 9007199254740992.0, 9223372036854775808.0, 0.1, 0.25, 1.4e-45, FLT_MAX};
+    static const double odd[] = {NAN,
+                                 -NAN,
+                                 INFINITY,
+                                 -INFINITY,
+                                 0.0,
+                                 -0.0,
+                                 DBL_MIN,
+                                 -4.9e-324,
+                                 4.9e-324,
+                                 DBL_MAX,
+                                 1e19,
+                                 -1e19,
+                                 9007199254740992.0,
+                                 9223372036854775808.0,
+                                 0.1,
+                                 0.25,
+                                 1.4e-45,
+                                 FLT_MAX};
 
     if (one_in(random, 3)) {
         double v = odd[below(random, MG_COUNT_OF(odd))];
@@ -104,16 +127,36 @@ static struct mg_value random_value(struct mg_random *random, struct mg_type typ
     mg_int128 bound;
 
     switch (type.id) {
-    case MG_TYPE_INT8: v.i = random_int(random, INT8_MIN, INT8_MAX); break;
-    case MG_TYPE_INT16: v.i = random_int(random, INT16_MIN, INT16_MAX); break;
-    case MG_TYPE_INT32: v.i = random_int(random, INT32_MIN, INT32_MAX); break;
-    case MG_TYPE_INT64: v.i = random_int(random, INT64_MIN, INT64_MAX); break;
-    case MG_TYPE_UINT8: v.u = (uint64_t)random_int(random, 0, UINT8_MAX); break;
-    case MG_TYPE_UINT16: v.u = (uint64_t)random_int(random, 0, UINT16_MAX); break;
-    case MG_TYPE_UINT32: v.u = (uint64_t)random_int(random, 0, UINT32_MAX); break;
-    case MG_TYPE_UINT64: v.u = one_in(random, 4) ? UINT64_MAX - below(random, 3) : below(random, 9); break;
-    case MG_TYPE_FLOAT32: v.f = random_float(random, true); break;
-    case MG_TYPE_FLOAT64: v.f = random_float(random, false); break;
+    case MG_TYPE_INT8:
+        v.i = random_int(random, INT8_MIN, INT8_MAX);
+        break;
+    case MG_TYPE_INT16:
+        v.i = random_int(random, INT16_MIN, INT16_MAX);
+        break;
+    case MG_TYPE_INT32:
+        v.i = random_int(random, INT32_MIN, INT32_MAX);
+        break;
+    case MG_TYPE_INT64:
+        v.i = random_int(random, INT64_MIN, INT64_MAX);
+        break;
+    case MG_TYPE_UINT8:
+        v.u = (uint64_t)random_int(random, 0, UINT8_MAX);
+        break;
+    case MG_TYPE_UINT16:
+        v.u = (uint64_t)random_int(random, 0, UINT16_MAX);
+        break;
+    case MG_TYPE_UINT32:
+        v.u = (uint64_t)random_int(random, 0, UINT32_MAX);
+        break;
+    case MG_TYPE_UINT64:
+        v.u = one_in(random, 4) ? UINT64_MAX - below(random, 3) : below(random, 9);
+        break;
+    case MG_TYPE_FLOAT32:
+        v.f = random_float(random, true);
+        break;
+    case MG_TYPE_FLOAT64:
+        v.f = random_float(random, false);
+        break;
     case MG_TYPE_DECIMAL:
         bound = mg_decimal_power(type.precision) - 1;
         if (one_in(random, 6))
@@ -124,13 +167,17 @@ static struct mg_value random_value(struct mg_random *random, struct mg_type typ
         if (!mg_decimal_fits(v.d, type.precision))
             v.d = 1;
         break;
-    case MG_TYPE_DATE: v.i = one_in(random, 10) ? random_int(random, INT32_MIN, INT32_MAX) : (int64_t)below(random, 5) - 2; break;
+    case MG_TYPE_DATE:
+        v.i = one_in(random, 10) ? random_int(random, INT32_MIN, INT32_MAX) : (int64_t)below(random, 5) - 2;
+        break;
     case MG_TYPE_DATETIME:
     case MG_TYPE_TIMESTAMP:
         v.i = one_in(random, 10) ? random_int(random, INT64_MIN, INT64_MAX)
                                  : ((int64_t)below(random, 9) - 4) * INT64_C(43200000000) + (int64_t)below(random, 2);
         break;
-    default: v.text = mg_slice_text(texts[below(random, MG_COUNT_OF(texts))]); break;
+    default:
+        v.text = mg_slice_text(texts[below(random, MG_COUNT_OF(texts))]);
+        break;
     }
     return v;
 }
@@ -171,15 +218,16 @@ static struct mg_expr *random_literal(struct mg_random *random, struct mg_arena 
 
 static struct mg_expr *random_leaf(struct mg_random *random, struct mg_arena *arena)
 {
-    static const enum mg_expr_op ops[] = {MG_EXPR_EQ, MG_EXPR_NE, MG_EXPR_LT,          MG_EXPR_LE,     MG_EXPR_GT,
-                                          MG_EXPR_GE, MG_EXPR_IN, MG_EXPR_EQ_NULL_SAFE, MG_EXPR_BETWEEN, MG_EXPR_IS_NULL,
-                                          MG_EXPR_IS_NOT_NULL};
+    static const enum mg_expr_op ops[] = {MG_EXPR_EQ,      MG_EXPR_NE,      MG_EXPR_LT,         MG_EXPR_LE,
+                                          MG_EXPR_GT,      MG_EXPR_GE,      MG_EXPR_IN,         MG_EXPR_EQ_NULL_SAFE,
+                                          MG_EXPR_BETWEEN, MG_EXPR_IS_NULL, MG_EXPR_IS_NOT_NULL};
     enum mg_expr_op op = ops[below(random, MG_COUNT_OF(ops))];
     struct mg_type type = {.id = MG_TYPE_NONE}, other;
     struct mg_expr *args[40];
-    uint32_t count = op == MG_EXPR_IN ? 1 + (uint32_t)below(random, one_in(random, 4) ? 39 : 8)
+    uint32_t count = op == MG_EXPR_IN        ? 1 + (uint32_t)below(random, one_in(random, 4) ? 39 : 8)
                      : op == MG_EXPR_BETWEEN ? 3
-                     : op == MG_EXPR_IS_NULL || op == MG_EXPR_IS_NOT_NULL ? 1 : 2;
+                     : op == MG_EXPR_IS_NULL || op == MG_EXPR_IS_NOT_NULL ? 1
+                                                                          : 2;
 
     if (one_in(random, 30)) { /* a bare number as a condition */
         struct mg_expr *bare;
@@ -191,7 +239,7 @@ static struct mg_expr *random_leaf(struct mg_random *random, struct mg_arena *ar
     args[0] = random_column(random, arena, &type, NULL);
     for (uint32_t i = 1; i < count; i++)
         args[i] = op != MG_EXPR_IN && one_in(random, 4) ? random_column(random, arena, &other, &type)
-                                                         : random_literal(random, arena, type);
+                                                        : random_literal(random, arena, type);
     if (count > 1 && one_in(random, 10)) { /* a literal first */
         struct mg_type like = type;
         args[0] = random_literal(random, arena, like);
@@ -228,8 +276,14 @@ static struct mg_expr *random_tree(struct mg_random *random, struct mg_arena *ar
 
 enum truth { NO, YES, NULLISH };
 
-static bool is_float(const struct mg_value *v) { return v->type.id == MG_TYPE_FLOAT32 || v->type.id == MG_TYPE_FLOAT64; }
-static bool is_unsigned(const struct mg_value *v) { return v->type.id >= MG_TYPE_UINT8 && v->type.id <= MG_TYPE_UINT64; }
+static bool is_float(const struct mg_value *v)
+{
+    return v->type.id == MG_TYPE_FLOAT32 || v->type.id == MG_TYPE_FLOAT64;
+}
+static bool is_unsigned(const struct mg_value *v)
+{
+    return v->type.id >= MG_TYPE_UINT8 && v->type.id <= MG_TYPE_UINT64;
+}
 
 static double to_double(const struct mg_value *v)
 {
@@ -319,12 +373,18 @@ static enum truth slow_call(enum mg_expr_op op, struct mg_value a, struct mg_val
         return NULLISH;
     int c = slow_compare(&a, &b, pad);
     switch (op) {
-    case MG_EXPR_NE: return c != 0;
-    case MG_EXPR_LT: return c < 0;
-    case MG_EXPR_LE: return c <= 0;
-    case MG_EXPR_GT: return c > 0;
-    case MG_EXPR_GE: return c >= 0;
-    default: return c == 0;
+    case MG_EXPR_NE:
+        return c != 0;
+    case MG_EXPR_LT:
+        return c < 0;
+    case MG_EXPR_LE:
+        return c <= 0;
+    case MG_EXPR_GT:
+        return c > 0;
+    case MG_EXPR_GE:
+        return c >= 0;
+    default:
+        return c == 0;
     }
 }
 
@@ -343,8 +403,8 @@ static enum truth slow_eval(const struct mg_expr *expr, const struct mg_batch *b
     switch (expr->op) {
     case MG_EXPR_COLUMN:
     case MG_EXPR_LITERAL:
-        return slow_call(MG_EXPR_NE, slow_operand(expr, batch, row),
-                         (struct mg_value){.type = {.id = MG_TYPE_INT8}}, false);
+        return slow_call(MG_EXPR_NE, slow_operand(expr, batch, row), (struct mg_value){.type = {.id = MG_TYPE_INT8}},
+                         false);
     case MG_EXPR_AND:
         t = YES;
         for (uint32_t i = 0; i < expr->arg_count; i++)

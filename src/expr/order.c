@@ -131,11 +131,16 @@ static double float64_of_ordinal(int64_t ordinal)
 mg_int128 mg_expr__ordinal(const struct mg_value *value)
 {
     switch (value->type.id) {
-    case MG_TYPE_FLOAT32: return float32_ordinal((float)value->f);
-    case MG_TYPE_FLOAT64: return float64_ordinal(value->f);
+    case MG_TYPE_FLOAT32:
+        return float32_ordinal((float)value->f);
+    case MG_TYPE_FLOAT64:
+        return float64_ordinal(value->f);
     case MG_TYPE_UTF8:
-    case MG_TYPE_NONE: mg_assert(!"a fixed width"); return 0;
-    default: return is_time(value->type.id) ? (mg_int128)value->i : exact_number(value);
+    case MG_TYPE_NONE:
+        mg_assert(!"a fixed width");
+        return 0;
+    default:
+        return is_time(value->type.id) ? (mg_int128)value->i : exact_number(value);
     }
 }
 
@@ -198,8 +203,8 @@ void mg_expr__place(struct mg_type type, const struct mg_value *value, mg_int128
     mg_int128 low, high;
 
     mg_expr__domain(type.id, &low, &high);
-    if (!exact && !is_float(type.id) && type.id != MG_TYPE_DECIMAL && is_number(type.id) &&
-        is_number(value->type.id) && !is_float(value->type.id) && value->type.id != MG_TYPE_DECIMAL)
+    if (!exact && !is_float(type.id) && type.id != MG_TYPE_DECIMAL && is_number(type.id) && is_number(value->type.id) &&
+        !is_float(value->type.id) && value->type.id != MG_TYPE_DECIMAL)
         exact = true; /* integers of any width: the usual case for long lists */
     if (exact) {
         mg_int128 ordinal = mg_expr__ordinal(value);
