@@ -74,6 +74,8 @@ struct mg_grpc_server_options {
     size_t message_max;             /* 0 = 64 MiB */
     size_t output_queue_max;        /* bytes queued per call before send blocks; 0 = 4 MiB; one message always fits */
     uint32_t keepalive_ms;          /* ping an idle connection with calls after this; 0 = 20 s; no answer in as long again: closed */
+    uint32_t handshake_ms;          /* a connection that has not begun HTTP/2 after this is closed; 0 = 10 s */
+    uint32_t idle_ms;               /* a connection without calls for this long is told to go (GOAWAY); 0 = never */
     bool any_authority;             /* accept requests whose :authority HTTP/2 would refuse, as old gRPC clients of unix sockets send */
 };
 
@@ -107,11 +109,30 @@ MG_MUST_CHECK enum mg_code mg_grpc_call_send(struct mg_grpc_call *call, const st
 /* The end of an async call: the response (copied; ignored unless code is MG_OK) and how it ended. Any thread. The call is gone after this. */
 void mg_grpc_call_complete(struct mg_grpc_call *call, enum mg_code code, const char *text, struct mg_slice response);
 
+/* Many at once, all of one server: the I/O threads are woken once. */
+struct mg_grpc_completion {
+    struct mg_grpc_call *call;
+    enum mg_code code;
+    const char *text;
+    struct mg_slice response;
+};
+void mg_grpc_call_complete_many(const struct mg_grpc_completion *list, size_t count);
+
 /* A request header's value ("authorization"), or NULL. Valid as long as the call. */
 const char *mg_grpc_call_header(const struct mg_grpc_call *call, const char *name);
+/* The bytes of a header whose name ends in -bin; false when there is none. */
+bool mg_grpc_call_header_binary(const struct mg_grpc_call *call, const char *name, struct mg_slice *out);
+/* All of them in the order they came, from 0; false behind the last. With those of HTTP/2 (":path") and gRPC ("te"). */
+bool mg_grpc_call_header_at(const struct mg_grpc_call *call, size_t index, const char **out_name,
+                            const char **out_value);
 /* Add to the initial metadata; before the first send only. */
 MG_MUST_CHECK enum mg_code mg_grpc_call_add_header(struct mg_grpc_call *call, const char *name, const char *value,
                                                    struct mg_error *err);
+/* Add to the trailing metadata, also of a call that fails. A binary one's name ends in -bin. */
+MG_MUST_CHECK enum mg_code mg_grpc_call_add_trailer(struct mg_grpc_call *call, const char *name, const char *value,
+                                                    struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_grpc_call_add_trailer_binary(struct mg_grpc_call *call, const char *name,
+                                                           struct mg_slice value, struct mg_error *err);
 /* Client gone, deadline passed or server stopping. Cheap: may be asked per batch. */
 bool mg_grpc_call_cancelled(const struct mg_grpc_call *call);
 int64_t mg_grpc_call_deadline_ms(const struct mg_grpc_call *call); /* monotonic; INT64_MAX: none */
@@ -120,7 +141,8 @@ const char *mg_grpc_call_peer(const struct mg_grpc_call *call);
 
 /* ---- client -------------------------------------------------------------------------------------------------- */
 
-/* A connection with one call at a time; blocking; owned by one thread at a time. */
+/* A connection with one call at a time; blocking; owned by one thread at a time. Once it is lost every call fails with MG_UNAVAILABLE:
+ * close it and connect again. */
 struct mg_grpc_client;
 
 struct mg_grpc_client_options {
@@ -135,6 +157,12 @@ MG_MUST_CHECK enum mg_code mg_grpc_client_connect(const char *address, const str
 void mg_grpc_client_close(struct mg_grpc_client *client); /* NULL is allowed */
 void mg_grpc_client_closep(struct mg_grpc_client **client);
 
+/* Any thread, between connect and close: the connection is lost, and whoever blocks in it gets MG_UNAVAILABLE at once. */
+void mg_grpc_client_interrupt(struct mg_grpc_client *client);
+/* Sent with every call from now on ("authorization"); replaces the value of that name. */
+MG_MUST_CHECK enum mg_code mg_grpc_client_set_header(struct mg_grpc_client *client, const char *name,
+                                                     const char *value, struct mg_error *err);
+
 /* deadline_ms: from now; 0 = none. */
 MG_MUST_CHECK enum mg_code mg_grpc_client_begin(struct mg_grpc_client *client, const char *path, int64_t deadline_ms,
                                                 struct mg_error *err);
@@ -148,6 +176,8 @@ MG_MUST_CHECK enum mg_code mg_grpc_client_receive(struct mg_grpc_client *client,
 /* Ends the call, with RST_STREAM when it is not over. */
 void mg_grpc_client_end(struct mg_grpc_client *client);
 int mg_grpc_client_status(const struct mg_grpc_client *client); /* grpc-status of the last call; -1 = none yet */
+/* A header or trailer of the last call's response, or NULL. Valid until the next begin. */
+const char *mg_grpc_client_header(const struct mg_grpc_client *client, const char *name);
 /* begin, send, half_close, receive one, end. response is borrowed until the next call. */
 MG_MUST_CHECK enum mg_code mg_grpc_client_unary(struct mg_grpc_client *client, const char *path, int64_t deadline_ms,
                                                 struct mg_slice request, struct mg_slice *out_response,
