@@ -80,9 +80,9 @@ struct mg_buffer_log {
     uint64_t trim_seq;
     uint64_t cluster_id;
     bool cluster_kept; /* its file is written */
-    bool no_intake, closing;
+    bool no_intake, closing, nudged;
     bool full;
-    enum mg_code broken; /* MG_OK: it is not */
+    enum mg_code broken;            /* MG_OK: it is not */
     char reason[MG_ERROR_TEXT_MAX]; /* of full or broken */
 };
 
@@ -713,14 +713,32 @@ uint64_t mg_buffer_log_known(struct mg_buffer_log *log)
 
 /* ---- waiting, trimming, figures ------------------------------------------------------------------------------ */
 
-uint64_t mg_buffer_log_wait(struct mg_buffer_log *log, uint64_t seq, int64_t timeout_ms)
+uint64_t mg_buffer_log_last(struct mg_buffer_log *log)
 {
     mg_mutex_lock(&log->lock);
-    while (log->last_seq <= seq && !log->closing && mg_cond_wait_ms(&log->durable, &log->lock, timeout_ms))
-        continue;
     uint64_t last = log->last_seq;
     mg_mutex_unlock(&log->lock);
     return last;
+}
+
+uint64_t mg_buffer_log_wait(struct mg_buffer_log *log, uint64_t seq, int64_t timeout_ms)
+{
+    mg_mutex_lock(&log->lock);
+    while (log->last_seq <= seq && !log->closing && !log->nudged &&
+           mg_cond_wait_ms(&log->durable, &log->lock, timeout_ms))
+        continue;
+    log->nudged = false;
+    uint64_t last = log->last_seq;
+    mg_mutex_unlock(&log->lock);
+    return last;
+}
+
+void mg_buffer_log_nudge(struct mg_buffer_log *log)
+{
+    mg_mutex_lock(&log->lock);
+    log->nudged = true;
+    mg_cond_broadcast(&log->durable);
+    mg_mutex_unlock(&log->lock);
 }
 
 enum mg_code mg_buffer_log_trim(struct mg_buffer_log *log, uint64_t seq, struct mg_error *err)

@@ -73,8 +73,11 @@ void mg_buffer_cursor_close(struct mg_buffer_cursor *cursor);
 /* Read one record again by its number, into a buffer. */
 MG_MUST_CHECK enum mg_code mg_buffer_log_read(struct mg_buffer_log *log, uint64_t seq, struct mg_buffer *into,
                                               struct mg_record *out, struct mg_error *err);
-/* Block until a record above seq is durable, or timeout; returns the last durable one. */
+uint64_t mg_buffer_log_last(struct mg_buffer_log *log); /* the last durable record; 0: none */
+/* Block until a record above seq is durable, a nudge, or timeout; returns the last durable one. */
 uint64_t mg_buffer_log_wait(struct mg_buffer_log *log, uint64_t seq, int64_t timeout_ms);
+/* Who waits now, or waits next, returns once. */
+void mg_buffer_log_nudge(struct mg_buffer_log *log);
 /* Records below seq are not needed any more. */
 MG_MUST_CHECK enum mg_code mg_buffer_log_trim(struct mg_buffer_log *log, uint64_t seq, struct mg_error *err);
 

@@ -2,7 +2,9 @@
  *
  * Reads the buffer, matches P with C and R by start_ts (watermark.h decides), settles what is open through the source, and gives transactions with
  * commit_ts <= W in commit order. Payloads above spool_bytes are not kept in memory: they are read again from the buffer, which is the spool.
- * Threads  next, position: the applying thread. A settling thread of its own asks the source off the hot path. Lock: MG_RANK_SYNCER.
+ * Settling every R at once, and every P that stays open, is asked about at the source (settle_rule.h); while nothing comes and nothing is open, the
+ *          source's oracle says how far time went.
+ * Threads  poll, next, position, take_late: the applying thread. A settling thread of its own asks the source off the hot path. Lock: MG_RANK_SYNCER.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_SYNCER_SORTER_H
 #define MG_SYNCER_SORTER_H
@@ -35,6 +37,7 @@ struct mg_sorter_options {
     size_t spool_bytes;         /* 0 = 1 MiB */
     int64_t settle_after_ms;    /* a P open for longer is asked about; 0 = 2 s */
     int64_t idle_ms;            /* ask the oracle after this long without records; 0 = 200 ms */
+    uint32_t waiting_max;       /* no more is read while as many transactions wait for W; 0 = 1,000,000 */
 };
 
 MG_MUST_CHECK enum mg_code mg_sorter_new(const struct mg_sorter_options *options, struct mg_sorter **out,
@@ -47,8 +50,8 @@ MG_MUST_CHECK enum mg_code mg_sorter_poll(struct mg_sorter *sorter, uint64_t *ou
 MG_MUST_CHECK enum mg_code mg_sorter_next(struct mg_sorter *sorter, struct mg_txn *out, struct mg_error *err);
 /* Block until there may be something new, or timeout. */
 void mg_sorter_wait(struct mg_sorter *sorter, int64_t timeout_ms);
-/* Where a restart must read from, once everything at or below the last W is published: the lowest record still needed. */
-uint64_t mg_sorter_position(const struct mg_sorter *sorter);
+/* Where a restart must read from, once all that next and take_late have given is published: the lowest record still needed. */
+uint64_t mg_sorter_position(struct mg_sorter *sorter);
 
 struct mg_sorter_lag {
     uint64_t watermark, known_ts;
@@ -56,11 +59,16 @@ struct mg_sorter_lag {
     uint64_t buffered_records;      /* durable, not yet read */
     struct mg_open_txn oldest;      /* start_ts 0: none */
     int64_t oldest_received_ms;
-    char oldest_tables[256];        /* table ids or names, comma separated */
+    char oldest_tables[256];        /* table ids, comma separated; or the schema change */
+    uint64_t settled, lost, orphans; /* transactions: settled by asking; of unknown end; ends without a prewrite */
+    uint64_t kept_bytes;            /* payloads in memory */
 };
 void mg_sorter_lag(struct mg_sorter *sorter, struct mg_sorter_lag *out); /* any thread */
+/* What the source said of itself last, and when (unix time; 0: not yet). Any thread. */
+void mg_sorter_health(struct mg_sorter *sorter, struct mg_source_health *out, int64_t *out_asked_ms);
 
-/* Transactions settled as committed at or below a published W, since the last call: their rows' tables need a reload. Called by the applying thread. */
+/* The next transaction whose tables need a reload: its end cannot be told any more, or it is settled as committed at or below a W that was handed
+ * out. MG_NOT_FOUND: none. Borrowed like next's. Take all before what is applied is published: they hold W no longer. */
 MG_MUST_CHECK enum mg_code mg_sorter_take_late(struct mg_sorter *sorter, struct mg_txn *out, struct mg_error *err);
 
 #endif

@@ -48,7 +48,9 @@ enum mg_fate {
 struct mg_settlement {
     enum mg_fate fate;
     uint64_t commit_ts;
-    bool commit_ts_trusted;
+    bool versions_trusted; /* false: a store that forgets which transaction wrote a row when its process ends uncleanly */
+    bool any_version;      /* the key has versions, of whatever transaction */
+    bool older_kept;       /* one of them is older than the transaction: so its own was not collected as garbage */
 };
 
 struct mg_source_health {
