@@ -11,11 +11,11 @@
 #       model, chaos, long: `make check` runs unit, contract, golden, corpus.
 #   mg_fuzz(NAME journal ROOM base SOURCES journal_fuzz.c [CORPUS journal_corpus.c] [DEPENDS ...] [LIBS ...])
 #       A fuzz target (LLVMFuzzerTestOneInput). With libFuzzer in preset fuzz; elsewhere tests/fuzz/driver.c replays
-#       tests/fuzz/corpus/NAME as the ctest corpus_NAME, label corpus. Program: <build>/fuzz/NAME_fuzz. CORPUS: a program
-#       <build>/fuzz/NAME_corpus that writes the inputs into the folder it is given.
+#       tests/fuzz/corpus/NAME as the ctest corpus_NAME, label corpus. Program: <build>/fuzz/NAME_fuzz. CORPUS:
+#       a program <build>/fuzz/NAME_corpus that writes the inputs into the folder it is given.
 #   mg_proto(NAME scan FILES scan.proto [other.proto])
-#       C code from proto/*.proto by protoc-c: #include "proto/scan.pb-c.h". A room names it in PROTOS. May be called by several
-#       rooms.
+#       C code from proto/*.proto by protoc-c: #include "proto/scan.pb-c.h". A room names it in PROTOS. May be called by
+#       several rooms.
 #
 # A room, test or program whose sources or dependencies are not there yet is skipped with a line that says so; where CI
 # is set that is an error. Include paths start at src/: #include "base/error.h".

@@ -1,4 +1,5 @@
-/* bytes.h -- slices of bytes, and numbers in them: fixed little and big endian, varints, all bounds-checked by a reader.
+/* bytes.h -- slices of bytes, and numbers in them: fixed little and big endian, varints, all bounds-checked by a
+ * reader.
  *
  * mg_load/mg_store take any alignment. struct mg_reader never reads past its end: the first short read makes it
  * `failed`, and from then on every read gives zero, so that a decoder may check once per record.

@@ -1,8 +1,8 @@
 /* io_fault.c -- the disk of the tests: each file twice, as it is read now and as a power cut would leave it.
  *
- * Shape    an inode has two images of the same capacity, `now` and `disk`, and a flag per sector: it differs on purpose,
- *          waiting for a sync. Names live in two maps likewise; `pending` is the list of name changes since, in order.
- *          Bytes behind an image's size are zero.
+ * Shape    an inode has two images of the same capacity, `now` and `disk`, and a flag per sector: it differs on
+ *          purpose, waiting for a sync. Names live in two maps likewise; `pending` is the list of name changes since,
+ *          in order. Bytes behind an image's size are zero.
  * Threads  fault->lock guards everything.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/io_fault.h"
@@ -127,6 +127,7 @@ static void clear_names(struct names *names)
 static void apply_change(struct names *names, const struct change *change)
 {
     if (!change->from) {
+        mg_assert(change->to != NULL);
         set_name(names, change->to, change->inode);
         return;
     }
@@ -266,7 +267,8 @@ static void write_bytes(struct inode *inode, uint64_t offset, const uint8_t *dat
     inode->now_size = MG_MAX(inode->now_size, offset + size);
 }
 
-/* Bring waiting sectors to the disk: all, or those that a coin chooses; size_kept says whether the size goes with them. */
+/* Bring waiting sectors to the disk: all, or those that a coin chooses; size_kept says whether the size goes with
+ * them. */
 static void settle(struct mg_io_fault *fault, struct inode *inode, bool all, bool size_kept)
 {
     uint64_t end = MG_MAX(inode->now_size, inode->disk_size);

@@ -1,11 +1,13 @@
 /* io_fault.h -- a file system in memory that fails, tears and loses on demand: the disk of our tests.
  *
  * Fault model
- *   failing call   the Nth call of chosen kinds gives an error, once or from then on. A failing write leaves a prefix of its bytes; a
- *                  failing sync makes some sectors durable and forgets that the others were waiting, as Linux does.
+ *   failing call   the Nth call of chosen kinds gives an error, once or from then on. A failing write leaves a prefix
+ *                  of its bytes; a failing sync makes some sectors durable and forgets that the others were waiting, as
+ *                  Linux does.
  *   power cut      mg_io_fault_crash: of what was not synced none, some or all stays. Sectors of 512 bytes are whole,
  *                  old or new, in no order. A file's size and a folder's names (created, renamed, removed) are kept or
- *                  lost likewise, a rename as one step; mg_file_sync keeps size and bytes, ops->sync_folder keeps names.
+ *                  lost likewise, a rename as one step; mg_file_sync keeps size and bytes, ops->sync_folder keeps
+ *                  names.
  *   full disk      a capacity in bytes; allocate, and writes that make a file longer, then give MG_NO_SPACE.
  *   Not modelled   a new folder is durable at once; sectors half written; latent damage (use mg_io_fault_flip_bit).
  * One seed makes everything repeatable, as long as calls come in the same order.
@@ -50,8 +52,8 @@ void mg_io_fault_free(struct mg_io_fault *fault);
 /* The seam; lives as long as fault. */
 struct mg_io *mg_io_fault_io(struct mg_io_fault *fault);
 
-/* The nth call from now (1 = the next) among kinds fails with that errno; all later ones of the kinds too if for_good. Up to 8
- * may be planned. */
+/* The nth call from now (1 = the next) among kinds fails with that errno; all later ones of the kinds too if for_good.
+ * Up to 8 may be planned. */
 void mg_io_fault_fail(struct mg_io_fault *fault, unsigned kinds, uint64_t nth, int error_number, bool for_good);
 /* Forget what was planned. */
 void mg_io_fault_heal(struct mg_io_fault *fault);

@@ -69,10 +69,12 @@ static void test_torn_write(void **state)
         assert_code(MG_IO, mg_file_pwrite(file, "\xff\xff\xff\xff", 4, 0, &err));
         assert_ok(mg_file_pread(file, bytes, 4, 0, &err));
         int length = 0;
-        while (length < 4 && bytes[length] == '\xff')
-            length++;
-        for (int i = length; i < 4; i++)
-            assert_int_equal(bytes[i], 1);
+        for (int i = 0; i < 4; i++) {
+            if (bytes[i] == '\xff')
+                length = i + 1;
+            else
+                assert_int_equal(bytes[i], 1);
+        }
         lengths[length]++;
         mg_file_close(file);
         mg_io_fault_free(disk.fault);

@@ -1,9 +1,9 @@
 /* journal.c -- an open journal: finds its end, appends, syncs, begins segments, trims.
  *
  * A segment  is made under the name "<first>.<suffix>.new": allocated, its header written and synced, then renamed and
- *            the folder synced, and only then a record goes in. So a file with a segment's name always has a whole header, and
- *            a crash leaves at most a ".new" file, which the next open removes. The segment before it is synced first: a
- *            torn tail can only be in the newest one.
+ *            the folder synced, and only then a record goes in. So a file with a segment's name always has a whole
+ *            header, and a crash leaves at most a ".new" file, which the next open removes. The segment before it is
+ *            synced first: a torn tail can only be in the newest one.
  * Broken     after a failed write or sync nothing is known of what the disk holds: see break_with().
  * Not here   the next segment is not prepared ahead: beginning one costs an append three syncs, once per segment_bytes.
  * Threads    the appender owns salt, and changes file and segments; sync_lock, then lock (see journal_internal.h).
@@ -178,7 +178,8 @@ static enum mg_code create_segment(struct mg_journal *journal, uint64_t first_se
     return MG_OK;
 }
 
-/* fdatasync the newest segment, if anything in it waits for it, and note what is durable now. The caller holds sync_lock. */
+/* fdatasync the newest segment, if anything in it waits for it, and note what is durable now. The caller holds
+ * sync_lock. */
 static enum mg_code sync_file(struct mg_journal *journal, bool *out_synced, struct mg_error *err)
     MG_REQUIRES(&journal->sync_lock)
 {
@@ -298,8 +299,8 @@ static enum mg_code check_segments(struct mg_journal *journal, uint64_t *out_sal
     return MG_OK;
 }
 
-/* Write once more what was found but never called durable. The process before us may have ended after a failed sync; such
- * bytes are still read from the kernel's memory, are not on the disk, and no sync would bring them there. */
+/* Write once more what was found but never called durable. The process before us may have ended after a failed sync;
+ * such bytes are still read from the kernel's memory, are not on the disk, and no sync would bring them there. */
 static enum mg_code rewrite_unsynced(struct mg_file *file, const struct mg_journal__end *end, uint64_t file_size,
                                      struct mg_error *err)
 {

@@ -1,12 +1,14 @@
-/* journal.h -- an append-only log in segments, with checksums: the frame of the engine's WAL and of the syncer's buffer.
+/* journal.h -- an append-only log in segments, with checksums: the frame of the engine's WAL and of the syncer's
+ * buffer.
  *
  * A journal is a folder of files "<first sequence as 16 hex digits>.<suffix>". Records have dense sequence numbers from
- * 1. A record's bytes are the caller's business. Appending writes at once (one pwritev), into preallocated room; it is durable after
- * mg_journal_sync. Format page: docs/format/journal.md.
+ * 1. A record's bytes are the caller's business. Appending writes at once (one pwritev), into preallocated room; it is
+ * durable after mg_journal_sync. Format page: docs/format/journal.md.
  *
- * Torn tail   A bad record is a torn tail only if it lies in the newest segment and no good record follows it there
- *             (records start at multiples of MG_JOURNAL_ALIGN, so the rest is searched); it is cut off. Any other bad record
- *             is MG_CORRUPT, naming file and offset: a synced record is never dropped silently.
+ * Torn tail   A bad record is a torn tail only if it lies in the newest segment and nothing there contradicts that it
+ *             was never synced: each record says what was durable before it, and a lost write leaves zeros (the rule is
+ *             in the format page). It is cut off. Any other bad record is MG_CORRUPT, naming file and offset: a synced
+ *             record is never dropped silently, but for damage in the last sync that cannot be told from a power cut.
  * Errors      After a failed write or sync the journal is broken: every later append and sync gives MG_STOPPED with
  *             the first reason. A full disk found while allocating the next segment, before anything was written, gives
  *             MG_NO_SPACE and leaves it usable.
@@ -49,7 +51,8 @@ void mg_journal_closep(struct mg_journal **journal);
 /* One record from pieces; *out_seq is its number. */
 MG_MUST_CHECK enum mg_code mg_journal_append(struct mg_journal *journal, const struct iovec *pieces, int count,
                                              uint64_t *out_seq, struct mg_error *err);
-/* One fdatasync over everything appended (two when a segment ended in between). *out_seq, if not NULL, is the last durable record. */
+/* One fdatasync over everything appended (two when a segment ended in between). *out_seq, if not NULL, is the last
+ * durable record. */
 MG_MUST_CHECK enum mg_code mg_journal_sync(struct mg_journal *journal, uint64_t *out_seq, struct mg_error *err);
 /* Remove segments that hold only records below seq. The newest segment stays. */
 MG_MUST_CHECK enum mg_code mg_journal_trim(struct mg_journal *journal, uint64_t seq, struct mg_error *err);
@@ -62,7 +65,8 @@ uint64_t mg_journal_syncs(const struct mg_journal *journal); /* fdatasyncs since
 /* Reads from record seq on (>= first, else MG_NOT_FOUND). */
 MG_MUST_CHECK enum mg_code mg_journal_cursor_open(struct mg_journal *journal, uint64_t seq,
                                                   struct mg_journal_cursor **out, struct mg_error *err);
-/* The next durable record: MG_OK, bytes valid until the next call; MG_NOT_FOUND when there is none yet (call again later). */
+/* The next durable record: MG_OK, bytes valid until the next call; MG_NOT_FOUND when there is none yet (call again
+ * later). */
 MG_MUST_CHECK enum mg_code mg_journal_cursor_next(struct mg_journal_cursor *cursor, uint64_t *out_seq,
                                                   struct mg_slice *out, struct mg_error *err);
 void mg_journal_cursor_close(struct mg_journal_cursor *cursor);

@@ -1,4 +1,5 @@
-/* journal_corpus.c -- makes tests/fuzz/corpus/journal: segment files, whole, torn and damaged. Repeatable: a fixed salt.
+/* journal_corpus.c -- makes tests/fuzz/corpus/journal: segment files, whole, torn and damaged. Repeatable: a fixed
+ * salt.
  *
  * Usage: journal_corpus FOLDER
  * SPDX-License-Identifier: Apache-2.0 */

@@ -1,8 +1,8 @@
 /* journal_fuzz.c -- a journal whose newest segment has arbitrary bytes: opened, read, appended to, opened again.
  *
  * Each input runs twice: as it is, and with every checksum that stands where a record or the header does made right,
- * so that a fuzzer gets behind them. Whatever the bytes are, an open says MG_OK, MG_CORRUPT or MG_UNIMPLEMENTED, and what it
- * accepts can be read to its end, appended to and found again.
+ * so that a fuzzer gets behind them. Whatever the bytes are, an open says MG_OK, MG_CORRUPT or MG_UNIMPLEMENTED, and
+ * what it accepts can be read to its end, appended to and found again.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 

@@ -26,8 +26,8 @@ struct mg_journal__header {
 
 void mg_journal__encode_header(const struct mg_journal_options *options, const struct mg_journal__header *header,
                                uint8_t out[MG_JOURNAL__SEGMENT_HEADER]);
-/* Read and check it. MG_CORRUPT: damaged, not ours, another store's, not what its name says. MG_UNIMPLEMENTED: a version
- * we do not know. */
+/* Read and check it. MG_CORRUPT: damaged, not ours, another store's, not what its name says. MG_UNIMPLEMENTED: a
+ * version we do not know. */
 MG_MUST_CHECK enum mg_code mg_journal__read_header(struct mg_file *file, const char *path,
                                                    const struct mg_journal_options *options, uint64_t first_seq,
                                                    struct mg_journal__header *out, struct mg_error *err);
@@ -63,8 +63,8 @@ void mg_journal__reader_clear(struct mg_journal__reader *reader);
 /* Turn to another file, from its start; forgets the window. */
 void mg_journal__reader_turn(struct mg_journal__reader *reader, struct mg_file *file, const char *path, uint64_t salt,
                              uint64_t limit);
-/* *out_good says whether a whole record with a right checksum starts at offset; seq 0 stands for any number. An error is one of
- * reading the file. */
+/* *out_good says whether a whole record with a right checksum starts at offset; seq 0 stands for any number. An error
+ * is one of reading the file. */
 MG_MUST_CHECK enum mg_code mg_journal__read_record(struct mg_journal__reader *reader, uint64_t offset, uint64_t seq,
                                                    struct mg_journal__record *out, bool *out_good,
                                                    struct mg_error *err);

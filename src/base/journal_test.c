@@ -1,7 +1,7 @@
 /* journal_test.c -- what was synced is there after any crash; what is damaged is named; what is torn is cut off.
  *
- * Most of it runs on the disk of io_fault.h. Record n has a size and bytes that follow from n alone, so that every record
- * read anywhere can be checked. `acked` is the highest sequence number that a sync returned.
+ * Most of it runs on the disk of io_fault.h. Record n has a size and bytes that follow from n alone, so that every
+ * record read anywhere can be checked. `acked` is the highest sequence number that a sync returned.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 
@@ -514,7 +514,8 @@ static struct mg_io_fault *disk_with(const uint8_t *bytes, uint64_t size)
     return fault;
 }
 
-/* A segment file with records of those sizes; synced after those in `syncs`. out_offsets[i] is where record i + 1 starts. */
+/* A segment file with records of those sizes; synced after those in `syncs`. out_offsets[i] is where record i + 1
+ * starts. */
 static uint8_t *make_segment(const size_t *sizes, size_t count, const bool *syncs, uint64_t *out_offsets,
                              uint64_t *out_size)
 {

@@ -1,7 +1,7 @@
 /* lock.c -- pthread mutexes, conditions and threads with what makes mistakes visible: owner, rank, name.
  *
- * Each thread keeps the list of mutexes it holds; under MG_LOCK_CHECK taking one whose rank is not above all of them ends the
- * process and names both.
+ * Each thread keeps the list of mutexes it holds; under MG_LOCK_CHECK taking one whose rank is not above all of them
+ * ends the process and names both.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/lock.h"
 

@@ -1,9 +1,9 @@
 /* stop.h -- named points where a test can stop, kill or delay the process.
  *
- * MG_STOP("wal.synced") costs one load and a predicted branch while no test armed anything. Armed by the environment variable
- * MAGIC_STOP: "name:N:action[,name:N:action...]": at the N-th pass (1 = first) do `kill` (SIGKILL to ourselves), `exit`,
- * `sleepMS` or `hook` (call the function a unit test set). Every name is listed in stops.def; an unknown name in MAGIC_STOP
- * ends the program with an error, and a test asserts that each listed name is hit.
+ * MG_STOP("wal.synced") costs one load and a predicted branch while no test armed anything. Armed by the environment
+ * variable MAGIC_STOP: "name:N:action[,name:N:action...]": at the N-th pass (1 = first) do `kill` (SIGKILL to
+ * ourselves), `exit`, `sleepMS` or `hook` (call the function a unit test set). Every name is listed in stops.def; an
+ * unknown name in MAGIC_STOP ends the program with an error, and a test asserts that each listed name is hit.
  * MAGIC_STOP_TRACE=FILE appends each name when it is first passed.
  * Threads  any.
  * SPDX-License-Identifier: Apache-2.0 */
