@@ -133,12 +133,8 @@ public final class MagicClient {
     for (FlightEndpoint endpoint : info.getEndpoints()) {
       splits.add(new Split(endpoint.getTicket().getBytes(), places(endpoint)));
     }
-    try {
-      ScanPlan plan = Any.parseFrom(info.getAppMetadata()).unpack(ScanPlan.class);
-      return new Plan(plan, splits, info.getRecords(), info.getBytes());
-    } catch (InvalidProtocolBufferException failure) {
-      throw new MagicException(Code.PROTOCOL, what + ": the answer holds no ScanPlan", failure);
-    }
+    return new Plan(
+        parse(what, info.getAppMetadata(), ScanPlan.parser()), splits, info.getRecords(), info.getBytes());
   }
 
   /** Starts to read a ticket; memory is taken from the allocator, which must outlive the stream. */

@@ -14,10 +14,11 @@ import org.apache.spark.TaskContext;
 
 /**
  * spark.magic.test.fail-tasks: this share of the tasks fails once, after a random batch beyond the first.
- * spark.magic.test.seed: which ones. spark.magic.test.latest-per-split: each task plans and reads the newest snapshot for itself, as a
- * client without leases would; a test of snapshots must notice.
+ * spark.magic.test.seed: which ones. spark.magic.test.pause-ms: every task waits that long before each batch.
+ * spark.magic.test.latest-per-split: each task plans and reads the newest snapshot for itself, as a client without leases would; a
+ * test of snapshots must notice.
  */
-public record ReadFaults(double failShare, long seed, boolean readsLatest) implements Serializable {
+public record ReadFaults(double failShare, long seed, long pauseMs, boolean readsLatest) implements Serializable {
   private static final AtomicLong INJECTED = new AtomicLong();
   private static final AtomicLong TASKS = new AtomicLong();
 
@@ -25,6 +26,7 @@ public record ReadFaults(double failShare, long seed, boolean readsLatest) imple
     return new ReadFaults(
         Double.parseDouble(MagicOptions.session("spark.magic.test.fail-tasks", "0")),
         Long.parseLong(MagicOptions.session("spark.magic.test.seed", "1")),
+        Long.parseLong(MagicOptions.session("spark.magic.test.pause-ms", "0")),
         Boolean.parseBoolean(MagicOptions.session("spark.magic.test.latest-per-split", "false")));
   }
 
@@ -55,9 +57,21 @@ public record ReadFaults(double failShare, long seed, boolean readsLatest) imple
 
     /** Called when another batch, or the end, was received after `batches` were given to Spark. */
     void afterBatches(long batches, boolean end) {
+      if (pauseMs > 0) {
+        pause();
+      }
       if (doomed && batches >= 2 && (end || random.nextBoolean())) {
         INJECTED.incrementAndGet();
         throw new MagicException(Code.INTERNAL, "test: this task fails after batch " + batches);
+      }
+    }
+
+    private void pause() {
+      try {
+        Thread.sleep(pauseMs);
+      } catch (InterruptedException interrupted) {
+        Thread.currentThread().interrupt();
+        throw new MagicException(Code.CANCELLED, "test: interrupted", interrupted);
       }
     }
 

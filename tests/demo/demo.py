@@ -249,7 +249,7 @@ def summary(steps, told, pulse):
 def go_on(steps, keep, folder, tidb=None, magicd=None):
     steps.say()
     if not keep:
-        steps.say("How to go on: 'make demo KEEP=1' leaves all running and prints the addresses; README.md says how Spark is set up;")
+        steps.say("How to go on: 'make demo ARGS=--keep' leaves all running and prints the addresses; README.md says how Spark is set up;")
         steps.say("'make test' runs everything that is promised.")
         return
     steps.say("All is left running:")
@@ -260,7 +260,7 @@ def go_on(steps, keep, folder, tidb=None, magicd=None):
     steps.say("            --conf spark.sql.catalog.magic=io.magicstore.spark.MagicCatalog \\")
     steps.say(f"            --conf spark.sql.catalog.magic.uri={magicd.uri}")
     steps.say("            then: spark.sql('SELECT status, count(*) FROM magic.shop.orders GROUP BY status').show()")
-    steps.say(f"  End it  {HERE}/run --stop {folder}")
+    steps.say(f"  End it  {ROOT}/tools/demo --stop {folder}")
 
 
 def live(options, steps, folder):
@@ -351,7 +351,7 @@ def main():
         if options.replay:
             import replay
 
-            replay.show(options, steps, folder)
+            replay.show(options, steps, folder, Failed, go_on)
         else:
             live(options, steps, folder)
     except KeyboardInterrupt as ended:

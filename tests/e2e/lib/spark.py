@@ -1,0 +1,110 @@
+"""Spark sessions with Magic as a catalog.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+import os
+import re
+import shutil
+import tempfile
+import time
+
+from . import paths, process, wait
+
+SNAPSHOT = re.compile(r"snapshot: epoch (\d+), W (\d+)")
+_folders = []
+
+
+def session(uri, parallelism=2, failures=4, **conf):
+    """Two task threads, four tries a task, times in UTC, nothing outside of 127.0.0.1 and a temporary folder."""
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
+    from pyspark.sql import SparkSession
+
+    folder = tempfile.mkdtemp(prefix="magic-spark-")
+    _folders.append(folder)
+    (open(f"{folder}/log4j2.properties", "w", encoding="utf-8")).write(
+        "rootLogger.level = error\nrootLogger.appenderRef.file.ref = file\nappender.file.type = File\n"
+        f"appender.file.name = file\nappender.file.fileName = {folder}/spark.log\n"
+        "appender.file.layout.type = PatternLayout\nappender.file.layout.pattern = %d %p %c: %m%n%ex\n"
+    )
+    builder = (
+        SparkSession.builder.master(f"local[{parallelism},{failures}]")
+        .appName("magic-test")
+        .config("spark.jars", str(paths.SPARK_JAR))
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.memory", "2g")
+        .config("spark.local.dir", folder)
+        .config("spark.sql.warehouse.dir", f"{folder}/warehouse")
+        .config("spark.driver.extraJavaOptions", f"-Duser.timezone=UTC -Dlog4j2.configurationFile={folder}/log4j2.properties"
+                f" -Dderby.system.home={folder}")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.shuffle.partitions", "4")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.sql.catalog.magic", "io.magicstore.spark.MagicCatalog")
+        .config("spark.sql.catalog.magic.uri", uri)
+        .config("spark.sql.catalog.magic.splits", "4")
+    )
+    for key, value in conf.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def end():
+    """Stop the session and its JVM, and remove what they left."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    active = SparkSession.getActiveSession()
+    gateway = SparkContext._gateway
+    if active is not None:
+        active.stop()
+    if gateway is not None:
+        jvm = gateway.proc
+        gateway.shutdown()
+        jvm.stdin.close()
+        wait.until(lambda: not process.alive(jvm.pid), 20, "the JVM ends")
+        jvm.wait()
+        SparkContext._gateway = None
+        SparkContext._jvm = None
+    while _folders:
+        shutil.rmtree(_folders.pop(), ignore_errors=True)
+
+
+def plan_text(frame):
+    """The plan as EXPLAIN shows it."""
+    return frame._jdf.queryExecution().executedPlan().toString()
+
+
+def snapshots(frame):
+    """The different (epoch, watermark) that the plan reads, subqueries included."""
+    return sorted({(int(epoch), int(mark)) for epoch, mark in SNAPSHOT.findall(plan_text(frame))})
+
+
+def snapshot(frame):
+    """The one snapshot of the statement."""
+    found = snapshots(frame)
+    assert len(found) == 1, f"one snapshot expected, {found} found in\n{plan_text(frame)}"
+    return found[0]
+
+
+class Jvm:
+    """Counters of the client inside the JVM."""
+
+    def __init__(self, spark):
+        self._jvm = spark._jvm
+
+    def injected(self):
+        return self._jvm.io.magicstore.spark.ReadFaults.injectedCount()
+
+    def tasks(self):
+        return self._jvm.io.magicstore.spark.ReadFaults.taskCount()
+
+    def leaks(self):
+        return self._jvm.io.magicstore.client.Memory.leakCount()
+
+    def allocated(self):
+        return self._jvm.io.magicstore.client.Memory.allocatedBytes()

@@ -1,0 +1,188 @@
+"""One snapshot for all tables of a statement, whatever its shape; another one for the next.
+
+SPDX-License-Identifier: Apache-2.0
+"""
+
+import gc
+import threading
+import time
+
+import pytest
+
+from lib import spark as spark_lib, wait
+
+ROWS = 8000
+
+
+@pytest.fixture(scope="module")
+def pair(cluster):
+    """Two tables that one writer keeps equal, transaction by transaction."""
+    rows = ",".join(f"({number},0)" for number in range(ROWS))
+    cluster.tidb.run(
+        "CREATE DATABASE pair",
+        "CREATE TABLE pair.a (id INT PRIMARY KEY, v BIGINT)",
+        "CREATE TABLE pair.b (id INT PRIMARY KEY, v BIGINT)",
+        f"INSERT INTO pair.a VALUES {rows}",
+        f"INSERT INTO pair.b VALUES {rows}",
+    )
+    stop = threading.Event()
+    written = []
+
+    def write():
+        with cluster.tidb.connect() as connection, connection.cursor() as cursor:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                cursor.execute("BEGIN")
+                cursor.execute(f"UPDATE pair.a SET v = {number} WHERE id % 50 = {number % 50}")
+                cursor.execute(f"UPDATE pair.b SET v = {number} WHERE id % 50 = {number % 50}")
+                cursor.execute("COMMIT")
+                written.append(number)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    while len(written) < 20:
+        assert thread.is_alive()
+        time.sleep(0.05)
+    yield written
+    stop.set()
+    thread.join(10)
+
+
+SHAPES = {
+    "join": "SELECT count(*) FROM magic.pair.a JOIN magic.pair.b USING (id) WHERE a.v <> b.v",
+    "outer join": "SELECT count(*) FROM magic.pair.a FULL JOIN magic.pair.b ON a.id = b.id AND a.v = b.v"
+    " WHERE a.id IS NULL OR b.id IS NULL",
+    "scalar subqueries": "SELECT (SELECT sum(v) FROM magic.pair.a) - (SELECT sum(v) FROM magic.pair.b)",
+    "in": "SELECT count(*) FROM magic.pair.a WHERE NOT (v IN (SELECT v FROM magic.pair.b))",
+    "exists": "SELECT count(*) FROM magic.pair.a WHERE NOT EXISTS"
+    " (SELECT 1 FROM magic.pair.b WHERE b.id = a.id AND b.v = a.v)",
+    "cte": "WITH x AS (SELECT id, v FROM magic.pair.a), y AS (SELECT id, v FROM magic.pair.b)"
+    " SELECT count(*) FROM x JOIN y USING (id) WHERE x.v <> y.v",
+    "union": "SELECT sum(n) FROM (SELECT sum(v) n FROM magic.pair.a UNION ALL SELECT -sum(v) FROM magic.pair.b)",
+    "except": "SELECT count(*) FROM (SELECT id, v FROM magic.pair.a EXCEPT SELECT id, v FROM magic.pair.b)",
+    "self join": "SELECT count(*) FROM magic.pair.a x JOIN magic.pair.a y USING (id) WHERE x.v <> y.v",
+    "correlated": "SELECT sum(d) FROM (SELECT v - (SELECT max(v) FROM magic.pair.b WHERE b.id = a.id) d FROM magic.pair.a)",
+    "nested": "SELECT count(*) FROM magic.pair.a WHERE v > (SELECT max(v) FROM magic.pair.b WHERE id IN"
+    " (SELECT id FROM magic.pair.a))",
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_one_snapshot(spark, pair, shape):
+    for _ in range(4):
+        before = len(pair)
+        frame = spark.sql(SHAPES[shape])
+        assert frame.collect()[0][0] == 0, spark_lib.plan_text(frame)
+        spark_lib.snapshot(frame)
+    assert len(pair) > before, "the writer stood still: this shows nothing"
+
+
+def test_views_share_it(spark, pair):
+    spark.table("magic.pair.a").createOrReplaceTempView("va")
+    spark.sql("CREATE OR REPLACE TEMP VIEW vb AS SELECT * FROM magic.pair.b")
+    for _ in range(4):
+        frame = spark.sql("SELECT count(*) FROM va JOIN vb USING (id) WHERE va.v <> vb.v")
+        assert frame.collect()[0][0] == 0
+        spark_lib.snapshot(frame)
+
+
+def test_frames_that_were_built_apart_share_it(cluster, spark, pair):
+    left = spark.table("magic.pair.a")
+    written = len(pair)
+    while len(pair) < written + 20:
+        time.sleep(0.01)
+    right = spark.table("magic.pair.b")
+    for _ in range(4):
+        joined = left.join(right, "id").where(left.v != right.v)
+        assert joined.collect() == []
+        spark_lib.snapshot(joined)
+
+
+def test_two_actions_are_two_snapshots(spark, pair):
+    frame = spark.sql("SELECT max(v) FROM magic.pair.a")
+    first = frame.collect()
+    written = len(pair)
+    while len(pair) < written + 100:
+        time.sleep(0.01)
+    assert frame.collect() == first, "one DataFrame collected twice is one statement"
+    again = frame.select("*")
+    assert again.collect()[0][0] > first[0][0], "another statement reads a newer snapshot"
+    assert spark_lib.snapshot(again) > spark_lib.snapshot(frame)
+
+
+def test_cached_data_is_named_by_explain(spark, pair):
+    cached = spark.table("magic.pair.a").cache()
+    try:
+        assert cached.where("v < 0").count() == 0
+        epoch, _ = spark_lib.snapshots(cached)[0]
+        frame = spark.table("magic.pair.a").where("v >= 0")
+        assert frame.count() == ROWS
+        assert f"snapshot: epoch {epoch}," in spark_lib.plan_text(frame)
+        assert "InMemoryTableScan" in spark_lib.plan_text(frame)
+    finally:
+        cached.unpersist()
+
+
+def test_as_of(cluster, spark, pair, wire):
+    """VERSION AS OF a commit_ts and TIMESTAMP AS OF: the rows of that time, also much later."""
+    marked = wire.visible(cluster.tidb.now_ts())
+    expected = cluster.tidb.rows_at(marked, "SELECT sum(v) FROM pair.a")[0][0]
+    written = len(pair)
+    while len(pair) < written + 100:
+        time.sleep(0.01)
+    frame = spark.sql(f"SELECT sum(v) FROM magic.pair.a VERSION AS OF '{marked}'")
+    assert frame.collect()[0][0] == expected
+    epoch, watermark = spark_lib.snapshot(frame)
+    assert watermark <= marked
+    assert spark.sql(f"SELECT sum(v) FROM magic.pair.a VERSION AS OF 'epoch:{epoch}'").collect()[0][0] == expected
+    millis = (marked >> 18) + 1
+    moment = f"timestamp_micros({millis * 1000})"
+    frame = spark.sql(f"SELECT sum(v) FROM magic.pair.b TIMESTAMP AS OF {moment}")
+    _, watermark = spark_lib.snapshot(frame)
+    assert frame.collect()[0][0] == cluster.tidb.rows_at(watermark, "SELECT sum(v) FROM pair.b")[0][0]
+    both = spark.sql(f"SELECT (SELECT sum(v) FROM magic.pair.a VERSION AS OF '{marked}') - (SELECT sum(v) FROM magic.pair.a)")
+    assert both.collect()[0][0] < 0
+    assert len(spark_lib.snapshots(both)) == 2
+
+
+def test_the_sessions_snapshot(cluster, spark, pair, wire, settings):
+    marked = wire.visible(cluster.tidb.now_ts())
+    written = len(pair)
+    while len(pair) < written + 50:
+        time.sleep(0.01)
+    settings(snapshot=str(marked))
+    expected = cluster.tidb.rows_at(marked, "SELECT sum(v) FROM pair.a")[0][0]
+    for _ in range(3):
+        frame = spark.sql("SELECT sum(v) FROM magic.pair.a")
+        assert frame.collect()[0][0] == expected
+        assert spark_lib.snapshot(frame)[1] <= marked
+    explicit = spark.sql(f"SELECT sum(v) FROM magic.pair.a VERSION AS OF '{cluster.tidb.now_ts()}'")
+    assert spark_lib.snapshot(explicit)[1] > marked, "AS OF in the text goes before the setting"
+    settings(snapshot="yesterday")
+    with pytest.raises(Exception, match="snapshot 'yesterday' is not understood"):
+        spark.sql("SELECT 1 FROM magic.pair.a").collect()
+
+
+def test_an_old_frame_says_how_to_go_on(cluster, spark, catalog_of):
+    """A lease that is not renewed any more: a clear error, never other rows."""
+    name = catalog_of(cluster, **{"lease.ttl": "1s", "lease.max_age": "1s"})
+    frame = spark.sql(f"SELECT sum(v) FROM {name}.pair.a")
+    spark_lib.plan_text(frame)
+    time.sleep(3)
+    with pytest.raises(Exception, match="SNAPSHOT_EXPIRED.*Run the statement again"):
+        frame.collect()
+    assert spark.sql(f"SELECT count(*) FROM {name}.pair.a").collect()[0][0] == ROWS
+
+
+def test_leases_are_released(spark, pair, wire):
+    """What no plan refers to any more is let go."""
+    for _ in range(5):
+        spark.sql("SELECT count(*) FROM magic.pair.a").collect()
+
+    def released():
+        gc.collect()
+        spark._jvm.System.gc()
+        return int(wire.status()[("lease", "leases")]) <= 1
+
+    wait.until(released, 60, "leases are released", step=1)

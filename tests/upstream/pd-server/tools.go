@@ -1,0 +1,8 @@
+// Keeps the program among the requirements of go.mod.
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build tools
+
+package tools
+
+import _ "github.com/tikv/pd/cmd/pd-server"
