@@ -241,8 +241,8 @@ static void put_types(struct rows *rows)
                 put_text(rows, text);
                 break;
             default:
-                snprintf(text, sizeof text, i % 4 ? "code %" PRId64 : "", i);
-                put_text(rows, text);
+                snprintf(text, sizeof text, "code %" PRId64, i);
+                put_text(rows, i % 4 ? text : "");
             }
         }
     }

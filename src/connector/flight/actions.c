@@ -223,7 +223,7 @@ static enum mg_code status(struct mg_flight__request *request, struct mg_slice b
 static enum mg_code set(struct mg_flight__request *request, struct mg_slice body, struct mg_error *err)
 {
     const struct mg_flight_hooks *hooks = &request->flight->hooks;
-    Magic__V1__SetResponse response = MAGIC__V1__SET_RESPONSE__INIT;
+    Magic__V1__SetResponse response;
     Magic__V1__SetRequest *proto = NULL;
     char value[256] = "";
 
@@ -232,6 +232,7 @@ static enum mg_code set(struct mg_flight__request *request, struct mg_slice body
     if (!hooks->set)
         return mg_fail(err, MG_NOT_FOUND, "there is no setting %.100s", proto->name);
     MG_TRY(hooks->set(hooks->arg, proto->name, proto->value, value, err));
+    magic__v1__set_response__init(&response);
     response.name = proto->name;
     response.value = value;
     return send_result(request, &response.base, err);
@@ -281,7 +282,8 @@ enum mg_code mg_flight__list_actions(struct mg_grpc_call *call, void *arg, struc
 
     enum mg_code code = mg_flight__request_begin(&request, arg, call, err);
     for (size_t i = 0; code == MG_OK && i < MG_COUNT_OF(actions); i++) {
-        Arrow__Flight__Protocol__ActionType type = ARROW__FLIGHT__PROTOCOL__ACTION_TYPE__INIT;
+        Arrow__Flight__Protocol__ActionType type;
+        arrow__flight__protocol__action_type__init(&type);
         type.type = (char *)(uintptr_t)actions[i].type;
         type.description = (char *)(uintptr_t)actions[i].sentence;
         code = mg_flight__send(&request, &type.base, err);

@@ -335,10 +335,11 @@ static void codes_of_other_calls(void **state)
 {
     struct world *world = *state;
     Arrow__Flight__Protocol__FlightDescriptor descriptor = ARROW__FLIGHT__PROTOCOL__FLIGHT_DESCRIPTOR__INIT;
-    Arrow__Flight__Protocol__Action request = ARROW__FLIGHT__PROTOCOL__ACTION__INIT;
+    Arrow__Flight__Protocol__Action request;
     char *path[] = {(char[]){"shop"}, (char[]){"t"}}, *wrong[] = {(char[]){"shop"}, (char[]){"u"}};
     struct mg_error err;
 
+    arrow__flight__protocol__action__init(&request);
     assert_code(MG_INVALID, unary(world, METHOD("GetFlightInfo"), &descriptor.base, &err));
     descriptor.type = ARROW__FLIGHT__PROTOCOL__FLIGHT_DESCRIPTOR__DESCRIPTOR_TYPE__PATH;
     descriptor.path = path;
@@ -362,11 +363,13 @@ static void failed_plans_leave_no_lease(void **state)
 {
     struct world *world = *state;
     Arrow__Flight__Protocol__FlightDescriptor descriptor = ARROW__FLIGHT__PROTOCOL__FLIGHT_DESCRIPTOR__INIT;
-    Arrow__Flight__Protocol__Any any = ARROW__FLIGHT__PROTOCOL__ANY__INIT;
-    Magic__V1__ScanDescriptor scan = MAGIC__V1__SCAN_DESCRIPTOR__INIT;
+    Arrow__Flight__Protocol__Any any;
+    Magic__V1__ScanDescriptor scan;
     Magic__V1__SnapshotRef as_of = MAGIC__V1__SNAPSHOT_REF__INIT;
     struct mg_error err;
 
+    arrow__flight__protocol__any__init(&any);
+    magic__v1__scan_descriptor__init(&scan);
     as_of.snapshot_case = MAGIC__V1__SNAPSHOT_REF__SNAPSHOT_AS_OF_TS;
     as_of.as_of_ts = 10;
     scan.database = (char[]){"shop"};

@@ -173,13 +173,14 @@ static void depth_is_bounded(void **state)
     enum { DEEP = 100 };
     Magic__V1__Expr nodes[DEEP], *args[DEEP];
     Magic__V1__Call calls[DEEP];
-    Magic__V1__ColumnRef ref = MAGIC__V1__COLUMN_REF__INIT;
+    Magic__V1__ColumnRef ref;
     struct mg_expr *out = NULL;
     struct mg_slice bytes;
     Magic__V1__Expr *unpacked = NULL;
     struct mg_error err;
 
     (void)state;
+    magic__v1__column_ref__init(&ref);
     for (int i = 0; i < DEEP; i++) {
         magic__v1__expr__init(&nodes[i]);
         magic__v1__call__init(&calls[i]);
