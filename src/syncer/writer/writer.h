@@ -1,7 +1,9 @@
-/* writer.h -- from transactions to epochs: decodes rows by the schema of their version, follows DDL, cuts epochs, publishes.
+/* writer.h -- from transactions to epochs: decodes rows by the schema of their version, follows DDL, cuts epochs,
+ * publishes.
  *
- * A DDL that changes tables is an epoch of its own. Rows are decoded straight into column batches, one builder per table and epoch. The epoch is cut
- * by interval, rows or bytes; these may change while it runs. Where to go on after a restart is what the store says, not a file of ours.
+ * A DDL that changes tables is an epoch of its own. Rows are decoded straight into column batches, one builder per
+ * table and epoch. The epoch is cut by interval, rows or bytes; these may change while it runs. Where to go on after a
+ * restart is what the store says, not a file of ours.
  * Threads  apply, advance, flush: the applying thread. settings and stats: any.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_SYNCER_WRITER_H
@@ -15,25 +17,27 @@ struct mg_writer;
 struct mg_writer_options {
     struct mg_latch *latch;
     struct mg_engine *engine;
-    struct mg_source *source;    /* for fetch: schemas */
-    const char *source_name;     /* "tidb" */
+    struct mg_source *source; /* for fetch: schemas */
+    const char *source_name;  /* "tidb" */
     struct mg_clock *clock;
     struct mg_budget *budget;
-    int64_t interval_ms;         /* 0 = 10 */
-    uint32_t epoch_rows_max;     /* 0 = 1,000,000; one transaction is never cut */
-    size_t epoch_bytes_max;      /* 0 = 256 MiB */
-    int64_t idle_publish_ms;     /* publish a watermark without rows this often at most; 0 = 200 */
+    int64_t interval_ms;     /* 0 = 10 */
+    uint32_t epoch_rows_max; /* 0 = 1,000,000; one transaction is never cut */
+    size_t epoch_bytes_max;  /* 0 = 256 MiB */
+    int64_t idle_publish_ms; /* publish a watermark without rows this often at most; 0 = 200 */
 };
 
-/* Becomes the source's writer. *out_position: where the store stands; its position bytes are a little-endian u64: the buffer's seq to read from. */
+/* Becomes the source's writer. *out_position: where the store stands; its position bytes are a little-endian u64: the
+ * buffer's seq to read from. */
 MG_MUST_CHECK enum mg_code mg_writer_open(const struct mg_writer_options *options, struct mg_writer **out,
                                           struct mg_source_position *out_position, struct mg_error *err);
 void mg_writer_close(struct mg_writer *writer);
 
-/* Stage one transaction (in commit order). MG_UNAVAILABLE: the schema could not be fetched now; nothing was staged, call again. */
+/* Stage one transaction (in commit order). MG_UNAVAILABLE: the schema could not be fetched now; nothing was staged,
+ * call again. */
 MG_MUST_CHECK enum mg_code mg_writer_apply(struct mg_writer *writer, const struct mg_txn *txn, struct mg_error *err);
-/* Everything at or below ts was applied; a restart reads from seq. Publishes when interval or size says so; *out_published is the watermark that is
- * visible now. */
+/* Everything at or below ts was applied; a restart reads from seq. Publishes when interval or size says so;
+ * *out_published is the watermark that is visible now. */
 MG_MUST_CHECK enum mg_code mg_writer_advance(struct mg_writer *writer, uint64_t ts, uint64_t seq,
                                              uint64_t *out_published, struct mg_error *err);
 /* Publish what is staged now. */

@@ -1,0 +1,205 @@
+/* stage.c -- one builder that is closed into a batch when it is large, or when the epoch wants its rows.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "syncer/writer/stage.h"
+
+#include <stdlib.h>
+
+#include "base/counter.h"
+
+enum {
+    BATCH_ROWS = 1 << 16,   /* a batch is closed at so many rows, */
+    BATCH_BYTES = 64 << 20, /* or so many bytes */
+};
+#define BUILDER_BYTES_MAX ((size_t)3 << 30) /* a row is a part of a message of at most 1 GiB; buffers double */
+
+enum mg_code mg_stage_new(struct mg_schema *schema, struct mg_budget *budget, struct mg_stage **out,
+                          struct mg_error *err)
+{
+    struct mg_stage *stage = calloc(1, sizeof *stage);
+    struct mg_type *types = calloc(schema->column_count, sizeof *types);
+    enum mg_code code = MG_OK;
+
+    if (!stage || !types)
+        code = mg_fail(err, MG_NO_MEMORY, "no memory to stage table %s.%s", schema->database, schema->table);
+    if (code == MG_OK) {
+        mg_buffer_init(&stage->ops, MG_BATCH_ROWS_MAX);
+        stage->schema = mg_schema_ref(schema);
+        for (uint32_t i = 0; i < schema->column_count; i++)
+            types[i] = schema->columns[i].type;
+        code = mg_row_decoder_new(schema, &stage->decoder, err);
+    }
+    if (code == MG_OK)
+        code = mg_batch_builder_init(&stage->builder, types, schema->column_count, budget, BUILDER_BYTES_MAX, err);
+    free(types);
+    if (code != MG_OK) {
+        mg_stage_free(stage);
+        return code;
+    }
+    *out = stage;
+    return MG_OK;
+}
+
+static void free_batches(struct mg_stage *stage)
+{
+    for (uint32_t i = 0; i < stage->batch_count; i++) {
+        mg_batch_unref(stage->batches[i].rows);
+        free(stage->batches[i].ops);
+    }
+    stage->batch_count = 0;
+}
+
+void mg_stage_free(struct mg_stage *stage)
+{
+    if (!stage)
+        return;
+    free_batches(stage);
+    free(stage->batches);
+    mg_batch_builder_clear(&stage->builder);
+    mg_buffer_clear(&stage->ops);
+    mg_row_decoder_free(stage->decoder);
+    mg_schema_unref(stage->schema);
+    free(stage->lost_reason);
+    free(stage);
+}
+
+/* The builder's rows become a batch. */
+static enum mg_code close_batch(struct mg_stage *stage, struct mg_error *err)
+{
+    uint32_t count = (uint32_t)stage->ops.size;
+    struct mg_stage_batch batch = {NULL, NULL};
+
+    if (count == 0)
+        return MG_OK;
+    if (stage->batch_count == stage->batch_room) {
+        uint32_t room = stage->batch_room ? stage->batch_room * 2 : 8;
+        struct mg_stage_batch *grown = realloc(stage->batches, room * sizeof *grown);
+        if (!grown)
+            return mg_fail(err, MG_NO_MEMORY, "no memory for %u batches of table %s.%s", room, stage->schema->database,
+                           stage->schema->table);
+        stage->batches = grown;
+        stage->batch_room = room;
+    }
+    batch.ops = malloc(count);
+    if (!batch.ops)
+        return mg_fail(err, MG_NO_MEMORY, "no memory for %u rows of table %s.%s", count, stage->schema->database,
+                       stage->schema->table);
+    memcpy(batch.ops, stage->ops.data, count);
+    enum mg_code code = mg_batch_builder_finish(&stage->builder, count, &batch.rows, err);
+    if (code != MG_OK) {
+        free(batch.ops);
+        return code;
+    }
+    stage->batches[stage->batch_count++] = batch;
+    mg_buffer_reset(&stage->ops);
+    return MG_OK;
+}
+
+static enum mg_change_op op_of(enum mg_row_kind kind)
+{
+    switch (kind) {
+    case MG_ROW_INSERT: return MG_CHANGE_INSERT;
+    case MG_ROW_UPDATE: return MG_CHANGE_UPDATE;
+    default: return MG_CHANGE_DELETE;
+    }
+}
+
+enum mg_code mg_stage_mutation(struct mg_stage *stage, uint64_t txn, struct mg_slice mutation, int64_t *out_column_id,
+                               struct mg_error *err)
+{
+    struct mg_row_walk walk;
+    enum mg_row_kind kind;
+    struct mg_slice row;
+    uint64_t decoded = 0;
+    enum mg_code code;
+
+    mg_assert(!stage->lost_reason);
+    if (stage->txn != txn) {
+        stage->txn = txn;
+        stage->rows_before = stage->row_count;
+    }
+    mg_row_walk_init(&walk, mutation);
+    while ((code = mg_row_walk_next(&walk, &kind, &row, err)) == MG_OK) {
+        code = mg_row_decode(stage->decoder, kind, row, &stage->builder, out_column_id, err);
+        if (code == MG_OK)
+            code = mg_buffer_append_u8(&stage->ops, op_of(kind), err);
+        if (code != MG_OK)
+            break;
+        stage->row_count++;
+        decoded++;
+        if (stage->ops.size >= BATCH_ROWS || stage->builder.used_bytes >= BATCH_BYTES) {
+            code = close_batch(stage, err);
+            if (code != MG_OK)
+                break;
+        }
+    }
+    mg_count(decoder_rows, decoded);
+    return code == MG_NOT_FOUND ? MG_OK : code;
+}
+
+enum mg_code mg_stage_rollback(struct mg_stage *stage, uint64_t txn, struct mg_error *err)
+{
+    if (stage->txn != txn || stage->lost_reason || stage->row_count == stage->rows_before)
+        return MG_OK;
+    MG_TRY(close_batch(stage, err));
+    while (stage->row_count > stage->rows_before) {
+        struct mg_stage_batch *last = &stage->batches[stage->batch_count - 1];
+        uint32_t count = last->rows->row_count;
+        uint64_t surplus = stage->row_count - stage->rows_before;
+        if (surplus >= count) {
+            mg_batch_unref(last->rows);
+            free(last->ops);
+            stage->batch_count--;
+            stage->row_count -= count;
+            continue;
+        }
+        /* The batch begins with rows of earlier transactions: keep those. */
+        uint32_t kept = count - (uint32_t)surplus;
+        MG_CLEANUP(mg_freep) uint32_t *rows = malloc(kept * sizeof *rows);
+        struct mg_batch *head;
+        if (!rows)
+            return mg_fail(err, MG_NO_MEMORY, "no memory for %u rows", kept);
+        for (uint32_t i = 0; i < kept; i++)
+            rows[i] = i;
+        MG_TRY(mg_batch_select(last->rows, rows, kept, stage->builder.budget, &head, err));
+        mg_batch_unref(last->rows);
+        last->rows = head;
+        stage->row_count = stage->rows_before;
+    }
+    return MG_OK;
+}
+
+enum mg_code mg_stage_lose(struct mg_stage *stage, const char *reason, uint64_t good_until_ts, struct mg_error *err)
+{
+    free_batches(stage);
+    mg_batch_builder_clear(&stage->builder); /* it takes no more rows */
+    mg_buffer_clear(&stage->ops);
+    stage->row_count = stage->rows_before = 0;
+    stage->good_until_ts = stage->lost_reason ? MG_MIN(stage->good_until_ts, good_until_ts) : good_until_ts;
+    if (!stage->lost_reason)
+        stage->lost_reason = strdup(reason);
+    if (!stage->lost_reason)
+        return mg_fail(err, MG_NO_MEMORY, "no memory for a reason");
+    return MG_OK;
+}
+
+enum mg_code mg_stage_put(struct mg_stage *stage, struct mg_epoch *epoch, struct mg_error *err)
+{
+    enum mg_code code = close_batch(stage, err);
+
+    for (uint32_t i = 0; code == MG_OK && i < stage->batch_count; i++) {
+        struct mg_stage_batch *batch = &stage->batches[i];
+        struct mg_changes changes = {
+            .table_id = stage->schema->table_id,
+            .schema_version = stage->schema->version,
+            .rows = batch->rows,
+            .ops = batch->ops,
+        };
+        code = epoch->engine->ops->put(epoch, &changes, err);
+        /* The engine has its own copy: give the memory back before the next one is copied. */
+        mg_batch_unref(batch->rows);
+        batch->rows = NULL;
+    }
+    free_batches(stage);
+    stage->row_count = stage->rows_before = 0;
+    return code;
+}
