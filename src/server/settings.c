@@ -158,12 +158,26 @@ void mg_settings_init(struct mg_settings *settings)
         mg_assert(mg_settings_set(settings, (enum mg_setting_id)i, definitions[i].default_text, &err) == MG_OK);
 }
 
-int mg_settings_find(const char *key)
+static int find_key(const char *key)
 {
     for (int i = 0; i < MG_SETTING_COUNT; i++)
-        if (strcmp(definitions[i].key, key) == 0 || strcmp(definitions[i].flag, key) == 0)
+        if (strcmp(definitions[i].key, key) == 0)
             return i;
     return -1;
+}
+
+static int find_flag(const char *flag)
+{
+    for (int i = 0; i < MG_SETTING_COUNT; i++)
+        if (strcmp(definitions[i].flag, flag) == 0)
+            return i;
+    return -1;
+}
+
+int mg_settings_find(const char *name)
+{
+    int id = find_key(name);
+    return id >= 0 ? id : find_flag(name);
 }
 
 const char *mg_settings_key(enum mg_setting_id id) { return definitions[id].key; }
@@ -189,7 +203,7 @@ struct file_walk {
 static int take_item(void *arg, const char *key, const char *value, int line)
 {
     struct file_walk *walk = arg;
-    int id = mg_settings_find(key);
+    int id = find_key(key);
 
     walk->code = id < 0 ? fail_unknown(key, walk->err)
                         : mg_settings_set(walk->settings, (enum mg_setting_id)id, value, walk->err);
@@ -266,7 +280,7 @@ enum mg_code mg_settings_read_flags(struct mg_settings *settings, struct mg_io *
         if (!flag_name(argv[i], name))
             return mg_fail(err, MG_INVALID, "'%s' is no flag: see magicd --help", argv[i]);
         bool is_config = strcmp(name, "config") == 0;
-        int id = is_config ? 0 : mg_settings_find(name);
+        int id = is_config ? 0 : find_flag(name);
         if (id < 0)
             return fail_unknown(name, err);
         const char *value = flag_value(argc, argv, &i, !is_config && definitions[id].kind == BOOL);

@@ -36,8 +36,8 @@ MG_MUST_CHECK enum mg_code mg_settings_read_file(struct mg_settings *settings, s
 /* --flag VALUE, --flag=VALUE; a BOOL's value may be left out. --config is read first, wherever it stands. */
 MG_MUST_CHECK enum mg_code mg_settings_read_flags(struct mg_settings *settings, struct mg_io *io, int argc, char **argv,
                                                   struct mg_error *err);
-/* The setting with that key (or flag); -1 when there is none. */
-int mg_settings_find(const char *key);
+/* The setting with that key, else with that flag; -1 when there is none. */
+int mg_settings_find(const char *name);
 const char *mg_settings_key(enum mg_setting_id id);
 bool mg_settings_at_run_time(enum mg_setting_id id);
 /* Read text as the setting's kind. */
