@@ -25,8 +25,7 @@ static void check_open(struct hammer *hammer, const struct mg_lease *lease)
     struct mg_snapshot *snapshot = NULL;
     struct mg_error err = MG_ERROR_INIT;
 
-    enum mg_code code =
-        mg_latch_open(world->latch, lease->number, lease->epoch, lease->expires_ms, &snapshot, &err);
+    enum mg_code code = mg_latch_open(world->latch, lease->number, lease->epoch, lease->expires_ms, &snapshot, &err);
     if (code == MG_OK) {
         if (world->engine->ops->snapshot_epoch(snapshot) != lease->epoch)
             abort();
@@ -60,8 +59,7 @@ static void reader_main(void *arg)
             break;
         case 1: {
             struct mg_lease again;
-            if (mg_latch_renew(world->latch, token_of(lease), 20, &again, NULL) == MG_OK &&
-                again.epoch != lease->epoch)
+            if (mg_latch_renew(world->latch, token_of(lease), 20, &again, NULL) == MG_OK && again.epoch != lease->epoch)
                 abort();
             break;
         }
@@ -69,14 +67,9 @@ static void reader_main(void *arg)
             if (mg_latch_release(world->latch, token_of(lease), NULL) != MG_OK)
                 abort();
             break;
-        case 3:
-            check_open(hammer, &hammer->old[mg_random_below(&random, MG_COUNT_OF(hammer->old))]);
-            break;
-        case 4:
-            mg_latch_keep(world->latch, lease->number);
-            break;
-        default:
-            check_open(hammer, lease);
+        case 3: check_open(hammer, &hammer->old[mg_random_below(&random, MG_COUNT_OF(hammer->old))]); break;
+        case 4: mg_latch_keep(world->latch, lease->number); break;
+        default: check_open(hammer, lease);
         }
     }
 }

@@ -1,8 +1,8 @@
-/* history.c -- old snapshots kept open between uses: for tickets whose lease this process does not know, and for readers that ask
- * for the same old epoch at once.
+/* history.c -- old snapshots kept open between uses: for tickets whose lease this process does not know, and for
+ * readers that ask for the same old epoch at once.
  *
- * Opening an old epoch may replay the log from its start, so it is done once for all who wait, with no lock held, and at most slot_count
- * of them are kept. A slot is free, opening (by one thread) or open.
+ * Opening an old epoch may replay the log from its start, so it is done once for all who wait, with no lock held, and
+ * at most slot_count of them are kept. A slot is free, opening (by one thread) or open.
  *
  *     free --open, engine asked--> opening --done--> open --reaped or least recently used--> free
  *                                     \--failed--> free

@@ -1,15 +1,16 @@
 /* latch.c -- leases of readers: acquire, renew, release, expiry, revival after a restart.
  *
  *     (none) --acquire--> living --renew--> living --release or expiry--> ended
- *     (none) --a good token or ticket of an earlier process--> living again (token) or a snapshot without a lease (ticket)
+ *     (none) --a good token or ticket of an earlier process--> living again (token) or a snapshot without a lease
+ *     (ticket)
  *
- * Numbers    high half: random per process, low half: counts up. So a number that is not in the table is over when its high half
- *            is ours, and unknown when it is not. A lease of an earlier process that ended here is remembered in `ended`
- *            until its latest end, or its token would revive it.
- * Expiry     decided on each use by the wall clock (a lease outlives the process); the reaper only frees. A stream that runs
- *            when its lease ends goes on to its end: it holds the snapshot itself.
- * Shared     readers that did not ask for a lease and read the same epoch stand on one lease, so that a client which polls does not fill
- *            the table; its token can renew, not release.
+ * Numbers    high half: random per process, low half: counts up. So a number that is not in the table is over when its
+ *            high half is ours, and unknown when it is not. A lease of an earlier process that ended here is remembered
+ *            in `ended` until its latest end, or its token would revive it.
+ * Expiry     decided on each use by the wall clock (a lease outlives the process); the reaper only frees. A stream that
+ *            runs when its lease ends goes on to its end: it holds the snapshot itself.
+ * Shared     readers that did not ask for a lease and read the same epoch stand on one lease, so that a client which
+ *            polls does not fill the table; its token can renew, not release.
  * Threads    any; lock MG_RANK_LATCH. Snapshots are opened and freed with the lock open.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
@@ -27,7 +28,7 @@ enum {
     LEASES_DEFAULT = 10000,
     LEASES_MOST = 1 << 20,
     HISTORY_DEFAULT = 4,
-    ENDED_MAX = 10000,       /* remembered ended leases of earlier processes */
+    ENDED_MAX = 10000, /* remembered ended leases of earlier processes */
     REAP_EVERY_MS = 1000,
 };
 
@@ -91,10 +92,7 @@ static void forget_ended(struct mg_latch *latch, struct mg_latch__lease *lease) 
     free(lease);
 }
 
-static bool is_ours(const struct mg_latch *latch, uint64_t number)
-{
-    return (uint32_t)(number >> 32) == latch->run;
-}
+static bool is_ours(const struct mg_latch *latch, uint64_t number) { return (uint32_t)(number >> 32) == latch->run; }
 
 /* The lease is over. Returns its snapshot, which the caller lets go once the lock is open. */
 static struct mg_snapshot *end_lease(struct mg_latch *latch, struct mg_latch__lease *lease) MG_REQUIRES(&latch->lock)
@@ -319,11 +317,8 @@ static enum mg_code open_choice(struct mg_latch *latch, const struct mg_snapshot
     uint64_t epoch = 0;
 
     switch (choice->choice) {
-    case MG_CHOICE_LATEST:
-        return ops->snapshot(latch->engine, out, err);
-    case MG_CHOICE_WAIT:
-        MG_TRY(wait_for_ts(latch, choice, err));
-        return ops->snapshot(latch->engine, out, err);
+    case MG_CHOICE_LATEST: return ops->snapshot(latch->engine, out, err);
+    case MG_CHOICE_WAIT: MG_TRY(wait_for_ts(latch, choice, err)); return ops->snapshot(latch->engine, out, err);
     case MG_CHOICE_AS_OF: {
         enum mg_code code = choose_source(latch, choice->source, source, &epoch, err);
         if (code == MG_NOT_FOUND)
@@ -334,10 +329,8 @@ static enum mg_code open_choice(struct mg_latch *latch, const struct mg_snapshot
         MG_TRY(ops->epoch_at(latch->engine, source, choice->ts, &epoch, err));
         return mg_latch__history_open(latch, epoch, 0, out, err);
     }
-    case MG_CHOICE_EPOCH:
-        return mg_latch__history_open(latch, choice->epoch, 0, out, err);
-    case MG_CHOICE_LEASE:
-        break;
+    case MG_CHOICE_EPOCH: return mg_latch__history_open(latch, choice->epoch, 0, out, err);
+    case MG_CHOICE_LEASE: break;
     }
     return mg_fail(err, MG_INVALID, "unknown choice of a snapshot (%d)", (int)choice->choice);
 }
@@ -357,8 +350,8 @@ struct ended_snapshots {
 
 static void end_expired(struct mg_latch *latch, int64_t now_ms, struct ended_snapshots *out) MG_REQUIRES(&latch->lock)
 {
-    for (struct mg_latch__lease *lease = latch->living.oldest, *next;
-         lease && out->count < MG_COUNT_OF(out->at); lease = next) {
+    for (struct mg_latch__lease *lease = latch->living.oldest, *next; lease && out->count < MG_COUNT_OF(out->at);
+         lease = next) {
         next = lease->newer;
         if (lease->expires_ms <= now_ms) {
             out->at[out->count++] = end_lease(latch, lease);
@@ -409,13 +402,16 @@ static bool join_shared(struct mg_latch *latch, uint64_t epoch, int64_t ttl_ms, 
     return true;
 }
 
-/* Enter `lease` (heap, filled but for its number if 0). Takes it over when MG_OK; its snapshot reference goes with it. */
+/* Enter `lease` (heap, filled but for its number if 0). Takes it over when MG_OK; its snapshot reference goes with
+ * it. */
 static enum mg_code enter_lease(struct mg_latch *latch, struct mg_latch__lease *lease, struct mg_error *err)
     MG_REQUIRES(&latch->lock)
 {
     if (latch->living.count >= latch->leases_max)
-        return mg_fail(err, MG_BUSY, "%" PRIu32 " leases are held, the most that this server allows; release some, "
-                       "or wait until they run out", latch->living.count);
+        return mg_fail(err, MG_BUSY,
+                       "%" PRIu32 " leases are held, the most that this server allows; release some, "
+                       "or wait until they run out",
+                       latch->living.count);
     if (!lease->number) {
         if (++latch->last_number == 0) /* 4 G leases: the counter starts again under another high half */
             latch->run = latch->run * 2654435761u | 1;
@@ -470,7 +466,8 @@ static enum mg_code new_lease(struct mg_latch *latch, struct mg_snapshot *snapsh
     return code;
 }
 
-/* A good token whose lease is not in the table: of an earlier process, so it lives again, if the engine can open its epoch. */
+/* A good token whose lease is not in the table: of an earlier process, so it lives again, if the engine can open its
+ * epoch. */
 static enum mg_code revive(struct mg_latch *latch, const struct mg_latch__token *token, int64_t ttl_ms, int64_t now_ms,
                            struct mg_error *err)
 {
@@ -614,10 +611,12 @@ enum mg_code mg_latch_open(struct mg_latch *latch, uint64_t number, uint64_t epo
 
     mg_mutex_lock(&latch->lock);
     struct mg_latch__lease *lease = find_lease(latch, number);
-    if (lease && lease->epoch != epoch) { /* never made by this store; answered without saying anything about that lease */
+    /* never made by this store; answered without saying anything about that lease */
+    if (lease && lease->epoch != epoch) {
         mg_mutex_unlock(&latch->lock);
-        return mg_fail(err, MG_TICKET_INVALID, "ticket names lease %016" PRIx64 " for snapshot %" PRIu64
-                       ", which is not that lease's", number, epoch);
+        return mg_fail(err, MG_TICKET_INVALID,
+                       "ticket names lease %016" PRIx64 " for snapshot %" PRIu64 ", which is not that lease's", number,
+                       epoch);
     }
     if (lease && lease->snapshot && lease->expires_ms > now_ms) {
         *out = latch->engine->ops->snapshot_ref(lease->snapshot);

@@ -70,7 +70,8 @@ struct mg_latch__lease_list {
 
 /* ---- writers (writer.c) ---- */
 
-struct mg_latch__waiter { /* lives on the stack of a waiting writer */
+/* lives on the stack of a waiting writer */
+struct mg_latch__waiter {
     struct mg_latch__waiter *next;
 };
 struct mg_latch__source {

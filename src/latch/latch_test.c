@@ -1,4 +1,5 @@
-/* latch_test.c -- leases: what they pin, when they end, what a token and a ticket are worth, before and after a restart.
+/* latch_test.c -- leases: what they pin, when they end, what a token and a ticket are worth, before and after a
+ * restart.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "latch/latch_testing.h"
 
@@ -411,6 +412,25 @@ static void a_mac_is_for_its_bytes_and_its_key(void **state)
     assert_true(mg_latch_verify(world->latch, MG_SLICE(NULL, 0), MG_SLICE(mac, sizeof mac)));
 }
 
+/* The example of docs/format/ticket.md. */
+static void a_token_is_as_its_page_says(void **state)
+{
+    static const uint8_t expected[MG_LATCH__TOKEN_SIZE] = {
+        0x01, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x2a, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x01, 0x00, 0x00, 0x00, 0xed, 0x5e, 0x00, 0x00, 0x00, 0xc4, 0x0b, 0xd5, 0x8b, 0x01, 0x00, 0x00,
+        0xf6, 0x16, 0x1c, 0x0f, 0x85, 0x92, 0x6c, 0xd7, 0xc9, 0x25, 0xf9, 0x29, 0x80, 0xc2, 0x7c, 0xe1};
+    struct mg_latch__token token = {
+        .store_id = 1, .epoch = 42, .number = 0x00005eed00000001, .at_most_ms = 1700086400000};
+    struct world *world = *state;
+    struct mg_latch latch = {.engine = world->engine};
+    uint8_t bytes[MG_LATCH__TOKEN_SIZE];
+
+    for (int i = 0; i < MG_SECRET_SIZE; i++)
+        latch.secret[i] = (uint8_t)i;
+    mg_latch__token_write(&latch, &token, bytes);
+    assert_memory_equal(bytes, expected, sizeof bytes);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_set_up, world_tear_down)
 
 int main(void)
@@ -434,6 +454,7 @@ int main(void)
         TEST(unasked_leases_of_one_epoch_are_shared),
         TEST(leases_are_listed_newest_first),
         TEST(a_mac_is_for_its_bytes_and_its_key),
+        TEST(a_token_is_as_its_page_says),
     };
     return cmocka_run_group_tests_name("latch", tests, NULL, NULL);
 }

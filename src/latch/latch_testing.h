@@ -75,10 +75,7 @@ static inline uint64_t world_publish(struct world *world, uint64_t watermark)
     return number;
 }
 
-static inline void world_pass(struct world *world, int64_t ms)
-{
-    mg_clock_manual_advance(&world->clock, ms * 1000000);
-}
+static inline void world_pass(struct world *world, int64_t ms) { mg_clock_manual_advance(&world->clock, ms * 1000000); }
 
 static inline struct mg_slice token_of(const struct mg_lease *lease)
 {

@@ -1,9 +1,10 @@
 /* token.c -- proofs: lease tokens, and the MAC that tokens and tickets share.
  *
- * Token    version u8 = 1, flags u8 (bit 0: shared), then little endian store id u64, epoch u64, number u64, latest end i64 (unix
- *          ms), then 16 bytes of HMAC-SHA256 over the text "magic lease" and all bytes before. docs/format/ticket.md.
- * Why      a ticket's MAC covers its body alone. A body starts with a protobuf tag of field 1, a token's MAC input with 'm':
- *          one can never be taken for the other.
+ * Token    version u8 = 1, flags u8 (bit 0: shared), then little endian store id u64, epoch u64, number u64, latest end
+ *          i64 (unix ms), then 16 bytes of HMAC-SHA256 over the text "magic lease" and all bytes before.
+ *          docs/format/ticket.md.
+ * Why      a ticket's MAC covers its body alone. A body starts with a protobuf tag of field 1, a token's MAC input with
+ *          'm': one can never be taken for the other.
  * Threads  pure functions on fields that are fixed once the latch is made.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <openssl/crypto.h>
@@ -23,8 +24,8 @@ void mg_latch_sign(const struct mg_latch *latch, struct mg_slice body, uint8_t o
     unsigned digest_size = 0;
 
     static const uint8_t nothing[1];
-    const uint8_t *made = HMAC(EVP_sha256(), latch->secret, MG_SECRET_SIZE, body.size ? body.data : nothing,
-                               body.size, digest, &digest_size);
+    const uint8_t *made = HMAC(EVP_sha256(), latch->secret, MG_SECRET_SIZE, body.size ? body.data : nothing, body.size,
+                               digest, &digest_size);
     mg_assert(made && digest_size >= MG_MAC_SIZE); /* fails only without memory for a few hundred bytes */
     memcpy(out_mac, digest, MG_MAC_SIZE);
 }

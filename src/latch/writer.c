@@ -1,12 +1,12 @@
 /* writer.c -- who may change what: one writer per source, fenced by generations, and one epoch being staged at a time.
  *
- *     closed --open: takes generation g+1 with an epoch of its own--> idle --begin--> staging --publish or abort--> idle
- *     idle or staging --another one opens the same source--> fenced: begin fails with WRITER_FENCED
+ *     closed --open: takes generation g+1 with an epoch of its own--> idle --begin--> staging --publish or abort-->
+ *     idle idle or staging --another one opens the same source--> fenced: begin fails with WRITER_FENCED
  *
- * The gate: writers of all sources queue for staging in the order in which they came. A staged epoch of the older writer is not taken from
- * it; the newer one waits at the gate, and the older one meets the fence at its next begin.
- * Threads  a writer belongs to one thread at a time; the gate and the generations are under MG_RANK_LATCH. The engine is
- *          called with the lock open.
+ * The gate: writers of all sources queue for staging in the order in which they came. A staged epoch of the older
+ * writer is not taken from it; the newer one waits at the gate, and the older one meets the fence at its next begin.
+ * Threads  a writer belongs to one thread at a time; the gate and the generations are under MG_RANK_LATCH. The engine
+ *          is called with the lock open.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <stdio.h>
@@ -128,8 +128,8 @@ static enum mg_code take_generation(struct mg_latch *latch, const char *source, 
     uint64_t generation = MG_MAX(position->generation, newest_generation(latch, source)) + 1;
     MG_TRY(remember_generation(latch, source, generation, err)); /* first: from here on the older writer is fenced */
     MG_TRY(ops->begin(latch->engine, source, generation, &epoch, err));
-    MG_TRY(ops->publish(epoch, position->watermark, MG_SLICE(position->position, position->position_size), &number,
-                        err));
+    MG_TRY(
+        ops->publish(epoch, position->watermark, MG_SLICE(position->position, position->position_size), &number, err));
     MG_TRY(ops->wait(latch->engine, number, VISIBLE_WAIT_MS, err));
     snprintf(position->source, sizeof position->source, "%s", source);
     position->generation = generation;
@@ -183,8 +183,9 @@ static enum mg_code check_fence(const struct mg_latch_writer *writer, struct mg_
     uint64_t newest = newest_generation(writer->latch, writer->source);
 
     if (newest > writer->generation)
-        return mg_fail(err, MG_WRITER_FENCED, "writer %" PRIu64 " of source %s is fenced: writer %" PRIu64
-                       " has taken over", writer->generation, writer->source, newest);
+        return mg_fail(err, MG_WRITER_FENCED,
+                       "writer %" PRIu64 " of source %s is fenced: writer %" PRIu64 " has taken over",
+                       writer->generation, writer->source, newest);
     return MG_OK;
 }
 
@@ -227,7 +228,4 @@ void mg_latch_writer_abort(struct mg_latch_writer *writer)
     leave_gate(writer->latch);
 }
 
-uint64_t mg_latch_writer_generation(const struct mg_latch_writer *writer)
-{
-    return writer->generation;
-}
+uint64_t mg_latch_writer_generation(const struct mg_latch_writer *writer) { return writer->generation; }

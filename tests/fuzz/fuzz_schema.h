@@ -8,12 +8,12 @@
 
 #include "column/schema.h"
 
-#define FUZZ_MUST(call)                                                    \
-    do {                                                                   \
-        if ((call) != MG_OK) {                                             \
+#define FUZZ_MUST(call)                                                       \
+    do {                                                                      \
+        if ((call) != MG_OK) {                                                \
             fprintf(stderr, "%s:%d: %s failed\n", __FILE__, __LINE__, #call); \
-            abort();                                                       \
-        }                                                                  \
+            abort();                                                          \
+        }                                                                     \
     } while (0)
 
 static inline struct mg_schema *fuzz_schema(void)

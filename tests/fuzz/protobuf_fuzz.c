@@ -1,7 +1,7 @@
 /* protobuf_fuzz.c -- what a client sends in a descriptor: a command, a scan descriptor, a predicate.
  *
- * The same bytes are read as each of them. A predicate that is taken is bound to a table, and must print the same after it went
- * over the wire once more.
+ * The same bytes are read as each of them. A predicate that is taken is bound to a table, and must print the same after
+ * it went over the wire once more.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 

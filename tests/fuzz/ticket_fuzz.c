@@ -1,7 +1,7 @@
 /* ticket_fuzz.c -- what a client sends as a ticket or a lease token.
  *
- * The bytes are read as a ticket, as a token, and as the body of a ticket that this store signs: a body is checked as if its
- * MAC said nothing. One that is taken is held against a snapshot of the model engine.
+ * The bytes are read as a ticket, as a token, and as the body of a ticket that this store signs: a body is checked as
+ * if its MAC said nothing. One that is taken is held against a snapshot of the model engine.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "connector/flight/flight_internal.h"
 #include "fuzz_schema.h"

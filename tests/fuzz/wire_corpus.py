@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""wire_corpus.py -- writes the seeds of the fuzz targets protobuf, ticket and sql into corpus/. Found inputs are added by hand.
+"""wire_corpus.py -- writes the seeds of the fuzz targets protobuf, ticket and sql into corpus/.
+
+Inputs that a fuzzer found are added beside them by hand.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -98,7 +100,8 @@ SQL = {
     "numbers": "SELECT c1 FROM t WHERE c1 = -128 AND c8 = 18446744073709551615 OR c10 < 1.5e-3 AND c11 <> 0.125",
     "long_number": "SELECT c1 FROM t WHERE c11 > 99999999999999999999999999999999999999",
     "text": "SELECT c1 FROM t WHERE c15 IN ('a', \"b\", 'it''s', 'tab\\t\\%\\\\', x'4142', 0x6162)",
-    "dates": "SELECT c1 FROM t WHERE c12 >= '2024-02-29' AND c13 < '2024-02-29 23:59:59.999999' AND c14 = '1970-01-01T00:00:00'",
+    "dates": "SELECT c1 FROM t WHERE c12 >= '2024-02-29' AND c13 < '2024-02-29 23:59:59.999999' AND "
+             "c14 = '1970-01-01T00:00:00'",
     "date_keyword": "SELECT c1 FROM t WHERE c12 = DATE'2024-02-29' AND c14 < TIMESTAMP '2024-02-29 00:00:00+02:00'",
     "between": "SELECT c1 FROM t WHERE c2 NOT BETWEEN 1 AND 5 AND NOT c3 IN (1, NULL)",
     "nulls": "SELECT c1 FROM t WHERE c5 IS NULL OR c6 IS NOT NULL OR c7 <=> NULL",

@@ -1,15 +1,18 @@
-/* flight_fixture.c -- the store that the interop tests read: tables of every type, many epochs, states that cannot be read.
+/* flight_fixture.c -- the store that the interop tests read: tables of every type, many epochs, states that cannot be
+ * read.
  *
  *   flight_fixture fill DIR [--rows N]
  *       writes DIR/store with the magic engine and ends; magicd --data DIR then serves it.
  *   flight_fixture serve --address-file FILE [--listen ADDR] [--rows N] [--ttl-ms N] [--live MS] [--force-splits]
- *       fills a model engine and serves it until SIGTERM, without magicd. --live: moves money between two tables each MS.
+ *       fills a model engine and serves it until SIGTERM, without magicd. --live: moves money between two tables each
+ *       MS.
  *
  * What is in it is known by formula; flight_data.py says the same formulas in Python.
  *   shop.types    every type, 1,000 rows, about a tenth NULL          shop.big     --rows rows (100,000) to split
  *   shop.wide     rows of up to 300 KiB                                shop.empty   no rows
  *   shop.nokey    a hidden row handle                                  shop.pairs   a composite key with text
- *   shop.history  10 rows, value k after the epoch with W = 1000 + k   shop.left, shop.right  their sums are always 0 together
+ *   shop.history  10 rows, value k after the epoch with W = 1000 + k   shop.left, shop.right  their sums are always 0
+ *                 together
  *   shop.broken   unsupported                                          shop.stale   needs-reload
  *   other.t       one row                                              void         an empty database
  * SPDX-License-Identifier: Apache-2.0 */
@@ -138,10 +141,8 @@ static void rows_flush(struct rows *rows)
     if (rows->count == 0)
         return;
     MUST(mg_batch_builder_finish(&rows->builder, rows->count, &batch, &err));
-    struct mg_changes changes = {.table_id = rows->schema->table_id,
-                                 .schema_version = rows->schema->version,
-                                 .rows = batch,
-                                 .ops = rows->ops};
+    struct mg_changes changes = {
+        .table_id = rows->schema->table_id, .schema_version = rows->schema->version, .rows = batch, .ops = rows->ops};
     MUST(rows->epoch->engine->ops->put(rows->epoch, &changes, &err));
     mg_batch_unref(batch);
     rows->count = 0;
@@ -177,7 +178,10 @@ static void put_text(struct rows *rows, const char *text)
 
 /* ---- what is in the tables ---- */
 
-#define T(type_id) {.id = MG_TYPE_##type_id}
+#define T(type_id)              \
+    {                           \
+        .id = MG_TYPE_##type_id \
+    }
 
 static const struct column type_columns[] = {
     {"id", "bigint", T(INT64), false, false},
@@ -200,7 +204,8 @@ static const struct column type_columns[] = {
     {"code", "varchar(64)", {.id = MG_TYPE_UTF8, .collation = MG_COLLATION_BINARY}, true, false},
 };
 
-/* Row i: NULL in column c when (i + c) % 10 == 3 (never the key); rows 0 and 1 hold the least and the greatest values. */
+/* Row i: NULL in column c when (i + c) % 10 == 3 (never the key); rows 0 and 1 hold the least and the greatest
+ * values. */
 static void put_types(struct rows *rows)
 {
     const int64_t day_us = 86400000000;
@@ -232,7 +237,9 @@ static void put_types(struct rows *rows)
             case 9: put_float(rows, (double)(sign * i) / 4); break;
             case 10: put_float(rows, (double)(sign * i) / 8); break;
             case 11: put_decimal(rows, least ? -999999999999 : greatest ? 999999999999 : sign * i * 125); break;
-            case 12: put_decimal(rows, least ? -most : greatest ? most : (mg_int128)(sign * i) * 1000000000000000000); break;
+            case 12:
+                put_decimal(rows, least ? -most : greatest ? most : (mg_int128)(sign * i) * 1000000000000000000);
+                break;
             case 13: put_int(rows, least ? -719162 : greatest ? 2932896 : i * 10); break; /* 0001-01-01, 9999-12-31 */
             case 14: put_int(rows, least ? -719162 * day_us : greatest ? 2932897 * day_us - 1 : i * day_us + i); break;
             case 15: put_int(rows, i * day_us + i * 1000); break;
@@ -240,9 +247,7 @@ static void put_types(struct rows *rows)
                 snprintf(text, sizeof text, "name %" PRId64 "%s", i % 50, i % 3 ? "" : "  ");
                 put_text(rows, text);
                 break;
-            default:
-                snprintf(text, sizeof text, "code %" PRId64, i);
-                put_text(rows, i % 4 ? text : "");
+            default: snprintf(text, sizeof text, "code %" PRId64, i); put_text(rows, i % 4 ? text : "");
             }
         }
     }
@@ -475,10 +480,12 @@ static struct mg_flight *flight;
 static enum mg_code set_splits(void *arg, const char *name, const char *value, char out_value[256],
                                struct mg_error *error)
 {
-    (void)arg;
-    if (strcmp(name, "splits") != 0 || atoi(value) < 1 || atoi(value) > MG_FLIGHT_SPLITS_MAX)
+    char *end = NULL;
+    long long splits = strtoll(value, &end, 10);
+
+    if (strcmp(name, "splits") != 0 || *end || splits < 1 || splits > MG_FLIGHT_SPLITS_MAX)
         return mg_fail(error, MG_NOT_FOUND, "the fixture has no setting %s with the value %s", name, value);
-    mg_flight_set_splits(flight, (uint32_t)atoi(value));
+    mg_flight_set_splits(flight, (uint32_t)splits);
     snprintf(out_value, 256, "%s", value);
     return MG_OK;
 }
@@ -546,9 +553,10 @@ static void serve(struct store *store, const struct serving *serving)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: flight_fixture fill DIR [--rows N]\n"
-                    "       flight_fixture serve --address-file FILE [--listen ADDR] [--rows N] [--ttl-ms N] [--live MS] "
-                    "[--force-splits]\n");
+    fprintf(stderr,
+            "usage: flight_fixture fill DIR [--rows N]\n"
+            "       flight_fixture serve --address-file FILE [--listen ADDR] [--rows N] [--ttl-ms N] [--live MS] "
+            "[--force-splits]\n");
     return 2;
 }
 
@@ -573,15 +581,15 @@ int main(int argc, char **argv)
         if (!value)
             return usage();
         if (strcmp(argv[i], "--rows") == 0)
-            store.big_rows = atoll(value);
+            store.big_rows = strtoll(value, NULL, 10);
         else if (strcmp(argv[i], "--listen") == 0)
             serving.listen = value;
         else if (strcmp(argv[i], "--address-file") == 0)
             serving.address_file = value;
         else if (strcmp(argv[i], "--ttl-ms") == 0)
-            serving.ttl_ms = atoll(value);
+            serving.ttl_ms = strtoll(value, NULL, 10);
         else if (strcmp(argv[i], "--live") == 0)
-            serving.live_ms = atoll(value);
+            serving.live_ms = strtoll(value, NULL, 10);
         else
             return usage();
         i++;

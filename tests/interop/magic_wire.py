@@ -1,7 +1,7 @@
 """magic_wire.py -- the messages of proto/scan.proto for tests, encoded and decoded by hand.
 
-A message is a list of (field number, value); the kind of value decides the wire type. Small on purpose: a second, independent
-reading of the .proto file.
+A message is a list of (field number, value); the kind of value decides the wire type. Small on purpose: a second,
+independent reading of the .proto file.
 SPDX-License-Identifier: Apache-2.0
 """
 import struct
@@ -25,7 +25,7 @@ class Zigzag(int):
 
 
 def message(*fields):
-    """fields: (number, value); None is left out, bool and int are varints, float is a double, bytes and str are lengths."""
+    """fields: (number, value); None is left out, int is a varint, float a double, bytes and str have a length."""
     out = bytearray()
     for number, value in fields:
         if value is None:

@@ -1,7 +1,7 @@
 /* actions.c -- DoAction: leases, tables, status, lag and settings.
  *
- * One table of actions: name, sentence, function. The body of an action is the request message of proto/scan.proto, and each Result's body
- * the response message; an empty body is an empty message.
+ * One table of actions: name, sentence, function. The body of an action is the request message of proto/scan.proto, and
+ * each Result's body the response message; an empty body is an empty message.
  * Threads  the handler's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
@@ -118,9 +118,8 @@ static enum mg_code tables(struct mg_flight__request *request, struct mg_slice b
     MG_TRY(MG_FLIGHT__UNPACK(magic__v1__list_tables_request__descriptor, body, "the tables request", &request->arena,
                              &proto, err));
     MG_TRY(mg_flight__lease_take(request, proto->snapshot, mg_grpc_call_peer(request->call), 0, true, &lease, err));
-    enum mg_code code =
-        mg_flight__tables_collect(&found, lease.snapshot, mg_slice_text(proto->database),
-                                  mg_slice_text(proto->table), &request->arena, err);
+    enum mg_code code = mg_flight__tables_collect(&found, lease.snapshot, mg_slice_text(proto->database),
+                                                  mg_slice_text(proto->table), &request->arena, err);
     if (code == MG_OK)
         code = send_tables(request, lease.snapshot, &found, err);
     mg_flight__tables_clear(&found);
@@ -227,8 +226,8 @@ static enum mg_code set(struct mg_flight__request *request, struct mg_slice body
     Magic__V1__SetRequest *proto = NULL;
     char value[256] = "";
 
-    MG_TRY(MG_FLIGHT__UNPACK(magic__v1__set_request__descriptor, body, "the set request", &request->arena, &proto,
-                             err));
+    MG_TRY(
+        MG_FLIGHT__UNPACK(magic__v1__set_request__descriptor, body, "the set request", &request->arena, &proto, err));
     if (!hooks->set)
         return mg_fail(err, MG_NOT_FOUND, "there is no setting %.100s", proto->name);
     MG_TRY(hooks->set(hooks->arg, proto->name, proto->value, value, err));
@@ -257,8 +256,8 @@ static enum mg_code do_action(struct mg_flight__request *request, struct mg_erro
 {
     Arrow__Flight__Protocol__Action *proto = NULL;
 
-    MG_TRY(MG_FLIGHT__UNPACK(arrow__flight__protocol__action__descriptor, request->bytes, "the action",
-                             &request->arena, &proto, err));
+    MG_TRY(MG_FLIGHT__UNPACK(arrow__flight__protocol__action__descriptor, request->bytes, "the action", &request->arena,
+                             &proto, err));
     for (size_t i = 0; i < MG_COUNT_OF(actions); i++)
         if (strcmp(actions[i].type, proto->type) == 0)
             return actions[i].run(request, mg_flight__bytes(proto->body), err);

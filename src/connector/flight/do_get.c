@@ -1,8 +1,9 @@
 /* do_get.c -- DoGet: a ticket in, a stream of record batches out.
  *
- * The ticket is checked as a whole before the engine is asked for anything. The schema message goes out first, also when no row follows. An
- * error after data is the status of the stream: a partial result never ends with OK.
- * A slow reader blocks this handler in its send, and so its scan, and nobody else; a vanished one is seen at the next batch.
+ * The ticket is checked as a whole before the engine is asked for anything. The schema message goes out first, also
+ * when no row follows. An error after data is the status of the stream: a partial result never ends with OK.
+ * A slow reader blocks this handler in its send, and so its scan, and nobody else; a vanished one is seen at the next
+ * batch.
  * Threads  the handler's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/counter.h"
@@ -12,7 +13,7 @@ enum {
     BATCH_BYTES_AIM = 1 << 20, /* ask the engine for fewer rows when they are wide */
     BATCH_ROWS = 8192,         /* the engine's own size */
     TEXT_BYTES_GUESS = 24,
-    KEEP_EVERY_BATCHES = 64,   /* how often a running stream keeps a shared lease alive */
+    KEEP_EVERY_BATCHES = 64, /* how often a running stream keeps a shared lease alive */
 };
 
 /* Rows of a batch so that wide rows do not make huge batches. */
@@ -92,8 +93,8 @@ static enum mg_code get_show(struct mg_flight__request *request, struct mg_fligh
     struct mg_field *fields = NULL;
     uint32_t field_count = 0;
 
-    MG_TRY(MG_FLIGHT__UNPACK(magic__v1__sql_statement__descriptor, mg_flight__bytes(body->show), "the ticket's statement",
-                             &request->arena, &statement, err));
+    MG_TRY(MG_FLIGHT__UNPACK(magic__v1__sql_statement__descriptor, mg_flight__bytes(body->show),
+                             "the ticket's statement", &request->arena, &statement, err));
     MG_TRY(mg_flight__show_fields(statement->sql, &request->arena, &fields, &field_count, err));
     MG_TRY(mg_flight__show_batch(statement, snapshot, &request->arena, request->flight->budget, &batch, err));
     MG_TRY(mg_flight__send_schema(stream, fields, field_count, err));

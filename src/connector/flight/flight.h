@@ -1,9 +1,10 @@
 /* flight.h -- Arrow Flight: tables of an engine as flights, leases and status as actions.
  *
- * The service is a table of gRPC methods; the server hangs it into its gRPC server. What it does not know itself (settings, the state of
- * the sources) it asks for through a small table of functions, because arrows point down.
+ * The service is a table of gRPC methods; the server hangs it into its gRPC server. What it does not know itself
+ * (settings, the state of the sources) it asks for through a small table of functions, because arrows point down.
  * Wire     proto/scan.proto, proto/flight.proto, docs/format/scan.md, docs/format/ticket.md.
- * Threads  handlers run on the gRPC server's workers, many at once; the service itself is immutable but for its settings, which are atomic.
+ * Threads  handlers run on the gRPC server's workers, many at once; the service itself is immutable but for its
+ *          settings, which are atomic.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_CONNECTOR_FLIGHT_H
 #define MG_CONNECTOR_FLIGHT_H
@@ -16,7 +17,8 @@
 
 struct mg_flight;
 
-/* What is known of how far the store is behind its source; the numbers of LagResponse. Zeroed memory, state NULL: no source. */
+/* What is known of how far the store is behind its source; the numbers of LagResponse. Zeroed memory, state NULL: no
+ * source. */
 struct mg_flight_lag {
     char source[MG_SOURCE_NAME_MAX];
     const char *state; /* static: "running", "waiting", "paused", "stopped", "none" */

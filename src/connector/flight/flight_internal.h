@@ -1,4 +1,5 @@
-/* flight_internal.h -- what the files of the Flight service share: a request's memory, a resolved scan, tickets, streams.
+/* flight_internal.h -- what the files of the Flight service share: a request's memory, a resolved scan, tickets,
+ * streams.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_CONNECTOR_FLIGHT_INTERNAL_H
 #define MG_CONNECTOR_FLIGHT_INTERNAL_H
@@ -14,10 +15,10 @@
 #include "proto/scan.pb-c.h"
 
 enum {
-    MG_FLIGHT__REQUEST_MAX = 4 << 20,  /* bytes of a descriptor or an action; each ticket repeats the predicate */
+    MG_FLIGHT__REQUEST_MAX = 4 << 20, /* bytes of a descriptor or an action; each ticket repeats the predicate */
     MG_FLIGHT__TICKET_MAX = 8 << 20,
-    MG_FLIGHT__ANSWER_MAX = 32 << 20,  /* bytes of a FlightInfo; fewer splits when tickets are big */
-    MG_FLIGHT__BODY_MAX = 2 << 20,     /* bytes of one record batch; one row may be bigger */
+    MG_FLIGHT__ANSWER_MAX = 32 << 20,                    /* bytes of a FlightInfo; fewer splits when tickets are big */
+    MG_FLIGHT__BODY_MAX = 2 << 20,                       /* bytes of one record batch; one row may be bigger */
     MG_FLIGHT__NESTING_MAX = 2 * MG_EXPR_DEPTH_MAX + 16, /* messages inside messages */
     MG_FLIGHT__METHODS = 10,
 };
@@ -81,17 +82,18 @@ MG_MUST_CHECK enum mg_code mg_flight__predicate_write(const struct mg_expr *expr
 /* Owns predicate and schema; the arrays live in the request's arena. */
 struct mg_flight__scan {
     struct mg_schema *schema;
-    const char **names;        /* the columns, spelled as the schema does */
-    uint32_t *columns;         /* places in the schema */
-    struct mg_field *fields;   /* under the profile */
+    const char **names;      /* the columns, spelled as the schema does */
+    uint32_t *columns;       /* places in the schema */
+    struct mg_field *fields; /* under the profile */
     uint32_t column_count;
     bool no_columns;
     struct mg_predicate *predicate; /* NULL: all rows */
     enum mg_profile profile;
-    uint64_t limit;            /* per split; 0 = all */
+    uint64_t limit; /* per split; 0 = all */
 };
 
-/* The table must be readable at the snapshot. End with mg_flight__scan_clear also when this failed (zeroed memory before). */
+/* The table must be readable at the snapshot. End with mg_flight__scan_clear also when this failed (zeroed memory
+ * before). */
 MG_MUST_CHECK enum mg_code mg_flight__scan_resolve(struct mg_flight__scan *scan, const struct mg_snapshot *snapshot,
                                                    const Magic__V1__ScanDescriptor *descriptor, struct mg_arena *arena,
                                                    struct mg_error *err);
@@ -136,9 +138,9 @@ struct mg_flight__lease {
     bool own;
 };
 /* ref may be NULL: latest. share: readers of one epoch may stand on one lease. */
-MG_MUST_CHECK enum mg_code mg_flight__lease_take(struct mg_flight__request *request,
-                                                 const Magic__V1__SnapshotRef *ref, const char *holder, int64_t ttl_ms,
-                                                 bool share, struct mg_flight__lease *out, struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_flight__lease_take(struct mg_flight__request *request, const Magic__V1__SnapshotRef *ref,
+                                                 const char *holder, int64_t ttl_ms, bool share,
+                                                 struct mg_flight__lease *out, struct mg_error *err);
 /* Let go of the snapshot, and of the lease when it is our own and nobody was told of it. */
 void mg_flight__lease_drop(struct mg_flight__request *request, struct mg_flight__lease *lease, bool told);
 MG_MUST_CHECK enum mg_code mg_flight__snapshot_proto(const struct mg_snapshot *snapshot, struct mg_arena *arena,
@@ -177,7 +179,8 @@ MG_MUST_CHECK enum mg_code mg_flight__send_batch(struct mg_flight__stream *strea
 /* ---- tables for people (tables.c) ---- */
 
 const char *mg_flight__state_name(enum mg_table_state state);
-/* Tables of a snapshot with a reference each: collected first, so that the engine is not held while a client reads slowly. */
+/* Tables of a snapshot with a reference each: collected first, so that the engine is not held while a client reads
+ * slowly. */
 struct mg_flight__tables {
     struct mg_schema **at; /* in the arena */
     uint32_t count;

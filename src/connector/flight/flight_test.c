@@ -1,4 +1,5 @@
-/* flight_test.c -- the service over a real socket: each failure has its code, and a ticket that this store did sign is checked all the same.
+/* flight_test.c -- the service over a real socket: each failure has its code, and a ticket that this store did sign is
+ * checked all the same.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/testing.h"
 #include "connector/flight/flight_internal.h"
@@ -73,10 +74,8 @@ static void fill(struct world *world)
     }
     assert_ok(mg_batch_builder_finish(&builder, ROWS, &rows, &err));
     mg_batch_builder_clear(&builder);
-    struct mg_changes changes = {.table_id = world->schema->table_id,
-                                 .schema_version = world->schema->version,
-                                 .rows = rows,
-                                 .ops = ops};
+    struct mg_changes changes = {
+        .table_id = world->schema->table_id, .schema_version = world->schema->version, .rows = rows, .ops = ops};
     assert_ok(mg_latch_writer_begin(world->writer, 1000, &epoch, &err));
     assert_ok(world->engine->ops->put(epoch, &changes, &err));
     assert_ok(mg_latch_writer_publish(world->writer, 20, MG_SLICE(NULL, 0), &number, &err));
@@ -283,7 +282,7 @@ static void a_signed_scan_is_checked_all_the_same(void **state)
     assert_code(MG_TICKET_INVALID, get(world, signed_ticket(world, &body), &messages, &err));
     range.low = (ProtobufCBinaryData){.len = 3, .data = (uint8_t *)(char[]){"\xff\xff\xff"}}; /* above every key */
     assert_ok(get(world, signed_ticket(world, &body), &messages, &err));
-    assert_int_equal(messages, 1); /* the schema */
+    assert_int_equal(messages, 1);                                                   /* the schema */
     range.high = (ProtobufCBinaryData){.len = 1, .data = (uint8_t *)(char[]){"\0"}}; /* upside down */
     assert_ok(get(world, signed_ticket(world, &body), &messages, &err));
     assert_int_equal(messages, 1);

@@ -1,8 +1,8 @@
 /* message.c -- a request's memory, and protobuf messages in and out of it.
  *
- * Bounds   protobuf-c unpacks nested messages by recursion and without a limit, so the nesting is walked first, by the message's own
- *          descriptor; and it allocates up to some fifty times the bytes it reads, so it gets an arena whose maximum grows
- *          with the message and is reserved in the budget before anything is unpacked.
+ * Bounds   protobuf-c unpacks nested messages by recursion and without a limit, so the nesting is walked first, by the
+ *          message's own descriptor; and it allocates up to some fifty times the bytes it reads, so it gets an arena
+ *          whose maximum grows with the message and is reserved in the budget before anything is unpacked.
  * Threads  a request belongs to its handler's thread.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
@@ -52,8 +52,10 @@ static enum mg_code fail_broken(struct mg_error *err, const char *what)
 static enum mg_code check_nesting(const ProtobufCMessageDescriptor *descriptor, struct mg_slice bytes, const char *what,
                                   unsigned depth, struct mg_error *err)
 {
-    struct mg_reader in = mg_reader_of(bytes);
+    struct mg_reader in = {0};
 
+    if (bytes.size > 0)
+        in = mg_reader_of(bytes);
     if (depth > MG_FLIGHT__NESTING_MAX)
         return mg_fail(err, MG_TOO_BIG, "%s is nested deeper than %d messages", what, (int)MG_FLIGHT__NESTING_MAX);
     while (mg_reader_left(&in) > 0) {
@@ -62,25 +64,16 @@ static enum mg_code check_nesting(const ProtobufCMessageDescriptor *descriptor, 
             return fail_broken(err, what);
         struct mg_slice inside = {NULL, 0};
         switch (tag & 7) {
-        case WIRE_VARINT:
-            (void)mg_reader_varint(&in);
-            break;
-        case WIRE_64:
-            (void)mg_reader_take(&in, 8);
-            break;
-        case WIRE_32:
-            (void)mg_reader_take(&in, 4);
-            break;
-        case WIRE_BYTES:
-            inside = mg_reader_bytes(&in);
-            break;
-        default: /* groups: nobody sends them */
-            return fail_broken(err, what);
+        case WIRE_VARINT: (void)mg_reader_varint(&in); break;
+        case WIRE_64: (void)mg_reader_take(&in, 8); break;
+        case WIRE_32: (void)mg_reader_take(&in, 4); break;
+        case WIRE_BYTES: inside = mg_reader_bytes(&in); break;
+        default: /* groups: nobody sends them */ return fail_broken(err, what);
         }
         if (in.failed)
             return fail_broken(err, what);
-        const ProtobufCFieldDescriptor *field =
-            protobuf_c_message_descriptor_get_field(descriptor, (unsigned)(tag >> 3));
+        const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field(descriptor,
+                                                                                        (unsigned)(tag >> 3));
         if (field && field->type == PROTOBUF_C_TYPE_MESSAGE && (tag & 7) == WIRE_BYTES)
             MG_TRY(check_nesting(field->descriptor, inside, what, depth + 1, err));
     }
@@ -115,8 +108,8 @@ enum mg_code mg_flight__unpack(const ProtobufCMessageDescriptor *descriptor, str
     ProtobufCAllocator allocator = {.alloc = arena_alloc, .free = arena_free, .allocator_data = &unpacking};
 
     MG_TRY(check_nesting(descriptor, bytes, what, 0, err));
-    ProtobufCMessage *message =
-        protobuf_c_message_unpack(descriptor, &allocator, bytes.size, bytes.size ? bytes.data : nothing);
+    ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, &allocator, bytes.size,
+                                                          bytes.size ? bytes.data : nothing);
     if (!message) {
         if (unpacking.full)
             return mg_fail(err, MG_TOO_BIG, "%s of %zu bytes needs more than %zu bytes of memory", what, bytes.size,

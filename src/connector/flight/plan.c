@@ -3,8 +3,8 @@
  *     descriptor --read--> ScanDescriptor or SqlStatement --lease--> snapshot --resolve--> columns, predicate
  *                --plan--> key ranges --sign--> one endpoint with one ticket per range
  *
- * A plan stands under a lease: the one whose token the request names, or a new one with the server's ttl that the answer tells of. When
- * planning fails nothing is left behind.
+ * A plan stands under a lease: the one whose token the request names, or a new one with the server's ttl that the
+ * answer tells of. When planning fails nothing is left behind.
  * A SQL statement becomes one endpoint, so that its LIMIT is exact and a client that reads only the first gets all.
  * Threads  the handler's.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -16,8 +16,8 @@
 #include "query/sql/sql.h"
 
 enum {
-    WAIT_STEP_MS = 200,             /* how often a waiting request looks whether its client is still there */
-    TICKET_OVERHEAD = 512,          /* guess of a ticket's bytes beside its scan: ids, MAC, key range */
+    WAIT_STEP_MS = 200,    /* how often a waiting request looks whether its client is still there */
+    TICKET_OVERHEAD = 512, /* guess of a ticket's bytes beside its scan: ids, MAC, key range */
     SCHEMA_BYTES_MAX = 4 << 20,
 };
 
@@ -53,10 +53,13 @@ static enum mg_code read_command(struct mg_slice bytes, struct mg_arena *arena, 
         return MG_FLIGHT__UNPACK(magic__v1__sql_statement__descriptor, mg_flight__bytes(any->value),
                                  "the SQL statement", arena, &out->sql, err);
     if (type[0] == '\0')
-        return mg_fail(err, MG_INVALID, "a command is a google.protobuf.Any of magic.v1.ScanDescriptor or "
+        return mg_fail(err, MG_INVALID,
+                       "a command is a google.protobuf.Any of magic.v1.ScanDescriptor or "
                        "magic.v1.SqlStatement; this names no type");
-    return mg_fail(err, MG_UNIMPLEMENTED, "command %.200s is not known to this version; it takes "
-                   "magic.v1.ScanDescriptor and magic.v1.SqlStatement", type);
+    return mg_fail(err, MG_UNIMPLEMENTED,
+                   "command %.200s is not known to this version; it takes "
+                   "magic.v1.ScanDescriptor and magic.v1.SqlStatement",
+                   type);
 }
 
 enum mg_code mg_flight__command_read(const Arrow__Flight__Protocol__FlightDescriptor *descriptor,
@@ -76,14 +79,12 @@ enum mg_code mg_flight__command_read(const Arrow__Flight__Protocol__FlightDescri
 
 /* ---- leases ---- */
 
-static enum mg_code read_choice(const Magic__V1__SnapshotRef *ref, struct mg_snapshot_choice *out,
-                                struct mg_error *err)
+static enum mg_code read_choice(const Magic__V1__SnapshotRef *ref, struct mg_snapshot_choice *out, struct mg_error *err)
 {
     *out = (struct mg_snapshot_choice){.choice = MG_CHOICE_LATEST};
     switch (ref ? ref->snapshot_case : MAGIC__V1__SNAPSHOT_REF__SNAPSHOT__NOT_SET) {
     case MAGIC__V1__SNAPSHOT_REF__SNAPSHOT__NOT_SET:
-    case MAGIC__V1__SNAPSHOT_REF__SNAPSHOT_LATEST:
-        return MG_OK;
+    case MAGIC__V1__SNAPSHOT_REF__SNAPSHOT_LATEST: return MG_OK;
     case MAGIC__V1__SNAPSHOT_REF__SNAPSHOT_LEASE:
         out->choice = MG_CHOICE_LEASE;
         out->token = mg_flight__bytes(ref->lease);
@@ -101,8 +102,7 @@ static enum mg_code read_choice(const Magic__V1__SnapshotRef *ref, struct mg_sna
         out->choice = MG_CHOICE_EPOCH;
         out->epoch = ref->epoch;
         return MG_OK;
-    default:
-        return mg_fail(err, MG_INVALID, "unknown choice of a snapshot (%d)", (int)ref->snapshot_case);
+    default: return mg_fail(err, MG_INVALID, "unknown choice of a snapshot (%d)", (int)ref->snapshot_case);
     }
 }
 
@@ -119,8 +119,7 @@ enum mg_code mg_flight__lease_take(struct mg_flight__request *request, const Mag
     int64_t left_ms = choice.wait_ms;
     for (;;) { /* in steps, so that a client that went away does not hold a worker */
         choice.wait_ms = MG_MIN(left_ms, (int64_t)WAIT_STEP_MS);
-        enum mg_code code =
-            mg_latch_acquire(latch, &choice, holder, ttl_ms, &out->lease, &out->snapshot, err);
+        enum mg_code code = mg_latch_acquire(latch, &choice, holder, ttl_ms, &out->lease, &out->snapshot, err);
         left_ms -= choice.wait_ms;
         if (code != MG_SNAPSHOT_NOT_YET || choice.choice != MG_CHOICE_WAIT || left_ms <= 0)
             return code;
@@ -193,8 +192,7 @@ static enum mg_code plan_select(const struct mg_sql_statement *statement, const 
 {
     MG_CLEANUP(mg_schema_unrefp) struct mg_schema *schema = NULL;
     struct mg_error local = MG_ERROR_INIT;
-    struct mg_slice database =
-        statement->database.size ? statement->database : mg_slice_text(default_database);
+    struct mg_slice database = statement->database.size ? statement->database : mg_slice_text(default_database);
 
     if (database.size == 0)
         return mg_fail(err, MG_INVALID, "no database is chosen: write database.%.*s",
@@ -240,8 +238,9 @@ static enum mg_code plan_sql(const Magic__V1__SqlStatement *sql, const struct mg
 
 /* ---- tickets and endpoints ---- */
 
-/* What all tickets of a plan share, and the answer that grows. The answer is the FlightInfo's bytes: first the endpoints, as they are made,
- * then all other fields (protobuf takes fields in any order), so that tickets with big predicates are held once. */
+/* What all tickets of a plan share, and the answer that grows. The answer is the FlightInfo's bytes: first the
+ * endpoints, as they are made, then all other fields (protobuf takes fields in any order), so that tickets with big
+ * predicates are held once. */
 struct planning {
     struct mg_flight__request *request;
     const struct mg_flight__lease *lease;
@@ -295,8 +294,10 @@ static enum mg_code add_endpoint(struct planning *planning, const struct mg_key_
     MG_TRY(mg_flight__ticket_write(planning->request->flight->latch, &planning->body, &planning->ticket, &bytes, err));
     planning->body.range = NULL;
     if (bytes.size > MG_FLIGHT__TICKET_MAX || planning->answer.size + bytes.size > MG_FLIGHT__ANSWER_MAX)
-        return mg_fail(err, MG_TOO_BIG, "the tickets of this plan pass %d bytes; ask for fewer splits or a smaller "
-                       "predicate", (int)MG_FLIGHT__ANSWER_MAX);
+        return mg_fail(err, MG_TOO_BIG,
+                       "the tickets of this plan pass %d bytes; ask for fewer splits or a smaller "
+                       "predicate",
+                       (int)MG_FLIGHT__ANSWER_MAX);
     ticket.ticket = mg_flight__binary(bytes);
     until.seconds = planning->lease->lease.expires_ms / 1000;
     until.nanos = (int32_t)(planning->lease->lease.expires_ms % 1000 * 1000000);
@@ -468,9 +469,8 @@ static enum mg_code plan_command(struct planning *planning, const struct mg_flig
     return plan_scan(planning, &sql.scan, scan, sql.no_rows, err);
 }
 
-static enum mg_code plan_info(struct mg_flight__request *request,
-                              Arrow__Flight__Protocol__FlightDescriptor *descriptor, struct mg_flight__lease *lease,
-                              struct mg_flight__scan *scan, struct mg_error *err)
+static enum mg_code plan_info(struct mg_flight__request *request, Arrow__Flight__Protocol__FlightDescriptor *descriptor,
+                              struct mg_flight__lease *lease, struct mg_flight__scan *scan, struct mg_error *err)
 {
     struct mg_flight__command command;
     struct planning planning;
@@ -554,9 +554,8 @@ static enum mg_code get_schema(struct mg_flight__request *request, struct mg_err
     MG_TRY(MG_FLIGHT__UNPACK(arrow__flight__protocol__flight_descriptor__descriptor, request->bytes, "the descriptor",
                              &request->arena, &descriptor, err));
     MG_TRY(mg_flight__command_read(descriptor, &request->arena, &command, err));
-    enum mg_code code =
-        mg_flight__lease_take(request, command.scan ? command.scan->snapshot : command.sql->snapshot,
-                              mg_grpc_call_peer(request->call), 0, true, &lease, err);
+    enum mg_code code = mg_flight__lease_take(request, command.scan ? command.scan->snapshot : command.sql->snapshot,
+                                              mg_grpc_call_peer(request->call), 0, true, &lease, err);
     if (code == MG_OK)
         code = send_schema_of(request, &command, &lease, &scan, err);
     mg_flight__scan_clear(&scan);

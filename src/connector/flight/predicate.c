@@ -1,7 +1,7 @@
 /* predicate.c -- predicate trees between protobuf and expr.
  *
- * In    magic.v1.Expr, already within the nesting limit; each node, operator and literal is checked here, argument counts and types by
- *       mg_predicate_bind, which knows the table.
+ * In    magic.v1.Expr, already within the nesting limit; each node, operator and literal is checked here, argument
+ *       counts and types by mg_predicate_bind, which knows the table.
  * Out   the same tree as magic.v1.Expr, for tickets of SQL statements.
  * Threads  pure functions; memory is the arena's.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -51,9 +51,7 @@ static enum mg_code read_value(const Magic__V1__Value *proto, struct mg_value *o
     struct mg_value v = {.type = {.id = MG_TYPE_NONE}};
 
     switch (proto ? proto->value_case : MAGIC__V1__VALUE__VALUE__NOT_SET) {
-    case MAGIC__V1__VALUE__VALUE__NOT_SET:
-        v.is_null = true;
-        break;
+    case MAGIC__V1__VALUE__VALUE__NOT_SET: v.is_null = true; break;
     case MAGIC__V1__VALUE__VALUE_BOOL_VALUE:
         v.type.id = MG_TYPE_INT8;
         v.i = proto->bool_value ? 1 : 0;
@@ -70,9 +68,7 @@ static enum mg_code read_value(const Magic__V1__Value *proto, struct mg_value *o
         v.type.id = MG_TYPE_FLOAT64;
         v.f = proto->float_value;
         break;
-    case MAGIC__V1__VALUE__VALUE_DECIMAL_VALUE:
-        MG_TRY(read_decimal(proto->decimal_value, &v, err));
-        break;
+    case MAGIC__V1__VALUE__VALUE_DECIMAL_VALUE: MG_TRY(read_decimal(proto->decimal_value, &v, err)); break;
     case MAGIC__V1__VALUE__VALUE_TEXT_VALUE:
         v.type.id = MG_TYPE_UTF8;
         v.text = mg_flight__bytes(proto->text_value);
@@ -93,8 +89,7 @@ static enum mg_code read_value(const Magic__V1__Value *proto, struct mg_value *o
         v.type = (struct mg_type){.id = MG_TYPE_TIMESTAMP, .precision = FRACTION_DIGITS};
         v.i = proto->timestamp_value;
         break;
-    default:
-        return mg_fail(err, MG_INVALID, "literal has an unknown kind (%d)", (int)proto->value_case);
+    default: return mg_fail(err, MG_INVALID, "literal has an unknown kind (%d)", (int)proto->value_case);
     }
     *out = v;
     return MG_OK;
@@ -116,8 +111,7 @@ static enum mg_code read_call(struct reading *reading, const Magic__V1__Call *pr
         return mg_arena_fail(reading->arena, err);
     for (size_t i = 0; i < proto->n_args; i++)
         MG_TRY(read_node(reading, proto->args[i], depth + 1, &args[i], err));
-    struct mg_expr *call =
-        mg_expr_call(reading->arena, (enum mg_expr_op)proto->op, args, (uint32_t)proto->n_args);
+    struct mg_expr *call = mg_expr_call(reading->arena, (enum mg_expr_op)proto->op, args, (uint32_t)proto->n_args);
     if (!call)
         return mg_arena_fail(reading->arena, err);
     call->pad_space = proto->pad_space;
@@ -136,17 +130,13 @@ static enum mg_code read_node(struct reading *reading, const Magic__V1__Expr *pr
     if (++reading->nodes > MG_EXPR_NODES_MAX)
         return mg_fail(err, MG_TOO_BIG, "predicate has more than %d nodes", (int)MG_EXPR_NODES_MAX);
     switch (proto->node_case) {
-    case MAGIC__V1__EXPR__NODE_COLUMN:
-        node = mg_expr_column(reading->arena, mg_slice_text(proto->column->name));
-        break;
+    case MAGIC__V1__EXPR__NODE_COLUMN: node = mg_expr_column(reading->arena, mg_slice_text(proto->column->name)); break;
     case MAGIC__V1__EXPR__NODE_LITERAL:
         MG_TRY(read_value(proto->literal, &value, err));
         node = mg_expr_literal(reading->arena, &value);
         break;
-    case MAGIC__V1__EXPR__NODE_CALL:
-        return read_call(reading, proto->call, depth, out, err);
-    default:
-        return mg_fail(err, MG_INVALID, "predicate has a node that is neither column, literal nor call");
+    case MAGIC__V1__EXPR__NODE_CALL: return read_call(reading, proto->call, depth, out, err);
+    default: return mg_fail(err, MG_INVALID, "predicate has a node that is neither column, literal nor call");
     }
     if (!node)
         return mg_arena_fail(reading->arena, err);
@@ -207,8 +197,7 @@ static enum mg_code write_value(const struct mg_value *value, struct mg_arena *a
         out->value_case = MAGIC__V1__VALUE__VALUE_FLOAT_VALUE;
         out->float_value = value->f;
         return MG_OK;
-    case MG_TYPE_DECIMAL:
-        return write_decimal(value, arena, out, err);
+    case MG_TYPE_DECIMAL: return write_decimal(value, arena, out, err);
     case MG_TYPE_DATE:
         out->value_case = MAGIC__V1__VALUE__VALUE_DATE_VALUE;
         out->date_value = (int32_t)value->i;
@@ -225,8 +214,7 @@ static enum mg_code write_value(const struct mg_value *value, struct mg_arena *a
         out->value_case = MAGIC__V1__VALUE__VALUE_TEXT_VALUE;
         out->text_value = mg_flight__binary(value->text);
         return MG_OK;
-    case MG_TYPE_NONE:
-        break;
+    case MG_TYPE_NONE: break;
     }
     return mg_fail(err, MG_INTERNAL, "literal of type %d has no form on the wire", (int)value->type.id);
 }

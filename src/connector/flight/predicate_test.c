@@ -152,10 +152,10 @@ static void broken_nodes_are_refused(void **state)
         uint8_t last;
         enum mg_code code;
     } cases[] = {
-        {0, 5, 0, 0, MG_INVALID},  {17, 38, 0, 0, MG_INVALID}, {1, 0, 0, 0, MG_INVALID},
-        {1, 39, 0, 0, MG_INVALID}, {1, 5, 6, 0, MG_INVALID},   {1, 5, -1, 0, MG_INVALID},
-        {1, -5, 0, 0, MG_INVALID}, {2, 2, 0, 1, MG_INVALID},   {16, 38, 0, 0x7f, MG_INVALID},
-        {16, 38, 0, 0x80, MG_INVALID}, {2, 3, 0, 1, MG_OK},    {16, 38, 38, 0, MG_OK},
+        {0, 5, 0, 0, MG_INVALID},      {17, 38, 0, 0, MG_INVALID}, {1, 0, 0, 0, MG_INVALID},
+        {1, 39, 0, 0, MG_INVALID},     {1, 5, 6, 0, MG_INVALID},   {1, 5, -1, 0, MG_INVALID},
+        {1, -5, 0, 0, MG_INVALID},     {2, 2, 0, 1, MG_INVALID},   {16, 38, 0, 0x7f, MG_INVALID},
+        {16, 38, 0, 0x80, MG_INVALID}, {2, 3, 0, 1, MG_OK},        {16, 38, 38, 0, MG_OK},
     };
     for (size_t i = 0; i < MG_COUNT_OF(cases); i++) {
         bytes[cases[i].size ? cases[i].size - 1 : 0] = cases[i].last;
@@ -219,8 +219,8 @@ static void unpacking_is_bounded_by_the_arena(void **state)
     assert_code(MG_TOO_BIG, MG_FLIGHT__UNPACK(magic__v1__call__descriptor, mg_buffer_slice(&bytes), "the call", &small,
                                               &unpacked, &err));
     assert_non_null(strstr(err.text, "the call"));
-    assert_ok(MG_FLIGHT__UNPACK(magic__v1__call__descriptor, mg_buffer_slice(&bytes), "the call", &arena, &unpacked,
-                                &err));
+    assert_ok(
+        MG_FLIGHT__UNPACK(magic__v1__call__descriptor, mg_buffer_slice(&bytes), "the call", &arena, &unpacked, &err));
     assert_int_equal(unpacked->n_args, 1000);
     mg_buffer_clear(&bytes);
     mg_arena_clear(&small);
@@ -231,10 +231,8 @@ static void unpacking_is_bounded_by_the_arena(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(every_literal_comes_back),
-        TEST(every_tree_comes_back),
-        TEST(broken_nodes_are_refused),
-        TEST(depth_is_bounded),
+        TEST(every_literal_comes_back),          TEST(every_tree_comes_back),
+        TEST(broken_nodes_are_refused),          TEST(depth_is_bounded),
         TEST(unpacking_is_bounded_by_the_arena),
     };
     return cmocka_run_group_tests_name("predicate", tests, NULL, NULL);

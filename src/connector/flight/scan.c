@@ -1,9 +1,9 @@
 /* scan.c -- a scan descriptor held against a snapshot: which table, which columns under which types, which rows.
  *
- * Columns  in the order asked for, by name without letter case; repeated names give repeated columns. None named = all that are
- *          not hidden, in the schema's order. Hidden ones leave only when named.
- * Errors   NOT_FOUND names table or column; TABLE_UNSUPPORTED and TABLE_NEEDS_RELOAD carry the table's reason; SCHEMA_CHANGED when
- *          the descriptor was made for another version.
+ * Columns  in the order asked for, by name without letter case; repeated names give repeated columns. None named = all
+ *          that are not hidden, in the schema's order. Hidden ones leave only when named.
+ * Errors   NOT_FOUND names table or column; TABLE_UNSUPPORTED and TABLE_NEEDS_RELOAD carry the table's reason;
+ *          SCHEMA_CHANGED when the descriptor was made for another version.
  * Threads  a scan belongs to its handler's thread.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
@@ -16,8 +16,7 @@ enum mg_code mg_flight__table_check(const struct mg_schema *schema, struct mg_er
     const char *reason = schema->state_reason ? schema->state_reason : "no reason is recorded";
 
     switch (schema->state) {
-    case MG_STATE_OK:
-        return MG_OK;
+    case MG_STATE_OK: return MG_OK;
     case MG_STATE_UNSUPPORTED:
         return mg_fail(err, MG_TABLE_UNSUPPORTED, "table %s.%s cannot be held by this version: %s", schema->database,
                        schema->table, reason);

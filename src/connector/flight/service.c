@@ -85,10 +85,7 @@ enum mg_code mg_flight_new(const struct mg_flight_options *options, struct mg_fl
     return MG_OK;
 }
 
-void mg_flight_free(struct mg_flight *flight)
-{
-    free(flight);
-}
+void mg_flight_free(struct mg_flight *flight) { free(flight); }
 
 const struct mg_grpc_method *mg_flight_methods(const struct mg_flight *flight, size_t *out_count)
 {

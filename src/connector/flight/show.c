@@ -16,8 +16,8 @@ static const char *const table_columns[] = {"database", "table", "rows", "state"
 static const char *const database_columns[] = {"database"};
 enum { TABLE_ROWS_COLUMN = 2, TABLE_REASON_COLUMN = 4 };
 
-enum mg_code mg_flight__show_fields(const char *sql, struct mg_arena *arena, struct mg_field **out,
-                                    uint32_t *out_count, struct mg_error *err)
+enum mg_code mg_flight__show_fields(const char *sql, struct mg_arena *arena, struct mg_field **out, uint32_t *out_count,
+                                    struct mg_error *err)
 {
     struct mg_sql_statement statement;
 
@@ -106,8 +106,7 @@ static enum mg_code show_tables(struct showing *showing, struct mg_slice databas
 
     if (database.size)
         MG_TRY(check_database(showing->snapshot, database, err));
-    enum mg_code code =
-        mg_flight__tables_collect(&tables, showing->snapshot, database, MG_SLICE(NULL, 0), arena, err);
+    enum mg_code code = mg_flight__tables_collect(&tables, showing->snapshot, database, MG_SLICE(NULL, 0), arena, err);
     for (uint32_t i = 0; code == MG_OK && i < tables.count; i++)
         code = show_table(showing, tables.at[i], err);
     mg_flight__tables_clear(&tables);

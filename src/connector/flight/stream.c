@@ -1,12 +1,13 @@
 /* stream.c -- record batches as FlightData: header by hand, body as pieces of the batch itself.
  *
- * FlightData  0x12, length, data_header (the bare IPC message); 0xc2 0x3e (field 1000), length, body. The body is the batch's own buffers with
- *             padding between them, in Arrow's order.
- * Lifetime    a message keeps its batch until the transport has sent it, and a batch must not outlive its snapshot. So the
- *             transport only hands messages back, and the handler frees them: at its next send, and at the end of the
- *             stream, where it waits for those still under way. The engine never sees a thread of the transport.
- * Size        a batch above MG_FLIGHT__BODY_MAX is cut into row ranges until each is below, or is one row. Ranges begin at
- *             multiples of 64 rows where that is possible; elsewhere the validity bits are shifted into scratch memory.
+ * FlightData  0x12, length, data_header (the bare IPC message); 0xc2 0x3e (field 1000), length, body. The body is the
+ *             batch's own buffers with padding between them, in Arrow's order.
+ * Lifetime    a message keeps its batch until the transport has sent it, and a batch must not outlive its snapshot. So
+ *             the transport only hands messages back, and the handler frees them: at its next send, and at the end of
+ *             the stream, where it waits for those still under way. The engine never sees a thread of the transport.
+ * Size        a batch above MG_FLIGHT__BODY_MAX is cut into row ranges until each is below, or is one row. Ranges begin
+ *             at multiples of 64 rows where that is possible; elsewhere the validity bits are shifted into scratch
+ *             memory.
  * Threads     the handler's; messages come back from any thread, under the stream's lock.
  * Source      Arrow Flight protocol; protobuf wire format.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -17,7 +18,7 @@
 #include "connector/flight/flight_internal.h"
 
 enum {
-    HEADER_MAX = 4 << 20,      /* of an IPC message; a schema of 4,096 columns with long names takes half */
+    HEADER_MAX = 4 << 20, /* of an IPC message; a schema of 4,096 columns with long names takes half */
     SCRATCH_BASE = 64 << 10,
 };
 
@@ -47,8 +48,8 @@ static void message_freep(struct mg_flight__message **message)
         message_free(*message);
 }
 
-static enum mg_code message_new(struct mg_flight__stream *stream, size_t scratch_max,
-                                struct mg_flight__message **out, struct mg_error *err)
+static enum mg_code message_new(struct mg_flight__stream *stream, size_t scratch_max, struct mg_flight__message **out,
+                                struct mg_error *err)
 {
     struct mg_flight__message *message = calloc(1, sizeof *message);
 
@@ -112,7 +113,8 @@ static struct iovec piece_of(const void *data, size_t size)
     return (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = size};
 }
 
-/* Frame and send; the message is no longer the caller's. pieces has three free places in front for the frame, then the body. */
+/* Frame and send; the message is no longer the caller's. pieces has three free places in front for the frame, then the
+ * body. */
 static enum mg_code message_send(struct mg_flight__message *message, struct iovec *pieces, uint32_t body_pieces,
                                  uint64_t body_size, struct mg_error *err)
 {
@@ -153,10 +155,7 @@ enum mg_code mg_flight__send_schema(struct mg_flight__stream *stream, const stru
 
 /* ---- row ranges of a batch ---- */
 
-static size_t bitmap_bytes(uint32_t row_count)
-{
-    return ((size_t)row_count + 7) / 8;
-}
+static size_t bitmap_bytes(uint32_t row_count) { return ((size_t)row_count + 7) / 8; }
 
 static uint32_t count_nulls(const uint8_t *validity, uint32_t first, uint32_t count)
 {
@@ -238,8 +237,7 @@ static enum mg_code send_range(struct mg_flight__stream *stream, struct mg_batch
     uint64_t body_size = 0;
 
     /* rebased offsets take 4 bytes a row and column, shifted bits one; the rest is per column */
-    size_t scratch_max =
-        SCRATCH_BASE + (size_t)batch->column_count * (1024 + 5 * ((size_t)count + 64));
+    size_t scratch_max = SCRATCH_BASE + (size_t)batch->column_count * (1024 + 5 * ((size_t)count + 64));
     MG_TRY(message_new(stream, scratch_max, &message, err));
     message->batch = mg_batch_ref(batch);
     if (count != batch->row_count) {
@@ -267,8 +265,8 @@ static uint32_t cut_at(uint32_t count)
     return half >= 8 ? half / 8 * 8 : half;
 }
 
-static enum mg_code send_cut(struct mg_flight__stream *stream, struct mg_batch *batch, uint32_t first,
-                             uint32_t count, struct mg_error *err)
+static enum mg_code send_cut(struct mg_flight__stream *stream, struct mg_batch *batch, uint32_t first, uint32_t count,
+                             struct mg_error *err)
 {
     if (count <= 1 || range_bytes(batch, first, count) <= MG_FLIGHT__BODY_MAX)
         return send_range(stream, batch, first, count, err);
@@ -277,8 +275,7 @@ static enum mg_code send_cut(struct mg_flight__stream *stream, struct mg_batch *
     return send_cut(stream, batch, first + cut, count - cut, err);
 }
 
-enum mg_code mg_flight__send_batch(struct mg_flight__stream *stream, struct mg_batch *batch,
-                                   struct mg_error *err)
+enum mg_code mg_flight__send_batch(struct mg_flight__stream *stream, struct mg_batch *batch, struct mg_error *err)
 {
     return send_cut(stream, batch, 0, batch->row_count, err);
 }

@@ -15,12 +15,9 @@ static char *text_or_empty(const char *text, struct mg_arena *arena)
 const char *mg_flight__state_name(enum mg_table_state state)
 {
     switch (state) {
-    case MG_STATE_OK:
-        return "ok";
-    case MG_STATE_UNSUPPORTED:
-        return "unsupported";
-    case MG_STATE_NEEDS_RELOAD:
-        return "needs-reload";
+    case MG_STATE_OK: return "ok";
+    case MG_STATE_UNSUPPORTED: return "unsupported";
+    case MG_STATE_NEEDS_RELOAD: return "needs-reload";
     }
     return "?";
 }

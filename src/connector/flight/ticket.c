@@ -1,8 +1,8 @@
 /* ticket.c -- tickets: what a reader holds to read one split, and its own proof.
  *
- * A ticket is {body, MAC}. Nothing about it is remembered: it can be read from any connection, as often as wanted, also after a restart.
- * The MAC is checked before anything in the body is believed, and then the body all the same, for a store's key may be used by a
- * later version of Magic that writes what this one does not know.
+ * A ticket is {body, MAC}. Nothing about it is remembered: it can be read from any connection, as often as wanted, also
+ * after a restart. The MAC is checked before anything in the body is believed, and then the body all the same, for a
+ * store's key may be used by a later version of Magic that writes what this one does not know.
  * Format   docs/format/ticket.md, proto/scan.proto: Ticket, TicketBody.
  * Threads  pure functions; memory is the arena's.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -37,8 +37,7 @@ enum mg_code mg_flight__ticket_read(const struct mg_latch *latch, uint64_t store
     Magic__V1__Ticket *ticket = NULL;
     Magic__V1__TicketBody *body = NULL;
 
-    enum mg_code code =
-        MG_FLIGHT__UNPACK(magic__v1__ticket__descriptor, bytes, "the ticket", arena, &ticket, err);
+    enum mg_code code = MG_FLIGHT__UNPACK(magic__v1__ticket__descriptor, bytes, "the ticket", arena, &ticket, err);
     if (code == MG_INVALID)
         return mg_fail(err, MG_TICKET_INVALID, "the ticket's %zu bytes are not a ticket of Magic", bytes.size);
     if (code != MG_OK)

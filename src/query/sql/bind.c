@@ -1,11 +1,12 @@
 /* bind.c -- makes a condition's literals fit the columns beside them, by MySQL's rules and without loss.
  *
- * Text beside a date or a number is read as one, exactly or not at all. Text beside text is compared under the column's collation: PAD SPACE sets
- * pad_space. What remains (numbers of different types, constants) is the business of mg_predicate_bind.
+ * Text beside a date or a number is read as one, exactly or not at all. Text beside text is compared under the column's
+ * collation: PAD SPACE sets pad_space. What remains (numbers of different types, constants) is the business of
+ * mg_predicate_bind.
  * Errors   MG_INVALID names the column, its type and the literal; MG_NOT_FOUND an unknown column.
  * Threads  pure functions; changes the tree in place.
- * Source   MySQL Reference Manual, "Date and Time Literals", "Type Conversion in Expression Evaluation"; differs: text that is not wholly a
- *          number is refused, where MySQL compares its leading part as a double.
+ * Source   MySQL Reference Manual, "Date and Time Literals", "Type Conversion in Expression Evaluation"; differs: text
+ *          that is not wholly a number is refused, where MySQL compares its leading part as a double.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "query/sql/sql.h"
 
@@ -43,10 +44,7 @@ static int digits(const char **at, const char *end, int count)
     return value;
 }
 
-static bool skip(const char **at, const char *end, char c)
-{
-    return *at < end && **at == c ? ++*at, true : false;
-}
+static bool skip(const char **at, const char *end, char c) { return *at < end && **at == c ? ++*at, true : false; }
 
 /* "2024-02-29[ 12:34:56[.789012]]" to days and microseconds of the day. */
 static bool parse_time(struct mg_slice text, int32_t *out_days, int64_t *out_us)
@@ -95,7 +93,8 @@ static enum mg_code text_to_time(const struct mg_column *column, struct mg_value
     return MG_OK;
 }
 
-/* The text as it must be to be a plain decimal number: [sign] digits [. digits]; *out_scale the digits behind the point. */
+/* The text as it must be to be a plain decimal number: [sign] digits [. digits]; *out_scale the digits behind the
+ * point. */
 static bool is_number(const char *text, size_t *out_digits, size_t *out_scale)
 {
     size_t whole = 0, scale = 0;

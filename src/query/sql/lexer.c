@@ -94,7 +94,10 @@ static size_t unescape(uint8_t c, uint8_t *to)
     case 't': *to = '\t'; return 1;
     case 'Z': *to = 26; return 1;
     case '%':
-    case '_': to[0] = '\\'; to[1] = c; return 2;
+    case '_':
+        to[0] = '\\';
+        to[1] = c;
+        return 2;
     default: *to = c; return 1;
     }
 }
@@ -149,7 +152,8 @@ static enum mg_code hex(struct mg_lexer *lexer, size_t begin, size_t end, struct
     if (!bytes)
         return mg_arena_fail(lexer->arena, err);
     if (digits == 0 || digits % 2)
-        return mg_lexer__fail(lexer, MG_INVALID, begin, err, "%zu hexadecimal digits: an even number is needed", digits);
+        return mg_lexer__fail(lexer, MG_INVALID, begin, err, "%zu hexadecimal digits: an even number is needed",
+                              digits);
     for (size_t i = 0; i < digits; i += 2) {
         int high = hex_digit(lexer->text.data[begin + i]), low = hex_digit(lexer->text.data[begin + i + 1]);
         if (high < 0 || low < 0)

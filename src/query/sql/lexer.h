@@ -1,7 +1,7 @@
 /* lexer.h -- SQL text to tokens. For this room only.
  *
- * Words are bare or `quoted`; strings are 'quoted' or "quoted" with MySQL's escapes and doubled quotes, their text is already unescaped into
- * the arena; comments (-- to the end of the line, #, slash-star) are skipped.
+ * Words are bare or `quoted`; strings are 'quoted' or "quoted" with MySQL's escapes and doubled quotes, their text is
+ * already unescaped into the arena; comments (-- to the end of the line, #, slash-star) are skipped.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_QUERY_LEXER_H
 #define MG_QUERY_LEXER_H
@@ -10,12 +10,12 @@
 
 enum mg_token_kind {
     MG_TOKEN_END,
-    MG_TOKEN_WORD,    /* bare: a keyword or a name */
-    MG_TOKEN_NAME,    /* `quoted`: always a name */
+    MG_TOKEN_WORD, /* bare: a keyword or a name */
+    MG_TOKEN_NAME, /* `quoted`: always a name */
     MG_TOKEN_STRING,
-    MG_TOKEN_NUMBER,  /* digits, perhaps with a point or an exponent */
-    MG_TOKEN_HEX,     /* X'..' or 0x..: the bytes */
-    MG_TOKEN_SYMBOL,  /* text is the operator */
+    MG_TOKEN_NUMBER, /* digits, perhaps with a point or an exponent */
+    MG_TOKEN_HEX,    /* X'..' or 0x..: the bytes */
+    MG_TOKEN_SYMBOL, /* text is the operator */
 };
 
 struct mg_token {

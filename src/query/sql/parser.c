@@ -1,7 +1,9 @@
 /* parser.c -- tokens to a statement: recursive descent, one function a rule of the grammar in sql.h.
  *
- * Precedence, loosest first: OR and ||, AND and &&, NOT, comparison. Depth is bounded by MG_EXPR_DEPTH_MAX, size by the arena.
- * Errors   what is known SQL but not spoken here is MG_UNIMPLEMENTED and named; the rest is MG_INVALID with what was expected.
+ * Precedence, loosest first: OR and ||, AND and &&, NOT, comparison. Depth is bounded by MG_EXPR_DEPTH_MAX, size by the
+ * arena.
+ * Errors   what is known SQL but not spoken here is MG_UNIMPLEMENTED and named; the rest is MG_INVALID with what was
+ *          expected.
  * Threads  pure functions over the caller's arena.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "query/sql/lexer.h"
@@ -22,7 +24,8 @@ static enum mg_code next(struct parser *p, struct mg_error *err) { return mg_lex
 static enum mg_code fail_expected(struct parser *p, const char *expected, struct mg_error *err)
 {
     if (p->token.kind == MG_TOKEN_END)
-        return mg_lexer__fail(&p->lexer, MG_INVALID, p->token.at, err, "the statement ends where %s is expected", expected);
+        return mg_lexer__fail(&p->lexer, MG_INVALID, p->token.at, err, "the statement ends where %s is expected",
+                              expected);
     return mg_lexer__fail(&p->lexer, MG_INVALID, p->token.at, err, "%.*s where %s is expected",
                           (int)MG_MIN(p->token.text.size, (size_t)64), (const char *)p->token.text.data, expected);
 }
@@ -66,9 +69,10 @@ static enum mg_code expect_symbol(struct parser *p, const char *text, struct mg_
 /* Words that cannot be a bare name here: they would make mistakes read as columns. */
 static bool is_reserved(const struct mg_token *token)
 {
-    static const char *const words[] = {"SELECT", "FROM",  "WHERE",  "LIMIT", "AND",   "OR",    "NOT",   "IN",    "IS",
-                                        "NULL",   "GROUP", "ORDER",  "BY",    "UNION", "JOIN",  "ON",    "AS",    "BETWEEN",
-                                        "LIKE",   "CASE",  "HAVING", "INNER", "LEFT",  "RIGHT", "CROSS", "EXISTS", "DISTINCT"};
+    static const char *const words[] = {"SELECT", "FROM", "WHERE", "LIMIT",   "AND",    "OR",      "NOT",
+                                        "IN",     "IS",   "NULL",  "GROUP",   "ORDER",  "BY",      "UNION",
+                                        "JOIN",   "ON",   "AS",    "BETWEEN", "LIKE",   "CASE",    "HAVING",
+                                        "INNER",  "LEFT", "RIGHT", "CROSS",   "EXISTS", "DISTINCT"};
     for (size_t i = 0; i < MG_COUNT_OF(words); i++)
         if (is_keyword(token, words[i]))
             return true;
@@ -101,7 +105,8 @@ static enum mg_code float_literal(struct parser *p, const char *digits, bool min
     errno = 0;
     double f = strtod(digits, NULL);
     if (errno == ERANGE)
-        return mg_lexer__fail(&p->lexer, MG_INVALID, p->token.at, err, "the number %.64s does not fit a double", digits);
+        return mg_lexer__fail(&p->lexer, MG_INVALID, p->token.at, err, "the number %.64s does not fit a double",
+                              digits);
     struct mg_value value = {.type = {.id = MG_TYPE_FLOAT64}, .f = minus ? -f : f};
     MG_TRY(make_literal(p, &value, out, err));
     return next(p, err);
@@ -178,15 +183,14 @@ static enum mg_code literal(struct parser *p, struct mg_expr **out, struct mg_er
     *out = NULL;
     if (minus || plus) {
         MG_TRY(next(p, err));
-        return p->token.kind == MG_TOKEN_NUMBER ? number_literal(p, minus, out, err) : fail_expected(p, "a number", err);
+        return p->token.kind == MG_TOKEN_NUMBER ? number_literal(p, minus, out, err)
+                                                : fail_expected(p, "a number", err);
     }
     switch (p->token.kind) {
     case MG_TOKEN_NUMBER: return number_literal(p, false, out, err);
     case MG_TOKEN_WORD: return word_literal(p, out, err);
     case MG_TOKEN_STRING:
-    case MG_TOKEN_HEX:
-        MG_TRY(make_literal(p, &text, out, err));
-        return next(p, err);
+    case MG_TOKEN_HEX: MG_TRY(make_literal(p, &text, out, err)); return next(p, err);
     default: return MG_OK;
     }
 }
@@ -288,8 +292,10 @@ static enum mg_expr_op comparison_op(const struct mg_token *token)
     static const struct {
         const char *text;
         enum mg_expr_op op;
-    } ops[] = {{"=", MG_EXPR_EQ},  {"<=>", MG_EXPR_EQ_NULL_SAFE}, {"<>", MG_EXPR_NE}, {"!=", MG_EXPR_NE},
-               {"<", MG_EXPR_LT},  {"<=", MG_EXPR_LE},            {">", MG_EXPR_GT},  {">=", MG_EXPR_GE}};
+    } ops[] = {{"=", MG_EXPR_EQ},  {"<=>", MG_EXPR_EQ_NULL_SAFE},
+               {"<>", MG_EXPR_NE}, {"!=", MG_EXPR_NE},
+               {"<", MG_EXPR_LT},  {"<=", MG_EXPR_LE},
+               {">", MG_EXPR_GT},  {">=", MG_EXPR_GE}};
     for (size_t i = 0; i < MG_COUNT_OF(ops); i++)
         if (is_symbol(token, ops[i].text))
             return ops[i].op;
@@ -444,8 +450,8 @@ static enum mg_code select_list(struct parser *p, struct mg_sql_statement *out, 
 static enum mg_code refuse_behind_table(struct parser *p, struct mg_error *err)
 {
     static const char *const joins[] = {"JOIN", "INNER", "LEFT", "RIGHT", "CROSS", "NATURAL", "STRAIGHT_JOIN"};
-    static const char *const others[] = {"GROUP", "HAVING", "ORDER", "UNION", "EXCEPT", "INTERSECT", "FOR", "LOCK",
-                                         "WINDOW", "PARTITION", "USE", "FORCE", "IGNORE", "OFFSET", "INTO"};
+    static const char *const others[] = {"GROUP",  "HAVING",    "ORDER", "UNION", "EXCEPT", "INTERSECT", "FOR", "LOCK",
+                                         "WINDOW", "PARTITION", "USE",   "FORCE", "IGNORE", "OFFSET",    "INTO"};
     bool join = is_symbol(&p->token, ",");
 
     for (size_t i = 0; i < MG_COUNT_OF(joins); i++)

@@ -202,7 +202,9 @@ static void literals_fit_their_columns(void **state)
     struct mg_error err;
 
     assert_int_equal(parse("SELECT * FROM t WHERE name = 'x' AND code = 'y' AND born >= '1970-01-02' AND "
-                           "at < '1970-01-01 00:00:01.5' AND id IN ('7', 8) AND price = '1.50'", &s, &err), MG_OK);
+                           "at < '1970-01-01 00:00:01.5' AND id IN ('7', 8) AND price = '1.50'",
+                           &s, &err),
+                     MG_OK);
     assert_int_equal(mg_sql_bind(s.where, schema, &arena, &err), MG_OK);
     struct mg_expr **args = s.where->args;
     assert_true(args[0]->pad_space);
