@@ -169,9 +169,12 @@ def test_an_old_frame_says_how_to_go_on(cluster, spark, catalog_of):
     name = catalog_of(cluster, **{"lease.ttl": "1s", "lease.max_age": "1s"})
     frame = spark.sql(f"SELECT sum(v) FROM {name}.pair.a")
     spark_lib.plan_text(frame)
+    read = spark.sql(f"SELECT max(v) FROM {name}.pair.a")
+    assert read.collect() == read.collect()
     time.sleep(3)
-    with pytest.raises(Exception, match="SNAPSHOT_EXPIRED.*Run the statement again"):
-        frame.collect()
+    for old in (frame, read):
+        with pytest.raises(Exception, match="SNAPSHOT_EXPIRED.*Run the statement again"):
+            old.collect()
     assert spark.sql(f"SELECT count(*) FROM {name}.pair.a").collect()[0][0] == ROWS
 
 

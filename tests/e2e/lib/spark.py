@@ -40,7 +40,7 @@ def session(uri, parallelism=2, failures=4, **conf):
         .config("spark.local.dir", folder)
         .config("spark.sql.warehouse.dir", f"{folder}/warehouse")
         .config("spark.driver.extraJavaOptions", f"-Duser.timezone=UTC -Dlog4j2.configurationFile={folder}/log4j2.properties"
-                f" -Dderby.system.home={folder}")
+                f" -Dderby.system.home={folder} -Djava.io.tmpdir={folder}")
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.shuffle.partitions", "4")
         .config("spark.ui.showConsoleProgress", "false")

@@ -8,6 +8,9 @@ import org.apache.arrow.flight.FlightRuntimeException;
 
 /** The message begins with the code, so that it can be found in a stack trace and on the console. */
 public final class MagicException extends RuntimeException {
+  /** Ends every text that says that a snapshot is gone. */
+  static final String READ_ANEW = "Run the statement again, or build the DataFrame anew: it then reads a newer snapshot";
+
   private static final long serialVersionUID = 1;
 
   private final Code code;
@@ -26,6 +29,13 @@ public final class MagicException extends RuntimeException {
   /** The same failure once more, with the stack of who meets it now. */
   public MagicException again() {
     return new MagicException(code, detail, this);
+  }
+
+  /** The same failure with a word on what to do about it, where there is one. */
+  public MagicException withHint() {
+    return code == Code.SNAPSHOT_EXPIRED || code == Code.SNAPSHOT_TOO_OLD
+        ? new MagicException(code, detail + ". " + READ_ANEW, this)
+        : this;
   }
 
   public Code code() {

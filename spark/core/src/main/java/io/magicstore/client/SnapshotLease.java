@@ -44,8 +44,7 @@ public final class SnapshotLease {
           new MagicException(
               Code.SNAPSHOT_EXPIRED,
               "the snapshot of this statement (epoch " + epoch + ", taken at " + Instant.ofEpochMilli(takenMs)
-                  + ") is over: " + why + ". Run the statement again, or build the DataFrame anew: it then reads a"
-                  + " newer snapshot",
+                  + ") is over: " + why + ". " + MagicException.READ_ANEW,
               cause);
     }
   }

@@ -86,6 +86,8 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
 
     try {
       more = stream == null ? first() : stream.next();
+    } catch (MagicException failure) {
+      throw failure.withHint();
     } finally {
       waitNanos += System.nanoTime() - began;
     }
