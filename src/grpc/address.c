@@ -2,7 +2,8 @@
  *
  * Input   HOST:PORT, [V6]:PORT, unix:/path; grpc:// and grpc+tcp:// may stand before the first two, grpc+unix:// before
  *         a path. A host name is looked up, its first address counts.
- * Errors  MG_INVALID for a text that is no address; MG_BUSY when somebody listens there; MG_UNAVAILABLE when nobody does.
+ * Errors  MG_INVALID for a text that is no address; MG_BUSY when somebody listens there; MG_UNAVAILABLE when nobody
+ *         does.
  * Threads any; a look-up may block.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
@@ -91,9 +92,7 @@ void mg_grpc__address_format(const struct mg_grpc__address *address, char out[12
 {
     char host[INET6_ADDRSTRLEN] = "?";
     switch (address->socket.any.sa_family) {
-    case AF_UNIX:
-        snprintf(out, 128, "unix:%s", address->socket.un.sun_path);
-        return;
+    case AF_UNIX: snprintf(out, 128, "unix:%s", address->socket.un.sun_path); return;
     case AF_INET:
         inet_ntop(AF_INET, &address->socket.v4.sin_addr, host, sizeof host);
         snprintf(out, 128, "%s:%u", host, ntohs(address->socket.v4.sin_port));
@@ -102,8 +101,7 @@ void mg_grpc__address_format(const struct mg_grpc__address *address, char out[12
         inet_ntop(AF_INET6, &address->socket.v6.sin6_addr, host, sizeof host);
         snprintf(out, 128, "[%s]:%u", host, ntohs(address->socket.v6.sin6_port));
         return;
-    default:
-        snprintf(out, 128, "?");
+    default: snprintf(out, 128, "?");
     }
 }
 

@@ -1,6 +1,7 @@
 /* call.c -- one call on the server: its state, and what its handler may do with it.
  *
- * OPENING --headers--> WAITING --message or end--> QUEUED --worker--> RUNNING --returned--> ENDING --stream gone--> CLOSED
+ * OPENING --headers--> WAITING --message or end--> QUEUED --worker--> RUNNING --returned--> ENDING --stream gone-->
+ * CLOSED
  *    |                    |  (async: all of it)-----------------------^  |                    ^
  *    |                    |                           |                  +-- stream gone first: RUNNING until the
  *    +--------------------+--- refused, cancelled ----+----------------------------------------+   handler returns
@@ -126,7 +127,8 @@ void mg_grpc__call_check(struct mg_grpc_call *call)
     mg_mutex_unlock(&call->lock);
 }
 
-/* ---- the I/O thread's side ---------------------------------------------------------------------------------------- */
+/* ---- the I/O thread's side
+ * ---------------------------------------------------------------------------------------- */
 
 /* The handler's reference. */
 static void let_go(struct mg_grpc_call *call)
@@ -270,7 +272,8 @@ void mg_grpc__call_mail(struct mg_grpc_call *call)
     mg_grpc__connection_dirty(call->connection);
 }
 
-/* ---- the handler's side ------------------------------------------------------------------------------------------- */
+/* ---- the handler's side
+ * ------------------------------------------------------------------------------------------- */
 
 /* The socket has it, or nobody will. */
 static void message_gone(void *owner, struct mg_grpc__message *message)
@@ -415,8 +418,8 @@ enum mg_code mg_grpc_call_send(struct mg_grpc_call *call, const struct iovec *pi
                                mg_grpc_release *release, void *release_arg, struct mg_error *err)
 {
     struct mg_grpc__message *message = NULL;
-    MG_TRY(mg_grpc__message_new(pieces, piece_count, release, release_arg, call->server->options.budget, &message,
-                                err));
+    MG_TRY(
+        mg_grpc__message_new(pieces, piece_count, release, release_arg, call->server->options.budget, &message, err));
     size_t most = call->server->options.output_queue_max;
     enum mg_code code = MG_OK;
     mg_mutex_lock(&call->lock);

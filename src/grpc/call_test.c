@@ -163,8 +163,8 @@ static void test_errors(void **state)
         assert_string_equal(mg_grpc_client_header(client, "x-detail"), "why");
         assert_string_equal(mg_grpc_client_header(client, "x-detail-bin"), "AAEC/w");
     }
-    assert_code(MG_UNIMPLEMENTED, mg_grpc_client_unary(client, "/test.Test/Nothing", 0, MG_SLICE("", 0), &response,
-                                                       &err));
+    assert_code(MG_UNIMPLEMENTED,
+                mg_grpc_client_unary(client, "/test.Test/Nothing", 0, MG_SLICE("", 0), &response, &err));
     assert_int_equal(mg_grpc_client_status(client), MG_GRPC_UNIMPLEMENTED);
     assert_string_equal(err.text, "unknown method /test.Test/Nothing");
     check_unary(client, "/test.Test/Echo", 100);
@@ -414,31 +414,17 @@ static void test_interrupt(void **state)
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, start, stop)
-#define U(name) {#name " (unix)", name, start_unix, stop, NULL}
+#define U(name)                                       \
+    {                                                 \
+#name " (unix)", name, start_unix, stop, NULL \
+    }
     const struct CMUnitTest tests[] = {
-        T(test_unary_sizes),
-        U(test_unary_sizes),
-        T(test_64_mib),
-        T(test_server_streaming),
-        U(test_server_streaming),
-        T(test_client_streaming),
-        U(test_client_streaming),
-        T(test_bidi_turns),
-        U(test_bidi_turns),
-        T(test_errors),
-        T(test_metadata),
-        T(test_deadline),
-        T(test_cancel),
-        T(test_client_vanishes),
-        U(test_client_vanishes),
-        T(test_slow_reader),
-        T(test_too_large),
-        T(test_async_batches),
-        U(test_async_batches),
-        T(test_async_client_gone),
-        T(test_stop_with_calls),
-        T(test_stop_waits),
-        T(test_interrupt),
+        T(test_unary_sizes),      U(test_unary_sizes),      T(test_64_mib),           T(test_server_streaming),
+        U(test_server_streaming), T(test_client_streaming), U(test_client_streaming), T(test_bidi_turns),
+        U(test_bidi_turns),       T(test_errors),           T(test_metadata),         T(test_deadline),
+        T(test_cancel),           T(test_client_vanishes),  U(test_client_vanishes),  T(test_slow_reader),
+        T(test_too_large),        T(test_async_batches),    U(test_async_batches),    T(test_async_client_gone),
+        T(test_stop_with_calls),  T(test_stop_waits),       T(test_interrupt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,8 +4,8 @@
  *
  * Pieces to send are not copied: send returns when the socket has them. Received bytes are given back to the window as
  * inbox.c says, so that a reader that stops stops the server.
- * Errors   the end of a call is the code of its trailer "magic-code", or of grpc-status; a lost connection is MG_UNAVAILABLE
- *          from then on.
+ * Errors   the end of a call is the code of its trailer "magic-code", or of grpc-status; a lost connection is
+ *          MG_UNAVAILABLE from then on.
  * Threads  owned by one thread at a time; only mg_grpc_client_interrupt may come from another.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -46,8 +46,8 @@ struct mg_grpc_client {
     char lost_text[160];
 
     /* The call. */
-    int32_t stream_id;   /* 0: none */
-    bool open;           /* the stream is not closed */
+    int32_t stream_id; /* 0: none */
+    bool open;         /* the stream is not closed */
     bool half_closed;
     bool deferred;       /* the data source waits for resume */
     int64_t deadline_ms; /* monotonic; INT64_MAX: none */
@@ -58,7 +58,7 @@ struct mg_grpc_client {
     struct mg_grpc__batch *taken; /* lent to the caller */
     struct mg_arena arena;        /* of headers */
     struct mg_grpc__headers headers;
-    int status;                   /* -1: not known yet */
+    int status; /* -1: not known yet */
     enum mg_code code;
     char text[MG_ERROR_TEXT_MAX];
 };
@@ -95,7 +95,8 @@ static void lose(struct mg_grpc_client *client, const char *why)
     shutdown(client->fd, SHUT_RDWR);
 }
 
-/* ---- what nghttp2 calls -------------------------------------------------------------------------------------------- */
+/* ---- what nghttp2 calls
+ * -------------------------------------------------------------------------------------------- */
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_size,
                      const uint8_t *value, size_t value_size, uint8_t flags, void *user_data)
@@ -158,38 +159,27 @@ static const char *header_value(const struct mg_grpc_client *client, const char 
 /* Source: gRPC's http-grpc-status-mapping.md. */
 static int status_of_http(const char *http_status)
 {
-    switch (http_status ? atoi(http_status) : 0) {
-    case 400:
-        return MG_GRPC_INTERNAL;
-    case 401:
-        return MG_GRPC_UNAUTHENTICATED;
-    case 403:
-        return MG_GRPC_PERMISSION_DENIED;
-    case 404:
-        return MG_GRPC_UNIMPLEMENTED;
+    switch (http_status ? strtol(http_status, NULL, 10) : 0) { /* 0 for what is no number */
+    case 400: return MG_GRPC_INTERNAL;
+    case 401: return MG_GRPC_UNAUTHENTICATED;
+    case 403: return MG_GRPC_PERMISSION_DENIED;
+    case 404: return MG_GRPC_UNIMPLEMENTED;
     case 429:
     case 502:
     case 503:
-    case 504:
-        return MG_GRPC_UNAVAILABLE;
-    default:
-        return MG_GRPC_UNKNOWN;
+    case 504: return MG_GRPC_UNAVAILABLE;
+    default: return MG_GRPC_UNKNOWN;
     }
 }
 
 static int status_of_reset(uint32_t error_code)
 {
     switch (error_code) {
-    case NGHTTP2_REFUSED_STREAM:
-        return MG_GRPC_UNAVAILABLE;
-    case NGHTTP2_CANCEL:
-        return MG_GRPC_CANCELLED;
-    case NGHTTP2_ENHANCE_YOUR_CALM:
-        return MG_GRPC_RESOURCE_EXHAUSTED;
-    case NGHTTP2_INADEQUATE_SECURITY:
-        return MG_GRPC_PERMISSION_DENIED;
-    default:
-        return MG_GRPC_INTERNAL;
+    case NGHTTP2_REFUSED_STREAM: return MG_GRPC_UNAVAILABLE;
+    case NGHTTP2_CANCEL: return MG_GRPC_CANCELLED;
+    case NGHTTP2_ENHANCE_YOUR_CALM: return MG_GRPC_RESOURCE_EXHAUSTED;
+    case NGHTTP2_INADEQUATE_SECURITY: return MG_GRPC_PERMISSION_DENIED;
+    default: return MG_GRPC_INTERNAL;
     }
 }
 
@@ -279,7 +269,8 @@ static ssize_t read_output(nghttp2_session *session, int32_t stream_id, uint8_t 
     return (ssize_t)size;
 }
 
-/* ---- connect and close --------------------------------------------------------------------------------------------- */
+/* ---- connect and close
+ * --------------------------------------------------------------------------------------------- */
 
 static enum mg_code start_session(struct mg_grpc_client *client, struct mg_error *err)
 {
@@ -364,8 +355,7 @@ static bool turn(struct mg_grpc_client *client, int64_t until_ms)
     int64_t left_ms = until_ms == INT64_MAX ? -1 : until_ms - now();
     if (until_ms != INT64_MAX && left_ms <= 0)
         return false;
-    struct pollfd wait = {.fd = client->fd,
-                          .events = (short)(POLLIN | (client->output.size_bytes > 0 ? POLLOUT : 0))};
+    struct pollfd wait = {.fd = client->fd, .events = (short)(POLLIN | (client->output.size_bytes > 0 ? POLLOUT : 0))};
     int ready = poll(&wait, 1, (int)MG_MIN(left_ms, (int64_t)60000));
     if (ready > 0 && (wait.revents & ~POLLOUT))
         read_some(client);
@@ -489,7 +479,8 @@ enum mg_code mg_grpc_client_set_header(struct mg_grpc_client *client, const char
     return MG_OK;
 }
 
-/* ---- calls --------------------------------------------------------------------------------------------------------- */
+/* ---- calls
+ * --------------------------------------------------------------------------------------------------------- */
 
 static enum mg_code submit_request(struct mg_grpc_client *client, const char *path, int64_t deadline_ms,
                                    struct mg_error *err)

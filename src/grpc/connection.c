@@ -1,6 +1,7 @@
 /* connection.c -- one HTTP/2 session of the server: bytes in, frames to calls, output out.
  *
- *   socket -> feed -> nghttp2 -> on_* -> request.c            response.c -> nghttp2 -> send, send_data -> output -> socket
+ *   socket -> feed -> nghttp2 -> on_* -> request.c            response.c -> nghttp2 -> send, send_data -> output ->
+ *   socket
  *
  * nghttp2 knows frames, HPACK, stream states, windows and its own flood limits; gRPC is in request.c and response.c.
  * A connection is never freed inside a callback: `broken` asks the loop to close it.
@@ -18,14 +19,92 @@
 #include "grpc/grpc_internal.h"
 
 enum {
-    INPUT_BYTES = 256 << 10,  /* of the loop's buffer; one read */
-    READS_PER_TURN = 4,       /* then others may */
+    INPUT_BYTES = 256 << 10, /* of the loop's buffer; one read */
+    READS_PER_TURN = 4,      /* then others may */
     FLUSHES_PER_TURN = 4,
-    GOAWAY_GAP_MS = 200,      /* between the first and the second, if the ping is not answered sooner */
+    GOAWAY_GAP_MS = 200, /* between the first and the second, if the ping is not answered sooner */
 };
 
 static const uint8_t drain_ping[8] = "drain";
 static const uint8_t alive_ping[8] = "alive";
+
+/* ---- its timer
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void set_timer(struct mg_grpc__connection *connection, int64_t at_ms)
+{
+    if (mg_grpc__timer_set(&connection->loop->timers, &connection->timer, at_ms, NULL) != MG_OK)
+        connection->broken = true;
+}
+
+/* Alive, or asked whether it is, or given up. Returns when to look again. */
+static int64_t check_alive(struct mg_grpc__connection *connection, int64_t now_ms)
+{
+    int64_t keepalive_ms = connection->loop->server->options.keepalive_ms;
+    int64_t due_ms = connection->last_read_ms + keepalive_ms;
+    if (connection->call_count == 0 || due_ms > now_ms) {
+        connection->ping_ms = 0;
+        return due_ms > now_ms ? due_ms : now_ms + keepalive_ms;
+    }
+    if (connection->ping_ms == 0 || connection->last_read_ms >= connection->ping_ms) {
+        connection->ping_ms = now_ms;
+        if (nghttp2_submit_ping(connection->session, NGHTTP2_FLAG_NONE, alive_ping) != 0)
+            connection->broken = true;
+        return now_ms + keepalive_ms;
+    }
+    mg_log(MG_LOG_INFO, "grpc", "peer=%s calls=%u closed: no answer to a ping for %lld ms", connection->peer,
+           connection->call_count, (long long)(now_ms - connection->ping_ms));
+    connection->broken = true;
+    return now_ms + keepalive_ms;
+}
+
+/* What is due now; returns when to look again. */
+static int64_t look_after(struct mg_grpc__connection *connection, int64_t now_ms)
+{
+    const struct mg_grpc_server_options *options = &connection->loop->server->options;
+    if (!connection->greeted) {
+        int64_t due_ms = connection->opened_ms + options->handshake_ms;
+        connection->broken |= now_ms >= due_ms;
+        return due_ms;
+    }
+    int64_t next_ms = check_alive(connection, now_ms);
+    if (connection->draining && !connection->last_goaway) {
+        int64_t due_ms = connection->drain_ms + GOAWAY_GAP_MS;
+        if (now_ms >= due_ms)
+            mg_grpc__connection_drain(connection, true);
+        else
+            next_ms = MG_MIN(next_ms, due_ms);
+    }
+    if (options->idle_ms > 0 && connection->call_count == 0 && !connection->draining) {
+        int64_t due_ms = connection->last_call_ms + options->idle_ms;
+        if (now_ms >= due_ms)
+            mg_grpc__connection_drain(connection, false);
+        next_ms = MG_MIN(next_ms, now_ms >= due_ms ? now_ms + GOAWAY_GAP_MS : due_ms);
+    }
+    return next_ms;
+}
+
+static void fire_timer(struct mg_grpc__timer *timer)
+{
+    struct mg_grpc__connection *connection =
+        (struct mg_grpc__connection *)((char *)timer - offsetof(struct mg_grpc__connection, timer));
+    int64_t now_ms = mg_grpc__loop_now(connection->loop);
+    int64_t next_ms = look_after(connection, now_ms);
+    if (!connection->broken)
+        set_timer(connection, MG_MAX(next_ms, now_ms + 1));
+    mg_grpc__connection_dirty(connection);
+}
+
+static void greet(struct mg_grpc__connection *connection)
+{
+    if (connection->greeted)
+        return;
+    connection->greeted = true;
+    fire_timer(&connection->timer);
+}
+
+/* ---- what nghttp2 calls
+ * -------------------------------------------------------------------------------------------- */
 
 static struct mg_grpc_call *call_of(nghttp2_session *session, int32_t stream_id)
 {
@@ -53,14 +132,11 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     return 0;
 }
 
-/* Out of line from the library: what it finds invalid in a header of ours to judge is judged in request.c. */
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
     struct mg_grpc__connection *connection = user_data;
     switch (frame->hd.type) {
-    case NGHTTP2_SETTINGS:
-        connection->greeted = true;
-        return 0;
+    case NGHTTP2_SETTINGS: greet(connection); return 0;
     case NGHTTP2_PING:
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK))
             return 0;
@@ -69,10 +145,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
             mg_grpc__connection_drain(connection, true);
         return 0;
     case NGHTTP2_HEADERS:
-    case NGHTTP2_DATA:
-        break;
-    default:
-        return 0;
+    case NGHTTP2_DATA: break;
+    default: return 0;
     }
     struct mg_grpc_call *call = call_of(session, frame->hd.stream_id);
     if (!call)
@@ -160,61 +234,8 @@ enum mg_code mg_grpc__callbacks_new(nghttp2_session_callbacks **out, struct mg_e
     return MG_OK;
 }
 
-static void set_timer(struct mg_grpc__connection *connection, int64_t at_ms)
-{
-    if (mg_grpc__timer_set(&connection->loop->timers, &connection->timer, at_ms, NULL) != MG_OK)
-        connection->broken = true;
-}
-
-/* Alive, or asked whether it is, or given up. Returns when to look again. */
-static int64_t check_alive(struct mg_grpc__connection *connection, int64_t now_ms)
-{
-    int64_t keepalive_ms = connection->loop->server->options.keepalive_ms;
-    int64_t due_ms = connection->last_read_ms + keepalive_ms;
-    if (connection->call_count == 0 || due_ms > now_ms) {
-        connection->ping_ms = 0;
-        return due_ms > now_ms ? due_ms : now_ms + keepalive_ms;
-    }
-    if (connection->ping_ms == 0 || connection->last_read_ms >= connection->ping_ms) {
-        connection->ping_ms = now_ms;
-        if (nghttp2_submit_ping(connection->session, NGHTTP2_FLAG_NONE, alive_ping) != 0)
-            connection->broken = true;
-        return now_ms + keepalive_ms;
-    }
-    mg_log(MG_LOG_INFO, "grpc", "peer=%s calls=%u closed: no answer to a ping for %lld ms", connection->peer,
-           connection->call_count, (long long)(now_ms - connection->ping_ms));
-    connection->broken = true;
-    return now_ms + keepalive_ms;
-}
-
-static void fire_timer(struct mg_grpc__timer *timer)
-{
-    struct mg_grpc__connection *connection =
-        (struct mg_grpc__connection *)((char *)timer - offsetof(struct mg_grpc__connection, timer));
-    const struct mg_grpc_server_options *options = &connection->loop->server->options;
-    int64_t now_ms = mg_grpc__loop_now(connection->loop);
-    int64_t next_ms = INT64_MAX;
-    if (!connection->greeted) {
-        connection->broken = now_ms >= connection->opened_ms + options->handshake_ms;
-        next_ms = connection->opened_ms + options->handshake_ms;
-    } else {
-        next_ms = check_alive(connection, now_ms);
-        if (connection->draining && !connection->last_goaway) {
-            if (now_ms >= connection->drain_ms + GOAWAY_GAP_MS)
-                mg_grpc__connection_drain(connection, true);
-            else
-                next_ms = MG_MIN(next_ms, connection->drain_ms + GOAWAY_GAP_MS);
-        }
-        if (options->idle_ms > 0 && connection->call_count == 0 && !connection->draining) {
-            int64_t idle_at_ms = connection->last_call_ms + options->idle_ms;
-            if (now_ms >= idle_at_ms)
-                mg_grpc__connection_drain(connection, false);
-            next_ms = MG_MIN(next_ms, MG_MAX(idle_at_ms, now_ms + GOAWAY_GAP_MS));
-        }
-    }
-    set_timer(connection, next_ms);
-    mg_grpc__connection_dirty(connection);
-}
+/* ---- its life
+ * ------------------------------------------------------------------------------------------------------- */
 
 static enum mg_code start_session(struct mg_grpc__connection *connection, struct mg_error *err)
 {
@@ -359,13 +380,9 @@ bool mg_grpc__connection_flush(struct mg_grpc__connection *connection)
             return false;
         }
         switch (mg_grpc__output_flush(&connection->output, connection->fd)) {
-        case MG_GRPC__FLUSHED:
-            break;
-        case MG_GRPC__FLUSH_BLOCKED:
-            wait_for_output(connection, true);
-            return false;
-        case MG_GRPC__FLUSH_FAILED:
-            connection->broken = true;
+        case MG_GRPC__FLUSHED: break;
+        case MG_GRPC__FLUSH_BLOCKED: wait_for_output(connection, true); return false;
+        case MG_GRPC__FLUSH_FAILED: connection->broken = true;
         }
     }
     return true;

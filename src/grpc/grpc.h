@@ -1,8 +1,8 @@
 /* grpc.h -- gRPC over HTTP/2, server and client, on nghttp2: calls, messages, deadlines, cancel, flow control.
  *
- * Server  I/O threads own connections (one thread each, a nghttp2 session is not thread-safe); handlers run on worker threads and block
- *         there, or are `async` and answer later from any thread. A message that is sent waits in the call's output queue
- *         (bounded) until the peer's window takes it: a slow reader blocks its own handler only.
+ * Server  I/O threads own connections (one thread each, a nghttp2 session is not thread-safe); handlers run on worker
+ *         threads and block there, or are `async` and answer later from any thread. A message that is sent waits in the
+ *         call's output queue (bounded) until the peer's window takes it: a slow reader blocks its own handler only.
  * Bounds  connections, calls per connection, workers, header list, message size per method, output queue per call, idle
  *         and handshake time; each refusal has a gRPC status and a counter.
  * Wire    h2c with prior knowledge on TCP and unix sockets. gzip is refused with UNIMPLEMENTED.
@@ -20,7 +20,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 
-enum mg_grpc_status { /* gRPC's numbers */
+/* gRPC's numbers */
+enum mg_grpc_status {
     MG_GRPC_OK = 0,
     MG_GRPC_CANCELLED = 1,
     MG_GRPC_UNKNOWN = 2,
@@ -46,47 +47,52 @@ struct mg_grpc_server;
 struct mg_grpc_call; /* one call; lives until its handler returned (blocking) or mg_grpc_call_complete (async) */
 
 /* A blocking handler: receives, sends, and returns how the call ends. MG_OK = gRPC OK. On another code the status is
- * mg_code_grpc_status(code), the message err's text, and the trailer "magic-code" the code's name. */
+ * mg_code_grpc_status(code), the message err's text, and the trailer "magic-code" the code's name. It gets a worker when
+ * the first message is there or the client has sent all; that of a method that `streams` as soon as the call begins. */
 typedef enum mg_code mg_grpc_handler(struct mg_grpc_call *call, void *arg, struct mg_error *err);
-/* An async unary handler: called on the I/O thread with the whole request (borrowed for the call's life); must not block; the answer
- * is given, once, with mg_grpc_call_complete. */
+/* An async unary handler: called on the I/O thread with the whole request (borrowed for the call's life); must not
+ * block; the answer is given, once, with mg_grpc_call_complete. */
 typedef void mg_grpc_async_handler(struct mg_grpc_call *call, void *arg, struct mg_slice request);
 
 struct mg_grpc_method {
-    const char *path;               /* "/binlog.Pump/WriteBinlog" */
-    mg_grpc_handler *handler;       /* exactly one of the two is set */
+    const char *path;         /* "/binlog.Pump/WriteBinlog" */
+    mg_grpc_handler *handler; /* exactly one of the two is set */
     mg_grpc_async_handler *async;
     void *arg;
-    size_t request_max;             /* bytes of one message in; 0 = the server's message_max */
-    bool streams;                   /* long-lived: counted against stream_workers_max, not call_workers_max */
+    size_t request_max; /* bytes of one message in; 0 = the server's message_max */
+    bool streams;       /* long-lived: counted against stream_workers_max, not call_workers_max */
 };
 
 struct mg_grpc_server_options {
     const struct mg_grpc_method *methods;
     size_t method_count;
-    struct mg_budget *budget;       /* messages in and out; NULL = not counted */
-    struct mg_clock *clock;         /* NULL = the machine's */
-    uint32_t io_threads;            /* 0 = 1 */
-    uint32_t call_workers_max;      /* 0 = 32 */
-    uint32_t stream_workers_max;    /* 0 = 256 */
-    uint32_t connections_max;       /* 0 = 1024 */
-    uint32_t calls_per_connection;  /* 0 = 1024; HTTP/2's concurrent streams */
-    size_t message_max;             /* 0 = 64 MiB */
-    size_t output_queue_max;        /* bytes queued per call before send blocks; 0 = 4 MiB; one message always fits */
-    uint32_t keepalive_ms;          /* ping an idle connection with calls after this; 0 = 20 s; no answer in as long again: closed */
-    uint32_t handshake_ms;          /* a connection that has not begun HTTP/2 after this is closed; 0 = 10 s */
-    uint32_t idle_ms;               /* a connection without calls for this long is told to go (GOAWAY); 0 = never */
-    bool any_authority;             /* accept requests whose :authority HTTP/2 would refuse, as old gRPC clients of unix sockets send */
+    struct mg_budget *budget;      /* messages in and out; NULL = not counted */
+    struct mg_clock *clock;        /* NULL = the machine's */
+    uint32_t io_threads;           /* 0 = 1 */
+    uint32_t call_workers_max;     /* 0 = 32 */
+    uint32_t stream_workers_max;   /* 0 = 256 */
+    uint32_t connections_max;      /* 0 = 1024 */
+    uint32_t calls_per_connection; /* 0 = 1024; HTTP/2's concurrent streams */
+    size_t message_max;            /* 0 = 64 MiB */
+    size_t output_queue_max;       /* bytes queued per call before send blocks; 0 = 4 MiB; one message always fits */
+    /* ping an idle connection with calls after this; 0 = 20 s; no answer in as long again: closed */
+    uint32_t keepalive_ms;
+    uint32_t handshake_ms; /* a connection that has not begun HTTP/2 after this is closed; 0 = 10 s */
+    uint32_t idle_ms;      /* a connection without calls for this long is told to go (GOAWAY); 0 = never */
+    /* accept requests whose :authority HTTP/2 would refuse, as old gRPC clients of unix sockets send */
+    bool any_authority;
 };
 
-MG_MUST_CHECK enum mg_code mg_grpc_server_new(const struct mg_grpc_server_options *options,
-                                              struct mg_grpc_server **out, struct mg_error *err);
-/* "127.0.0.1:8815", "127.0.0.1:0", "[::1]:80", "unix:/path". Several calls = several listeners. A unix path that is a stale socket is
- * replaced; one that somebody answers on is MG_BUSY. out_address (may be NULL) gets the bound address with the real port. */
+MG_MUST_CHECK enum mg_code mg_grpc_server_new(const struct mg_grpc_server_options *options, struct mg_grpc_server **out,
+                                              struct mg_error *err);
+/* "127.0.0.1:8815", "127.0.0.1:0", "[::1]:80", "unix:/path". Several calls = several listeners. A unix path that is a
+ * stale socket is replaced; one that somebody answers on is MG_BUSY. out_address (may be NULL) gets the bound address
+ * with the real port. */
 MG_MUST_CHECK enum mg_code mg_grpc_server_listen(struct mg_grpc_server *server, const char *address,
                                                  char out_address[128], struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_grpc_server_start(struct mg_grpc_server *server, struct mg_error *err);
-/* No new connections or calls (GOAWAY); waits up to grace_ms for running calls, then cancels them; returns when every handler ended. */
+/* No new connections or calls (GOAWAY); waits up to grace_ms for running calls, then cancels them; returns when every
+ * handler ended. */
 void mg_grpc_server_stop(struct mg_grpc_server *server, int64_t grace_ms);
 void mg_grpc_server_free(struct mg_grpc_server *server); /* stops first; NULL is allowed */
 struct mg_grpc_server_stats {
@@ -95,18 +101,20 @@ struct mg_grpc_server_stats {
 };
 void mg_grpc_server_stats(struct mg_grpc_server *server, struct mg_grpc_server_stats *out);
 
-/* The next message from the client: MG_OK; MG_NOT_FOUND when it has sent all; MG_CANCELLED, MG_TIMEOUT. Borrowed until the next
- * receive or the end of the call. Blocks. */
+/* The next message from the client: MG_OK; MG_NOT_FOUND when it has sent all; MG_CANCELLED, MG_TIMEOUT. Borrowed until
+ * the next receive or the end of the call. Blocks. */
 MG_MUST_CHECK enum mg_code mg_grpc_call_receive(struct mg_grpc_call *call, struct mg_slice *out, struct mg_error *err);
 
-/* Called once when the message's memory is no longer needed, sent or not. Any thread. */
+/* Called once when the message's memory is no longer needed, sent or not. Any thread, mostly the I/O thread: it must not
+ * block. */
 typedef void mg_grpc_release(void *arg);
-/* Queue one message made of pieces (the 5-byte frame is added). The pieces' memory must stay until release(release_arg) is called; with release
- * NULL the pieces are copied before return. Blocks while the call's output queue is full. MG_CANCELLED when the client is gone,
- * MG_TIMEOUT after its deadline; release is called in every case. */
+/* Queue one message made of pieces (the 5-byte frame is added). The pieces' memory must stay until release(release_arg)
+ * is called; with release NULL the pieces are copied before return. Blocks while the call's output queue is full.
+ * MG_CANCELLED when the client is gone, MG_TIMEOUT after its deadline; release is called in every case. */
 MG_MUST_CHECK enum mg_code mg_grpc_call_send(struct mg_grpc_call *call, const struct iovec *pieces, int piece_count,
                                              mg_grpc_release *release, void *release_arg, struct mg_error *err);
-/* The end of an async call: the response (copied; ignored unless code is MG_OK) and how it ended. Any thread. The call is gone after this. */
+/* The end of an async call: the response (copied; ignored unless code is MG_OK) and how it ended. Any thread. The call
+ * is gone after this. */
 void mg_grpc_call_complete(struct mg_grpc_call *call, enum mg_code code, const char *text, struct mg_slice response);
 
 /* Many at once, all of one server: the I/O threads are woken once. */
@@ -141,14 +149,14 @@ const char *mg_grpc_call_peer(const struct mg_grpc_call *call);
 
 /* ---- client -------------------------------------------------------------------------------------------------- */
 
-/* A connection with one call at a time; blocking; owned by one thread at a time. Once it is lost every call fails with MG_UNAVAILABLE:
- * close it and connect again. */
+/* A connection with one call at a time; blocking; owned by one thread at a time. Once it is lost every call fails with
+ * MG_UNAVAILABLE: close it and connect again. */
 struct mg_grpc_client;
 
 struct mg_grpc_client_options {
-    size_t message_max;        /* 0 = 64 MiB */
-    uint32_t window_bytes;     /* HTTP/2 window per stream and connection; 0 = 8 MiB */
-    int64_t connect_timeout_ms;/* 0 = 5 s */
+    size_t message_max;         /* 0 = 64 MiB */
+    uint32_t window_bytes;      /* HTTP/2 window per stream and connection; 0 = 8 MiB */
+    int64_t connect_timeout_ms; /* 0 = 5 s */
 };
 
 /* address as for listen, perhaps with grpc:// or grpc+unix:// in front. */
@@ -157,11 +165,12 @@ MG_MUST_CHECK enum mg_code mg_grpc_client_connect(const char *address, const str
 void mg_grpc_client_close(struct mg_grpc_client *client); /* NULL is allowed */
 void mg_grpc_client_closep(struct mg_grpc_client **client);
 
-/* Any thread, between connect and close: the connection is lost, and whoever blocks in it gets MG_UNAVAILABLE at once. */
+/* Any thread, between connect and close: the connection is lost, and whoever blocks in it gets MG_UNAVAILABLE at
+ * once. */
 void mg_grpc_client_interrupt(struct mg_grpc_client *client);
 /* Sent with every call from now on ("authorization"); replaces the value of that name. */
-MG_MUST_CHECK enum mg_code mg_grpc_client_set_header(struct mg_grpc_client *client, const char *name,
-                                                     const char *value, struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_grpc_client_set_header(struct mg_grpc_client *client, const char *name, const char *value,
+                                                     struct mg_error *err);
 
 /* deadline_ms: from now; 0 = none. */
 MG_MUST_CHECK enum mg_code mg_grpc_client_begin(struct mg_grpc_client *client, const char *path, int64_t deadline_ms,
@@ -169,8 +178,9 @@ MG_MUST_CHECK enum mg_code mg_grpc_client_begin(struct mg_grpc_client *client, c
 MG_MUST_CHECK enum mg_code mg_grpc_client_send(struct mg_grpc_client *client, const struct iovec *pieces,
                                                int piece_count, struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_grpc_client_half_close(struct mg_grpc_client *client, struct mg_error *err);
-/* The next message (borrowed until the next call on this client), or MG_NOT_FOUND when the call ended with OK. A call that ended otherwise
- * gives the code of the trailer "magic-code" (else one that fits the status) and grpc-message as text. */
+/* The next message (borrowed until the next call on this client), or MG_NOT_FOUND when the call ended with OK. A call
+ * that ended otherwise gives the code of the trailer "magic-code" (else one that fits the status) and grpc-message as
+ * text. */
 MG_MUST_CHECK enum mg_code mg_grpc_client_receive(struct mg_grpc_client *client, struct mg_slice *out,
                                                   struct mg_error *err);
 /* Ends the call, with RST_STREAM when it is not over. */

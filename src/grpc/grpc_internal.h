@@ -1,4 +1,5 @@
-/* grpc_internal.h -- what the files of this room share: headers, frames, messages, output, calls, connections, loops, pools.
+/* grpc_internal.h -- what the files of this room share: headers, frames, messages, output, calls, connections, loops,
+ * pools.
  *
  * Order of the file is the order of the arrows: later parts use earlier ones. README.md has the picture.
  * Threads  each struct says who may touch it; "I/O thread" is the thread of the loop that owns the connection.
@@ -18,12 +19,12 @@
 #include "grpc/grpc.h"
 
 enum {
-    MG_GRPC__FRAME_HEAD = 5,                  /* compressed flag, u32 big endian size */
-    MG_GRPC__HEADERS_MAX = 16 << 10,          /* header list of a request, HTTP/2's count */
-    MG_GRPC__STREAM_WINDOW = 1 << 20,         /* what a client may send ahead of its handler */
-    MG_GRPC__CONNECTION_WINDOW = 16 << 20,    /* given back as bytes arrive; streams bound memory */
+    MG_GRPC__FRAME_HEAD = 5,                            /* compressed flag, u32 big endian size */
+    MG_GRPC__HEADERS_MAX = 16 << 10,                    /* header list of a request, HTTP/2's count */
+    MG_GRPC__STREAM_WINDOW = 1 << 20,                   /* what a client may send ahead of its handler */
+    MG_GRPC__CONNECTION_WINDOW = 16 << 20,              /* given back as bytes arrive; streams bound memory */
     MG_GRPC__CONSUME_STEP = MG_GRPC__STREAM_WINDOW / 4, /* received bytes worth a wake-up of the I/O thread */
-    MG_GRPC__ENCODED_MAX = 3 * MG_ERROR_TEXT_MAX, /* grpc-message of the longest text, every byte escaped */
+    MG_GRPC__ENCODED_MAX = 3 * MG_ERROR_TEXT_MAX,       /* grpc-message of the longest text, every byte escaped */
     MG_GRPC__PEER_MAX = 64,
 };
 
@@ -33,7 +34,7 @@ struct mg_grpc__header {
     struct mg_grpc__header *next;
     const char *name, *value; /* terminated */
     size_t name_size, value_size;
-    struct mg_slice binary;   /* the decoded value of a name ending in -bin */
+    struct mg_slice binary; /* the decoded value of a name ending in -bin */
 };
 
 /* Lives in an arena of its owner. */
@@ -87,12 +88,10 @@ struct mg_grpc__address {
     } socket;
 };
 
-MG_MUST_CHECK enum mg_code mg_grpc__address_parse(const char *text, struct mg_grpc__address *out,
-                                                  struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_grpc__address_parse(const char *text, struct mg_grpc__address *out, struct mg_error *err);
 void mg_grpc__address_format(const struct mg_grpc__address *address, char out[128]);
 /* A listening non-blocking socket; address gets the real port. */
-MG_MUST_CHECK enum mg_code mg_grpc__address_listen(struct mg_grpc__address *address, int *out_fd,
-                                                   struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_grpc__address_listen(struct mg_grpc__address *address, int *out_fd, struct mg_error *err);
 /* A connected non-blocking socket. */
 MG_MUST_CHECK enum mg_code mg_grpc__address_connect(const struct mg_grpc__address *address, int64_t timeout_ms,
                                                     int *out_fd, struct mg_error *err);
@@ -106,15 +105,15 @@ struct mg_grpc__framing {
     size_t message_max;       /* payload bytes of one message */
     struct mg_budget *budget; /* holds the capacity of part; may be NULL */
     uint8_t head[MG_GRPC__FRAME_HEAD];
-    uint32_t head_size;       /* bytes of head that are there */
-    uint32_t message_size;    /* of the message in progress, once head is whole */
-    struct mg_buffer part;    /* the message in progress */
+    uint32_t head_size;    /* bytes of head that are there */
+    uint32_t message_size; /* of the message in progress, once head is whole */
+    struct mg_buffer part; /* the message in progress */
 };
 
 void mg_grpc__framing_init(struct mg_grpc__framing *framing, size_t message_max, struct mg_budget *budget);
 void mg_grpc__framing_clear(struct mg_grpc__framing *framing);
-/* Take bytes up to the end of one message: *out_used of them. *out_whole says that part holds a whole message; go on with
- * framing_next. MG_TOO_BIG, MG_UNIMPLEMENTED (compressed), MG_PROTOCOL, MG_NO_MEMORY: the stream is lost. */
+/* Take bytes up to the end of one message: *out_used of them. *out_whole says that part holds a whole message; go on
+ * with framing_next. MG_TOO_BIG, MG_UNIMPLEMENTED (compressed), MG_PROTOCOL, MG_NO_MEMORY: the stream is lost. */
 MG_MUST_CHECK enum mg_code mg_grpc__framing_feed(struct mg_grpc__framing *framing, struct mg_slice bytes,
                                                  size_t *out_used, bool *out_whole, struct mg_error *err);
 /* The whole message in part was used: begin the next one. */
@@ -174,7 +173,7 @@ struct mg_grpc__message {
     int piece, piece_count;   /* next to take */
     size_t offset;            /* in that piece */
     uint8_t head[MG_GRPC__FRAME_HEAD];
-    struct iovec pieces[];    /* the first one is head; copied bytes stand behind them */
+    struct iovec pieces[]; /* the first one is head; copied bytes stand behind them */
 };
 
 /* release is called in every case: here when it fails, else when the last reference is gone. */
@@ -192,7 +191,7 @@ struct mg_grpc__output_block;
 struct mg_grpc__output {
     struct mg_grpc__output_block *block; /* NULL while nothing waits */
     size_t size_bytes;
-    bool failed;                         /* no memory for a block */
+    bool failed; /* no memory for a block */
 };
 
 enum mg_grpc__flushed { MG_GRPC__FLUSHED, MG_GRPC__FLUSH_BLOCKED, MG_GRPC__FLUSH_FAILED };
@@ -258,15 +257,15 @@ struct mg_grpc_call {
     struct mg_grpc__connection *connection; /* NULL once the stream is closed */
     struct mg_grpc_call *previous, *next;   /* calls of the connection */
     int32_t stream_id;
-    bool malformed;                         /* a header breaks HTTP/2 or gRPC */
-    bool too_large;                         /* the header list */
-    bool pseudo_over;                       /* a regular header was seen */
-    bool request_ended;                     /* END_STREAM from the client */
-    bool async_whole;                       /* the request of an async call is in framing.part */
-    bool begun;                             /* response headers are submitted */
-    bool deferred;                          /* the data source waits for resume */
-    bool finished;                          /* nothing comes behind `sending` but the status */
-    bool status_sent;                       /* trailers are submitted: nothing can follow */
+    bool malformed;     /* a header breaks HTTP/2 or gRPC */
+    bool too_large;     /* the header list */
+    bool pseudo_over;   /* a regular header was seen */
+    bool request_ended; /* END_STREAM from the client */
+    bool async_whole;   /* the request of an async call is in framing.part */
+    bool begun;         /* response headers are submitted */
+    bool deferred;      /* the data source waits for resume */
+    bool finished;      /* nothing comes behind `sending` but the status */
+    bool status_sent;   /* trailers are submitted: nothing can follow */
     struct mg_grpc__framing framing;
     struct mg_grpc__timer deadline;
     struct mg_grpc__message *sending, **sending_end;
@@ -286,7 +285,7 @@ struct mg_grpc_call {
     struct mg_grpc_call *mail_next;
     bool mailed;
 
-    atomic_uint refs;       /* the stream, the handler, the mailbox, each message */
+    atomic_uint refs;               /* the stream, the handler, the mailbox, each message */
     _Atomic(enum mg_code) ended_by; /* not MG_OK: it ended before its time; written under lock */
 
     struct mg_mutex lock; /* MG_RANK_GRPC_CALL: what follows */
@@ -297,7 +296,7 @@ struct mg_grpc_call {
     size_t out_bytes;                        /* of out, sending and what waits for the socket */
     int status;                              /* while ENDING */
     enum mg_code code;
-    char text[MG_ERROR_TEXT_MAX];            /* why, also for ended_by */
+    char text[MG_ERROR_TEXT_MAX]; /* why, also for ended_by */
 };
 
 /* NULL when there is no memory. Holds the stream's reference. */
@@ -318,7 +317,8 @@ void mg_grpc__call_stream_closed(struct mg_grpc_call *call);
 /* The handler did something: take it over. I/O thread. */
 void mg_grpc__call_mail(struct mg_grpc_call *call);
 
-/* ---- request.c, response.c: the two directions of a stream, I/O thread -------------------------------------------- */
+/* ---- request.c, response.c: the two directions of a stream, I/O thread
+ * -------------------------------------------- */
 
 void mg_grpc__request_header(struct mg_grpc_call *call, struct mg_slice name, struct mg_slice value);
 void mg_grpc__request_open(struct mg_grpc_call *call);
@@ -338,17 +338,17 @@ struct mg_grpc__connection {
     struct mg_grpc__connection *previous, *next; /* of the loop */
     struct mg_grpc__connection *dirty_next;      /* of those that may have something to send */
     bool dirty;
-    int fd;                                      /* -1: none, output is dropped (fuzzing) */
-    bool wants_out;                              /* epoll is asked for EPOLLOUT */
-    bool broken;                                 /* to be closed by the next who may */
-    bool greeted;                                /* the client's first SETTINGS came */
-    bool last_goaway;                            /* the second GOAWAY is submitted */
+    int fd;           /* -1: none, output is dropped (fuzzing) */
+    bool wants_out;   /* epoll is asked for EPOLLOUT */
+    bool broken;      /* to be closed by the next who may */
+    bool greeted;     /* the client's first SETTINGS came */
+    bool last_goaway; /* the second GOAWAY is submitted */
     bool draining;
     nghttp2_session *session;
     struct mg_grpc__output output;
     struct mg_grpc_call *calls;
     uint32_t call_count;
-    struct mg_grpc__timer timer;                 /* handshake, keepalive, idle, drain */
+    struct mg_grpc__timer timer; /* handshake, keepalive, idle, drain */
     int64_t opened_ms, last_read_ms, last_call_ms, ping_ms, drain_ms;
     char peer[MG_GRPC__PEER_MAX];
 };
@@ -369,7 +369,8 @@ void mg_grpc__connection_dirty(struct mg_grpc__connection *connection);
 /* GOAWAY: first "soon", then, after a round trip or when last is set, "now". */
 void mg_grpc__connection_drain(struct mg_grpc__connection *connection, bool last);
 
-/* ---- loop.c: an I/O thread ---------------------------------------------------------------------------------------- */
+/* ---- loop.c: an I/O thread
+ * ---------------------------------------------------------------------------------------- */
 
 enum mg_grpc__stage { MG_GRPC__SERVING, MG_GRPC__DRAINING, MG_GRPC__CANCELLING, MG_GRPC__STOPPING };
 
@@ -413,11 +414,11 @@ int64_t mg_grpc__loop_now(const struct mg_grpc__loop *loop);
 /* ---- worker.c: bounded pools of threads for handlers ------------------------------------------------------------- */
 
 struct mg_grpc__pool {
-    const char *name;      /* of its threads */
+    const char *name; /* of its threads */
     uint32_t thread_max;
     uint32_t pending_max;
 
-    struct mg_mutex lock;  /* MG_RANK_LEAF: what follows */
+    struct mg_mutex lock; /* MG_RANK_LEAF: what follows */
     struct mg_cond wake;
     struct mg_thread *threads;
     uint32_t thread_count, idle_count, pending_count;
@@ -436,7 +437,8 @@ MG_MUST_CHECK enum mg_code mg_grpc__pool_submit(struct mg_grpc__pool *pool, stru
 /* false: a worker has it, or it is not there. */
 bool mg_grpc__pool_withdraw(struct mg_grpc__pool *pool, struct mg_grpc_call *call);
 
-/* ---- listener.c: accepts ------------------------------------------------------------------------------------------ */
+/* ---- listener.c: accepts
+ * ------------------------------------------------------------------------------------------ */
 
 enum { MG_GRPC__LISTENERS_MAX = 16 };
 
@@ -464,11 +466,12 @@ MG_MUST_CHECK enum mg_code mg_grpc__acceptor_init(struct mg_grpc__acceptor *acce
                                                   struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_grpc__acceptor_listen(struct mg_grpc__acceptor *acceptor, const char *address,
                                                     char out_address[128], struct mg_error *err);
-void mg_grpc__acceptor_run(void *acceptor); /* thread main */
+void mg_grpc__acceptor_run(void *acceptor);                      /* thread main */
 void mg_grpc__acceptor_stop(struct mg_grpc__acceptor *acceptor); /* joins; closes and removes the listeners */
 void mg_grpc__acceptor_destroy(struct mg_grpc__acceptor *acceptor);
 
-/* ---- server.c ------------------------------------------------------------------------------------------------------ */
+/* ---- server.c
+ * ------------------------------------------------------------------------------------------------------ */
 
 struct mg_grpc_server {
     struct mg_grpc_server_options options; /* zeros replaced by defaults; methods copied */

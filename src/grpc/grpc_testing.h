@@ -7,8 +7,10 @@
  *   /test.Test/Collect  client streaming: answers u64 messages, u64 bytes
  *   /test.Test/Bidi     answers each message with itself
  *   /test.Test/Wait     receives nothing and waits to be cancelled; says why in test_server.waited
+ *   /test.Test/Held     as Collect, but reads nothing while test_server.hold is set
  *   /test.Test/Fail     u32 code, text: fails with them, with trailers
- *   /test.Test/Headers  echoes the request headers that begin with x- as headers, and as trailers with x-trailer- in front
+ *   /test.Test/Headers  echoes the request headers that begin with x- as headers, and as trailers with x-trailer- in
+ *                       front
  * Threads  counters are atomic.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_GRPC_GRPC_TESTING_H
@@ -18,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/lock.h"
 #include "grpc/grpc.h"
@@ -30,6 +33,7 @@ struct test_server {
     atomic_uint produced, released; /* messages of Stream */
     atomic_uint waiting;            /* handlers in Wait */
     _Atomic(enum mg_code) waited;   /* why the last Wait ended */
+    atomic_bool hold;               /* Held does not read while this is set */
     uint8_t block[TEST_BLOCK];      /* what Stream sends */
 
     struct mg_mutex lock;
@@ -149,6 +153,14 @@ static inline enum mg_code test_wait(struct mg_grpc_call *call, void *arg, struc
     return code;
 }
 
+static inline enum mg_code test_held(struct mg_grpc_call *call, void *arg, struct mg_error *err)
+{
+    struct test_server *test = arg;
+    while (atomic_load(&test->hold) && !mg_grpc_call_cancelled(call))
+        usleep(1000);
+    return test_collect(call, arg, err);
+}
+
 static inline enum mg_code test_fail(struct mg_grpc_call *call, void *arg, struct mg_error *err)
 {
     struct mg_slice request;
@@ -175,7 +187,7 @@ static inline enum mg_code test_headers(struct mg_grpc_call *call, void *arg, st
     return test_unary(call, arg, err);
 }
 
-enum { TEST_METHODS = 9 };
+enum { TEST_METHODS = 10 };
 
 /* options: what is zero becomes fit for tests; methods are those above. */
 static inline enum mg_code test_server_start(struct test_server *test, struct mg_grpc_server_options options,
@@ -189,6 +201,7 @@ static inline enum mg_code test_server_start(struct test_server *test, struct mg
         {.path = "/test.Test/Collect", .handler = test_collect},
         {.path = "/test.Test/Bidi", .handler = test_bidi, .streams = true},
         {.path = "/test.Test/Wait", .handler = test_wait, .streams = true},
+        {.path = "/test.Test/Held", .handler = test_held, .streams = true},
         {.path = "/test.Test/Fail", .handler = test_fail},
         {.path = "/test.Test/Headers", .handler = test_headers},
     };
@@ -215,12 +228,12 @@ static inline void test_server_end(struct test_server *test)
 }
 
 /* true when the condition came within some seconds. */
-#define TEST_SOON(condition)                                     \
-    ({                                                           \
-        int test_soon_left_ = 10000;                             \
-        while (!(condition) && test_soon_left_-- > 0)            \
-            usleep(1000);                                        \
-        (condition);                                             \
+#define TEST_SOON(condition)                          \
+    ({                                                \
+        int test_soon_left_ = 10000;                  \
+        while (!(condition) && test_soon_left_-- > 0) \
+            usleep(1000);                             \
+        (condition);                                  \
     })
 
 #endif

@@ -1,7 +1,7 @@
 /* listener.c -- accepts connections on every listener and hands them to the loops in turn.
  *
- * Never stops accepting: when descriptors run out it gives up a spare one, accepts, closes, and takes the spare back, so that a
- * client is refused at once instead of hanging in the backlog; when even that fails it waits a little.
+ * Never stops accepting: when descriptors run out it gives up a spare one, accepts, closes, and takes the spare back,
+ * so that a client is refused at once instead of hanging in the backlog; when even that fails it waits a little.
  * Threads  one thread waits for all listeners; listeners may be added from any thread.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>

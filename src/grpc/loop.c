@@ -2,9 +2,9 @@
  *
  *   a turn: mailbox -> timers -> flush connections that have something to send -> wait -> read connections
  *
- * epoll itself instead of libuv: what is needed of a loop is these lines, and with them deadlines go through mg_clock, output
- * through one sendmsg of a megabyte, and a post from another thread is one lock and mostly no system call: the eventfd
- * is written only when the loop is about to sleep or sleeps.
+ * epoll itself instead of libuv: what is needed of a loop is these lines, and with them deadlines go through mg_clock,
+ * output through one sendmsg of a megabyte, and a post from another thread is one lock and mostly no system call: the
+ * eventfd is written only when the loop is about to sleep or sleeps.
  * Threads  the mailbox is guarded by loop->lock; everything else belongs to the loop's thread.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
@@ -260,8 +260,7 @@ static void wait_and_read(struct mg_grpc__loop *loop)
 
 static bool done(struct mg_grpc__loop *loop)
 {
-    return loop->reached == MG_GRPC__STOPPING &&
-           (!loop->connections || mg_mono_ms(mg_clock_system()) >= loop->stop_ms);
+    return loop->reached == MG_GRPC__STOPPING && (!loop->connections || mg_mono_ms(mg_clock_system()) >= loop->stop_ms);
 }
 
 void mg_grpc__loop_run(void *arg)

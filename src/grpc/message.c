@@ -29,8 +29,7 @@ static enum mg_code build(const struct iovec *pieces, int piece_count, bool copy
     *message = (struct mg_grpc__message){
         .budget = budget, .accounted_bytes = accounted, .size_bytes = MG_GRPC__FRAME_HEAD + payload, .refs = 1};
     mg_store_be32(message->head + 1, (uint32_t)payload);
-    message->pieces[message->piece_count++] =
-        (struct iovec){.iov_base = message->head, .iov_len = MG_GRPC__FRAME_HEAD};
+    message->pieces[message->piece_count++] = (struct iovec){.iov_base = message->head, .iov_len = MG_GRPC__FRAME_HEAD};
     if (copy) {
         uint8_t *at = (uint8_t *)&message->pieces[iov_count];
         if (payload)

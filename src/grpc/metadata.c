@@ -74,12 +74,12 @@ static enum mg_code check_own(const struct mg_grpc__headers *headers, const char
     for (size_t i = 0; good && i < n.size; i++)
         good = name_byte(n.data[i]);
     if (!good)
-        return mg_fail(err, MG_INVALID,
-                       "\"%s\" cannot name a header: lower-case letters, digits, - _ . and not grpc-", name);
+        return mg_fail(err, MG_INVALID, "\"%s\" cannot name a header: lower-case letters, digits, - _ . and not grpc-",
+                       name);
     for (size_t i = 0; i < value.size; i++)
         if (value.data[i] < 0x20 || value.data[i] > 0x7e)
-            return mg_fail(err, MG_INVALID, "the value of the header %s is not printable ASCII; use a name ending in -bin",
-                           name);
+            return mg_fail(err, MG_INVALID,
+                           "the value of the header %s is not printable ASCII; use a name ending in -bin", name);
     size_t size_bytes = headers->size_bytes + n.size + value.size + HEADER_COST;
     if (size_bytes > MG_GRPC__HEADERS_MAX)
         return mg_fail(err, MG_TOO_BIG, "the header %s makes the list %zu bytes, more than %d", name, size_bytes,
@@ -200,26 +200,13 @@ bool mg_grpc__timeout_parse(struct mg_slice text, int64_t *out_ms)
         n = n * 10 + (text.data[i] - '0');
     }
     switch (text.data[text.size - 1]) {
-    case 'H':
-        *out_ms = n * 3600000;
-        return true;
-    case 'M':
-        *out_ms = n * 60000;
-        return true;
-    case 'S':
-        *out_ms = n * 1000;
-        return true;
-    case 'm':
-        *out_ms = n;
-        return true;
-    case 'u':
-        *out_ms = (n + 999) / 1000;
-        return true;
-    case 'n':
-        *out_ms = (n + 999999) / 1000000;
-        return true;
-    default:
-        return false;
+    case 'H': *out_ms = n * 3600000; return true;
+    case 'M': *out_ms = n * 60000; return true;
+    case 'S': *out_ms = n * 1000; return true;
+    case 'm': *out_ms = n; return true;
+    case 'u': *out_ms = (n + 999) / 1000; return true;
+    case 'n': *out_ms = (n + 999999) / 1000000; return true;
+    default: return false;
     }
 }
 
@@ -296,36 +283,22 @@ bool mg_grpc__base64_decode(struct mg_slice text, uint8_t *out, size_t *out_size
 enum mg_code mg_grpc__code_of_status(int status)
 {
     switch (status) {
-    case MG_GRPC_OK:
-        return MG_OK;
-    case MG_GRPC_CANCELLED:
-        return MG_CANCELLED;
+    case MG_GRPC_OK: return MG_OK;
+    case MG_GRPC_CANCELLED: return MG_CANCELLED;
     case MG_GRPC_INVALID_ARGUMENT:
     case MG_GRPC_FAILED_PRECONDITION:
-    case MG_GRPC_OUT_OF_RANGE:
-        return MG_INVALID;
-    case MG_GRPC_DEADLINE_EXCEEDED:
-        return MG_TIMEOUT;
-    case MG_GRPC_NOT_FOUND:
-        return MG_NOT_FOUND;
-    case MG_GRPC_ALREADY_EXISTS:
-        return MG_EXISTS;
-    case MG_GRPC_PERMISSION_DENIED:
-        return MG_DENIED;
-    case MG_GRPC_RESOURCE_EXHAUSTED:
-        return MG_TOO_BIG;
-    case MG_GRPC_ABORTED:
-        return MG_BUSY;
-    case MG_GRPC_UNIMPLEMENTED:
-        return MG_UNIMPLEMENTED;
-    case MG_GRPC_UNAVAILABLE:
-        return MG_UNAVAILABLE;
-    case MG_GRPC_DATA_LOSS:
-        return MG_CORRUPT;
-    case MG_GRPC_UNAUTHENTICATED:
-        return MG_UNAUTHENTICATED;
-    default:
-        return MG_INTERNAL;
+    case MG_GRPC_OUT_OF_RANGE: return MG_INVALID;
+    case MG_GRPC_DEADLINE_EXCEEDED: return MG_TIMEOUT;
+    case MG_GRPC_NOT_FOUND: return MG_NOT_FOUND;
+    case MG_GRPC_ALREADY_EXISTS: return MG_EXISTS;
+    case MG_GRPC_PERMISSION_DENIED: return MG_DENIED;
+    case MG_GRPC_RESOURCE_EXHAUSTED: return MG_TOO_BIG;
+    case MG_GRPC_ABORTED: return MG_BUSY;
+    case MG_GRPC_UNIMPLEMENTED: return MG_UNIMPLEMENTED;
+    case MG_GRPC_UNAVAILABLE: return MG_UNAVAILABLE;
+    case MG_GRPC_DATA_LOSS: return MG_CORRUPT;
+    case MG_GRPC_UNAUTHENTICATED: return MG_UNAUTHENTICATED;
+    default: return MG_INTERNAL;
     }
 }
 

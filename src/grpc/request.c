@@ -1,8 +1,8 @@
 /* request.c -- what a client sends on one stream: headers, messages, the end.
  *
  * Checks here what HTTP/2's own checks of messages cannot be trusted with: they are off for servers with any_authority,
- * and the rules of gRPC come on top. A request that breaks HTTP/2 is reset; one that breaks gRPC, or asks for what is not
- * there, is answered with a status.
+ * and the rules of gRPC come on top. A request that breaks HTTP/2 is reset; one that breaks gRPC, or asks for what is
+ * not there, is answered with a status.
  * Threads  the I/O thread.
  * Source   gRPC over HTTP/2; RFC 9113 sections 8.2 and 8.3.
  * SPDX-License-Identifier: Apache-2.0 */

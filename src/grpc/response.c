@@ -1,10 +1,11 @@
 /* response.c -- what a server sends on one stream: headers, messages, trailers.
  *
- *   headers (200, initial metadata) -- data, as the window takes it -- trailers (grpc-status, magic-code, trailing metadata)
- *   or, for an error before anything else, all of it in one HEADERS frame ("trailers only")
+ *   headers (200, initial metadata) -- data, as the window takes it -- trailers (grpc-status, magic-code, trailing
+ *   metadata) or, for an error before anything else, all of it in one HEADERS frame ("trailers only")
  *
- * Messages are not copied: the data source names a length, and when nghttp2 has made the frame's head the bytes go to the
- * connection's output by pointer. An early status (deadline, refusal) does not wait for data that the window holds back.
+ * Messages are not copied: the data source names a length, and when nghttp2 has made the frame's head the bytes go to
+ * the connection's output by pointer. An early status (deadline, refusal) does not wait for data that the window holds
+ * back.
  * Threads  the I/O thread. Metadata of the handler is read once it cannot change any more: headers after the first
  *          message, trailers after the handler ended.
  * Source   gRPC over HTTP/2: Response; nghttp2 submit_response, submit_trailer, NO_COPY.

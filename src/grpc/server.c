@@ -1,7 +1,7 @@
 /* server.c -- a server: its options, its threads, and how they stop.
  *
- * Stop     listeners close; GOAWAY twice; calls have their grace, then are cancelled; when the last handler has returned
- *          the pools end, then the loops write what is left for half a second and end.
+ * Stop     listeners close; GOAWAY twice; calls have their grace, then are cancelled; when the last handler has
+ *          returned the pools end, then the loops write what is left for half a second and end.
  * Threads  new, listen, start, stop and free belong to one thread; stats may be asked from any.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* worker.c -- bounded pools of threads that run handlers.
  *
- * A thread is started when a call comes and none is idle, up to the maximum; it stays until the server stops. Calls wait in
- * order; who gives up while waiting is withdrawn in constant time.
+ * A thread is started when a call comes and none is idle, up to the maximum; it stays until the server stops. Calls
+ * wait in order; who gives up while waiting is withdrawn in constant time.
  * Threads  pool->lock guards all; handlers run without it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
@@ -12,8 +12,7 @@
 
 enum { PENDING_MAX = 4096 };
 
-enum mg_code mg_grpc__pool_init(struct mg_grpc__pool *pool, const char *name, uint32_t thread_max,
-                                struct mg_error *err)
+enum mg_code mg_grpc__pool_init(struct mg_grpc__pool *pool, const char *name, uint32_t thread_max, struct mg_error *err)
 {
     *pool = (struct mg_grpc__pool){.name = name, .thread_max = thread_max, .pending_max = PENDING_MAX};
     pool->threads = calloc(thread_max, sizeof *pool->threads);

@@ -6,7 +6,6 @@ The methods are those of src/grpc/grpc_testing.h; messages are plain bytes. Skip
 SPDX-License-Identifier: Apache-2.0
 """
 import concurrent.futures
-import contextlib
 import os
 import signal
 import struct
@@ -27,6 +26,10 @@ PEER = sys.argv.pop(1)
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
+def run_peer(*arguments):
+    return subprocess.Popen([PEER, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
 def stream_request(count, size):
     return struct.pack("<II", count, size)
 
@@ -37,7 +40,7 @@ class OurServer(unittest.TestCase):
     address = "127.0.0.1:0"
 
     def setUp(self):
-        self.peer = subprocess.Popen([PEER, "server", self.address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.peer = run_peer("server", self.address)
         self.target = self.peer.stdout.readline().strip()
         self.assertTrue(self.target, "the server did not start")
         self.channel = self.connect()
@@ -153,7 +156,7 @@ class OurServer(unittest.TestCase):
 
     def test_stopped_client_is_given_up(self):
         """A client that is alive for the kernel and dead for everybody else: the ping is not answered."""
-        waiter = subprocess.Popen([PEER, "wait", self.target], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        waiter = run_peer("wait", self.target)
         self.assertEqual(waiter.stdout.readline(), "waiting\n")
         waiter.send_signal(signal.SIGSTOP)
         time.sleep(1.5)
@@ -239,8 +242,9 @@ class OurClient(unittest.TestCase):
             self.assertTrue(port)
             server.start()
             target = address.replace(":0", f":{port}") if address.endswith(":0") else address
-            with contextlib.closing(subprocess.Popen([PEER, "client", target], stdout=subprocess.PIPE, text=True).stdout) as out:
-                self.assertEqual(out.read(), "")
+            peer = subprocess.run([PEER, "client", target], stdout=subprocess.PIPE, text=True, timeout=120)
+            self.assertEqual(peer.stdout, "")
+            self.assertEqual(peer.returncode, 0)
             self.assertTrue(handlers.cancelled.wait(5))
             server.stop(0).wait()
 

@@ -1,7 +1,9 @@
-/* grpc_peer.c -- our side of the tests against gRPC's own implementation: a server to be called, or a client that calls.
+/* grpc_peer.c -- our side of the tests against gRPC's own implementation: a server to be called, or a client that
+ * calls.
  *
  *   grpc_peer server ADDRESS   serves the methods of grpc_testing.h; prints the address; ends when standard input does
- *   grpc_peer client ADDRESS   calls a server of grpc_interop.py in every way; prints what failed; status 0 when nothing
+ *   grpc_peer client ADDRESS   calls a server of grpc_interop.py in every way; prints what failed; status 0 when
+ *                              nothing
  *   grpc_peer wait ADDRESS     begins a call of Wait, prints "waiting", and is killed or ends with standard input
  * SPDX-License-Identifier: Apache-2.0 */
 #include "grpc/grpc_testing.h"
@@ -10,12 +12,12 @@
 
 static int failures;
 
-#define CHECK(condition)                                                              \
-    do {                                                                              \
-        if (!(condition)) {                                                           \
+#define CHECK(condition)                                                                  \
+    do {                                                                                  \
+        if (!(condition)) {                                                               \
             printf("%s:%d: not so: %s (%s)\n", __FILE__, __LINE__, #condition, err.text); \
-            failures++;                                                               \
-        }                                                                             \
+            failures++;                                                                   \
+        }                                                                                 \
     } while (0)
 
 static void wait_for_end_of_input(void)
