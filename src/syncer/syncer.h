@@ -22,6 +22,7 @@ struct mg_syncer_options {
     struct mg_budget *budget;
     const char *buffer_folder;
     uint64_t buffer_limit_bytes;  /* 0 = the default */
+    uint64_t buffer_segment_bytes; /* 0 = 64 MiB */
     int64_t interval_ms;          /* 0 = 10 */
     bool paused;                  /* start without applying */
 };
@@ -47,6 +48,7 @@ struct mg_syncer_lag {
     char oldest_open_tables[256];
 };
 void mg_syncer_lag(struct mg_syncer *syncer, struct mg_syncer_lag *out);
+/* paused false also tries again after an error that stopped applying; MG_SOURCE_STOPPED when that cannot help: records are missing. */
 MG_MUST_CHECK enum mg_code mg_syncer_pause(struct mg_syncer *syncer, bool paused, struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_syncer_set_interval(struct mg_syncer *syncer, int64_t interval_ms, struct mg_error *err);
 /* name, value, unit triples for status: buffer, sorter, writer, source. */

@@ -1,7 +1,6 @@
 /* settle.c -- the settling half: asks the store what became of open transactions, and the oracle how far time went.
  *
- * Each round (when an R came, else each ROUND_MS): the source's health, once a second; then up to MG_SORTER__QUESTIONS_MAX open transactions that are
- * due; then, when nothing came for idle_ms and nothing is open, a timestamp. What was found waits under the lock for the applying thread's next
+ * Each round (when an R came, else each ROUND_MS): up to MG_SORTER__QUESTIONS_MAX open transactions that are due; then, when nothing came for idle_ms and nothing is open, a timestamp. What was found waits under the lock for the applying thread's next
  * poll.
  *
  * "Neither"  about a transaction without R is believed only when all records that were durable before the question had been read: a process
@@ -19,7 +18,7 @@
 
 enum {
     ROUND_MS = 50,
-    HEALTH_MS = 1000,
+    ORACLE_AGAIN_MS = 1000, /* after a failure */
     ASK_AGAIN_MS = 1000,
     ASK_AGAIN_DOUBTFUL_MS = 200,
     ABSENT_ASKS = 3,
@@ -33,8 +32,8 @@ struct settling {
     const struct mg_source_ops *ops;
     struct mg_source *source;
     struct mg_buffer spool;
-    struct mg_source_health health;
-    int64_t health_ns, oracle_ns, complained_ns;
+    int64_t peer_start_ms; /* as it was before this round's questions */
+    int64_t oracle_ns, complained_ns;
     struct mg_sorter__question questions[MG_SORTER__QUESTIONS_MAX];
 };
 
@@ -45,21 +44,6 @@ static void complain(struct settling *s, const char *what, const struct mg_error
         return;
     s->complained_ns = now_ns;
     mg_log(MG_LOG_WARN, "sorter", "%s: %s", what, err->text);
-}
-
-static void ask_health(struct settling *s)
-{
-    int64_t now_ns = mg_mono_ns(s->clock);
-    if (s->health_ns && now_ns - s->health_ns < HEALTH_MS * INT64_C(1000000))
-        return;
-    struct mg_error err = MG_ERROR_INIT;
-    if (s->ops->health(s->source, &s->health, &err) != MG_OK)
-        s->health = (struct mg_source_health){0};
-    s->health_ns = mg_mono_ns(s->clock);
-    mg_mutex_lock(&s->sorter->lock);
-    s->sorter->health = s->health;
-    s->sorter->health_ms = mg_wall_ms(s->clock);
-    mg_mutex_unlock(&s->sorter->lock);
 }
 
 /* ---- open transactions --------------------------------------------------------------------------------------- */
@@ -86,6 +70,7 @@ static uint32_t collect(struct settling *s, bool *out_caught_up)
     int64_t now_ns = mg_mono_ns(s->clock);
     mg_mutex_lock(&sorter->lock);
     *out_caught_up = sorter->read_seq >= last;
+    s->peer_start_ms = sorter->peer_start_ms;
     for (struct mg_sorter__txn *txn = sorter->open.first; txn && count < MG_SORTER__QUESTIONS_MAX;
          txn = txn->list_after) {
         if (txn->ask_ns > now_ns)
@@ -125,7 +110,7 @@ static enum mg_settle_verdict ask_one(struct settling *s, struct mg_sorter__ques
         .doubtful = question->doubtful,
         .open_ms = question->open_ms,
         .age_ms = mg_wall_ms(s->clock) - (int64_t)(question->start_ts >> 18),
-        .peer_start_ms = s->health.status_reachable ? s->health.peer_start_time * 1000 : 0,
+        .peer_start_ms = s->peer_start_ms,
     };
     return mg_settle_decide(&c, out);
 }
@@ -189,7 +174,7 @@ static void ask_oracle(struct settling *s)
     s->oracle_ns = now_ns;
     if (s->ops->oracle(s->source, ORACLE_TIMEOUT_MS, &ts, &err) != MG_OK) {
         complain(s, "the source's oracle cannot be asked: idle time is not followed", &err);
-        s->oracle_ns = mg_mono_ns(s->clock) + HEALTH_MS * INT64_C(1000000); /* not at once again */
+        s->oracle_ns = mg_mono_ns(s->clock) + ORACLE_AGAIN_MS * INT64_C(1000000); /* not at once again */
         return;
     }
     /* In this order: who was acked before the timestamp was handed out is durable by now. */
@@ -215,7 +200,6 @@ void mg_sorter__settle_main(void *arg)
     mg_mutex_lock(&sorter->lock);
     while (!sorter->closing) {
         mg_mutex_unlock(&sorter->lock);
-        ask_health(s);
         settle_open(s);
         ask_oracle(s);
         mg_mutex_lock(&sorter->lock);

@@ -265,10 +265,8 @@ static enum mg_code take_binlog(struct mg_sorter *sorter, const struct mg_record
         }
         break;
     case MG_BINLOG_PRE_DDL:
-    case MG_BINLOG_POST_DDL:
-        return mg_watermark_skip(sorter->watermark, &marked, err);
-    default:
-        return mg_fail(err, MG_CORRUPT, "a binlog of type %d in the buffer", (int)binlog->type);
+    case MG_BINLOG_POST_DDL: return mg_watermark_skip(sorter->watermark, &marked, err);
+    default: return mg_fail(err, MG_CORRUPT, "a binlog of type %d in the buffer", (int)binlog->type);
     }
     if (verdict == MG_VERDICT_ORPHAN)
         note_orphan(sorter, binlog);
@@ -309,6 +307,7 @@ static enum mg_code follow_verdict(struct mg_sorter *sorter, const struct mg_sor
     }
     mg_watermark_settle_gone(sorter->watermark, found->start_ts);
     if (found->verdict == MG_SETTLE_GONE) {
+        mg_log(MG_LOG_DEBUG, "sorter", "settled as gone: start_ts=%" PRIu64, found->start_ts);
         drop_txn(sorter, txn);
         return MG_OK;
     }
@@ -498,11 +497,10 @@ void mg_sorter_lag(struct mg_sorter *sorter, struct mg_sorter_lag *out)
     mg_mutex_unlock(&sorter->lock);
 }
 
-void mg_sorter_health(struct mg_sorter *sorter, struct mg_source_health *out, int64_t *out_asked_ms)
+void mg_sorter_tell_peer(struct mg_sorter *sorter, int64_t peer_start_ms)
 {
     mg_mutex_lock(&sorter->lock);
-    *out = sorter->health;
-    *out_asked_ms = sorter->health_ms;
+    sorter->peer_start_ms = peer_start_ms;
     mg_mutex_unlock(&sorter->lock);
 }
 
@@ -570,7 +568,7 @@ enum mg_code mg_sorter_new(const struct mg_sorter_options *options, struct mg_so
     sorter->options = *options;
     set_defaults(&sorter->options);
     mg_buffer_init(&sorter->spool, SIZE_MAX / 2);
-    mg_mutex_init(&sorter->lock, MG_RANK_SYNCER, "sorter");
+    mg_mutex_init(&sorter->lock, MG_RANK_SETTLE, "sorter");
     mg_cond_init(&sorter->wake);
     sorter->read_ns = mg_mono_ns(sorter->options.clock);
     sorter->taken = options->published_ts;

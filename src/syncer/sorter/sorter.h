@@ -4,7 +4,7 @@
  * commit_ts <= W in commit order. Payloads above spool_bytes are not kept in memory: they are read again from the buffer, which is the spool.
  * Settling every R at once, and every P that stays open, is asked about at the source (settle_rule.h); while nothing comes and nothing is open, the
  *          source's oracle says how far time went.
- * Threads  poll, next, position, take_late: the applying thread. A settling thread of its own asks the source off the hot path. Lock: MG_RANK_SYNCER.
+ * Threads  poll, next, position, take_late: the applying thread. A settling thread of its own asks the source off the hot path. Lock: MG_RANK_SETTLE.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_SYNCER_SORTER_H
 #define MG_SYNCER_SORTER_H
@@ -64,8 +64,8 @@ struct mg_sorter_lag {
     uint64_t kept_bytes;            /* payloads in memory */
 };
 void mg_sorter_lag(struct mg_sorter *sorter, struct mg_sorter_lag *out); /* any thread */
-/* What the source said of itself last, and when (unix time; 0: not yet). Any thread. */
-void mg_sorter_health(struct mg_sorter *sorter, struct mg_source_health *out, int64_t *out_asked_ms);
+/* When the process that the source's status port speaks for began, unix time; 0 = it does not answer. Told now and then, by any thread. */
+void mg_sorter_tell_peer(struct mg_sorter *sorter, int64_t peer_start_ms);
 
 /* The next transaction whose tables need a reload: its end cannot be told any more, or it is settled as committed at or below a W that was handed
  * out. MG_NOT_FOUND: none. Borrowed like next's. Take all before what is applied is published: they hold W no longer. */

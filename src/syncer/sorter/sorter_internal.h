@@ -76,8 +76,7 @@ struct mg_sorter {
     struct mg_sorter__verdict verdicts[MG_SORTER__QUESTIONS_MAX]; /* from the settling thread, not yet followed */
     uint32_t verdict_count;
     uint64_t oracle_ts, oracle_seq; /* from the settling thread; 0: none */
-    struct mg_source_health health;
-    int64_t health_ms;
+    int64_t peer_start_ms;
     uint64_t settled, lost, orphans;
 };
 
