@@ -7,6 +7,7 @@
 #include "cli/remote.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "grpc/grpc.h"
 #include "proto/flight.pb-c.h"
@@ -140,6 +141,20 @@ struct stream {
     bool begun; /* the sink knows the fields */
 };
 
+/* Arrow's times are always in microseconds; how many digits the source's type has stands in its name: "datetime(3)". */
+static void take_fraction_digits(struct mg_field *field)
+{
+    struct mg_slice name = field->source_type;
+
+    if (field->type.id != MG_TYPE_DATETIME && field->type.id != MG_TYPE_TIMESTAMP)
+        return;
+    const uint8_t *open = name.size ? memchr(name.data, '(', name.size) : NULL;
+    if (!name.size)
+        field->type.precision = 6;
+    else
+        field->type.precision = open && open[1] >= '0' && open[1] <= '6' ? (uint8_t)(open[1] - '0') : 0;
+}
+
 static enum mg_code take_message(struct stream *stream, bool *is_first, struct mg_slice message, struct mg_error *err)
 {
     MG_CLEANUP(mg_batch_unrefp) struct mg_batch *batch = NULL;
@@ -153,6 +168,8 @@ static enum mg_code take_message(struct stream *stream, bool *is_first, struct m
         if (stream->begun)
             return MG_OK; /* every endpoint has the same schema */
         MG_TRY(mg_ipc_decode_schema(header, &stream->arena, &stream->fields, &stream->field_count, err));
+        for (uint32_t i = 0; i < stream->field_count; i++)
+            take_fraction_digits(&stream->fields[i]);
         stream->begun = true;
         return stream->sink->begin(stream->sink->arg, stream->fields, stream->field_count, err);
     }
