@@ -45,12 +45,13 @@ struct mg_scan {
 };
 
 struct mg_engine_options {
-    const char *folder;       /* the engine's own; created when missing; locked while open. May be NULL for engines in memory */
-    struct mg_io *io;         /* NULL = the machine's */
-    struct mg_clock *clock;   /* NULL = the machine's */
-    struct mg_budget *budget; /* memory is accounted here; NULL = not limited */
+    const char
+        *folder;      /* the engine's own; created when missing; locked while open. May be NULL for engines in memory */
+    struct mg_io *io; /* NULL = the machine's */
+    struct mg_clock *clock;     /* NULL = the machine's */
+    struct mg_budget *budget;   /* memory is accounted here; NULL = not limited */
     uint64_t wal_segment_bytes; /* 0 = 64 MiB */
-    bool sync_off;            /* tests of speed only: no fdatasync. Refused by the server */
+    bool sync_off;              /* tests of speed only: no fdatasync. Refused by the server */
 };
 
 enum { MG_SOURCE_NAME_MAX = 64, MG_SOURCES_MAX = 16, MG_POSITION_MAX = 4096 };
@@ -58,55 +59,57 @@ enum { MG_SOURCE_NAME_MAX = 64, MG_SOURCES_MAX = 16, MG_POSITION_MAX = 4096 };
 /* How far a source is applied: stored in the same atomic step as the rows. */
 struct mg_source_position {
     char source[MG_SOURCE_NAME_MAX];
-    uint64_t watermark;       /* 0 before the first epoch */
-    uint64_t generation;      /* of the writer that published last */
-    uint64_t epoch;           /* its last epoch; 0: none */
+    uint64_t watermark;                /* 0 before the first epoch */
+    uint64_t generation;               /* of the writer that published last */
+    uint64_t epoch;                    /* its last epoch; 0: none */
     uint8_t position[MG_POSITION_MAX]; /* the source's own, opaque bytes */
     uint32_t position_size;
 };
 
 enum mg_schema_change_kind { /* numbers are stored */
-    MG_SCHEMA_CREATE_DATABASE = 1,
-    MG_SCHEMA_DROP_DATABASE = 2, /* only when no table is in it: drop those first, in the same epoch */
-    MG_SCHEMA_PUT_TABLE = 3,     /* a new table_id: an empty incarnation; a known one: its next schema (name, columns, state). Ids of dropped
+                             MG_SCHEMA_CREATE_DATABASE = 1,
+                             MG_SCHEMA_DROP_DATABASE =
+                                 2, /* only when no table is in it: drop those first, in the same epoch */
+                             MG_SCHEMA_PUT_TABLE =
+                                 3, /* a new table_id: an empty incarnation; a known one: its next schema (name, columns, state). Ids of dropped
                                   * tables and columns are never used again */
-    MG_SCHEMA_DROP_TABLE = 4,
+                             MG_SCHEMA_DROP_TABLE = 4,
 };
 struct mg_schema_change {
     enum mg_schema_change_kind kind;
-    const char *database;        /* CREATE_DATABASE, DROP_DATABASE; names compare without letter case */
-    struct mg_schema *schema;    /* PUT_TABLE: sealed; the engine takes its own reference */
-    uint64_t table_id;           /* DROP_TABLE */
+    const char *database;     /* CREATE_DATABASE, DROP_DATABASE; names compare without letter case */
+    struct mg_schema *schema; /* PUT_TABLE: sealed; the engine takes its own reference */
+    uint64_t table_id;        /* DROP_TABLE */
 };
 
-enum mg_change_op { /* what the source said; numbers are stored */
-    MG_CHANGE_INSERT = 0, /* the row was not there */
-    MG_CHANGE_UPDATE = 1, /* it was, under the same key; the whole new row */
-    MG_CHANGE_DELETE = 2, /* it was; only the key columns are read, others may hold anything */
+enum mg_change_op {                       /* what the source said; numbers are stored */
+                    MG_CHANGE_INSERT = 0, /* the row was not there */
+                    MG_CHANGE_UPDATE = 1, /* it was, under the same key; the whole new row */
+                    MG_CHANGE_DELETE = 2, /* it was; only the key columns are read, others may hold anything */
 };
 
 /* Changes of one table in the source's order: for the same key the later one wins. */
 struct mg_changes {
     uint64_t table_id;
-    uint64_t schema_version;     /* of the table in this epoch, else MG_SCHEMA_CHANGED */
-    struct mg_batch *rows;       /* all columns of the schema, hidden ones included, in its order */
-    const uint8_t *ops;          /* rows->row_count of enum mg_change_op */
+    uint64_t schema_version; /* of the table in this epoch, else MG_SCHEMA_CHANGED */
+    struct mg_batch *rows;   /* all columns of the schema, hidden ones included, in its order */
+    const uint8_t *ops;      /* rows->row_count of enum mg_change_op */
 };
 
 struct mg_table_stats {
-    uint64_t row_count;          /* exact at the snapshot */
-    uint64_t size_bytes;         /* memory and disk, roughly */
+    uint64_t row_count;  /* exact at the snapshot */
+    uint64_t size_bytes; /* memory and disk, roughly */
 };
 
 struct mg_scan_spec {
     uint64_t table_id;
-    const uint32_t *columns;     /* places in the snapshot's schema of the table, in output order; may repeat */
-    uint32_t column_count;       /* 0: batches with a row count and no column */
+    const uint32_t *columns; /* places in the snapshot's schema of the table, in output order; may repeat */
+    uint32_t column_count;   /* 0: batches with a row count and no column */
     const struct mg_predicate *predicate; /* bound to that schema; NULL = all. Outlives the scan */
-    struct mg_key_range range;   /* borrowed for the scan's life */
-    uint64_t limit;              /* 0 = all; the scan may stop there, and never gives more */
-    uint32_t batch_rows_max;     /* 0 = 8,192; batches may be smaller */
-    struct mg_budget *budget;    /* of the reader; NULL = the engine's */
+    struct mg_key_range range;            /* borrowed for the scan's life */
+    uint64_t limit;                       /* 0 = all; the scan may stop there, and never gives more */
+    uint32_t batch_rows_max;              /* 0 = 8,192; batches may be smaller */
+    struct mg_budget *budget;             /* of the reader; NULL = the engine's */
 };
 
 /* Called once per item, with borrowed arguments; another code than MG_OK ends the walk and is returned. */

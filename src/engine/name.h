@@ -8,10 +8,7 @@
 
 #include "base/bytes.h"
 
-static inline uint8_t mg_name_fold(uint8_t c)
-{
-    return c >= 'A' && c <= 'Z' ? (uint8_t)(c + ('a' - 'A')) : c;
-}
+static inline uint8_t mg_name_fold(uint8_t c) { return c >= 'A' && c <= 'Z' ? (uint8_t)(c + ('a' - 'A')) : c; }
 
 /* As memcmp orders the names in small letters, a prefix before what it is a prefix of. */
 static inline int mg_name_compare(struct mg_slice a, struct mg_slice b)

@@ -23,7 +23,7 @@ enum { SCAN_BATCH_ROWS = 8192, SPLIT_ROWS_MIN = 1024, BATCH_BYTES_MAX = 1 << 30 
 /* One version of one row. Visible at epochs from..to-1; to is 0 while it is the newest. Its columns are those of `schema`. */
 struct version {
     uint64_t from, to;
-    struct mg_batch *rows;    /* a reference */
+    struct mg_batch *rows; /* a reference */
     uint32_t row;
     struct mg_schema *schema; /* a reference */
 };
@@ -78,7 +78,8 @@ struct model_epoch {
 
 struct model_engine {
     struct mg_engine base;
-    struct mg_budget *budget;
+    struct mg_budget *readers; /* of the options */
+    struct mg_budget budget;   /* for rows: a part of it, so that a full engine can still be read */
     uint64_t store_id;
 
     struct mg_mutex lock; /* guards all below */
@@ -197,6 +198,8 @@ static int compare_tables(const void *a, const void *b)
 
 static enum mg_code create_database(struct catalog *catalog, const char *name, struct mg_error *err)
 {
+    if (name[0] == 0 || strlen(name) >= MG_NAME_MAX)
+        return mg_fail(err, MG_INVALID, "a database's name has 1 to %d bytes", MG_NAME_MAX - 1);
     if (find_database(catalog, mg_slice_text(name)) >= 0)
         return mg_fail(err, MG_EXISTS, "database %s is there already", name);
     catalog->databases = must_grow(catalog->databases, catalog->database_count + 1, sizeof *catalog->databases);
@@ -313,7 +316,9 @@ static enum mg_code model_open(const struct mg_engine_options *options, struct m
         MG_TRY(mg_random_secret(&id, sizeof id, err));
     struct model_engine *model = must_alloc(1, sizeof *model);
     model->base.ops = &mg_engine_model;
-    model->budget = options->budget;
+    size_t left = mg_budget_left(options->budget);
+    model->readers = options->budget;
+    mg_budget_init(&model->budget, "model", options->budget, left == SIZE_MAX ? SIZE_MAX : left - left / 16);
     model->store_id = id;
     mg_mutex_init(&model->lock, MG_RANK_PUBLISH, "model");
     mg_cond_init(&model->published);
@@ -361,10 +366,7 @@ static void model_close(struct mg_engine *engine)
     free(model);
 }
 
-static uint64_t model_store_id(const struct mg_engine *engine)
-{
-    return model_of(engine)->store_id;
-}
+static uint64_t model_store_id(const struct mg_engine *engine) { return model_of(engine)->store_id; }
 
 /* ---- writing ----------------------------------------------------------------------------------------------- */
 
@@ -448,12 +450,8 @@ static enum mg_code model_change_schema(struct mg_epoch *base, const struct mg_s
     enum mg_code code;
     uint64_t changed = 0;
     switch (change->kind) {
-    case MG_SCHEMA_CREATE_DATABASE:
-        code = create_database(next, change->database, err);
-        break;
-    case MG_SCHEMA_DROP_DATABASE:
-        code = drop_database(next, change->database, err);
-        break;
+    case MG_SCHEMA_CREATE_DATABASE: code = create_database(next, change->database, err); break;
+    case MG_SCHEMA_DROP_DATABASE: code = drop_database(next, change->database, err); break;
     case MG_SCHEMA_PUT_TABLE:
         code = put_table(model, next, change->schema, err);
         changed = change->schema->table_id;
@@ -462,8 +460,7 @@ static enum mg_code model_change_schema(struct mg_epoch *base, const struct mg_s
         code = drop_table(next, change->table_id, err);
         changed = change->table_id;
         break;
-    default:
-        code = mg_fail(err, MG_INVALID, "schema change %d is not known", (int)change->kind);
+    default: code = mg_fail(err, MG_INVALID, "schema change %d is not known", (int)change->kind);
     }
     if (code == MG_OK) {
         epoch->catalog = next;
@@ -482,8 +479,8 @@ static enum mg_code check_state(const struct mg_schema *schema, struct mg_error 
         return mg_fail(err, MG_TABLE_UNSUPPORTED, "table %s.%s: %s", schema->database, schema->table,
                        schema->state_reason ? schema->state_reason : "unsupported");
     if (schema->state == MG_STATE_NEEDS_RELOAD)
-        return mg_fail(err, MG_TABLE_NEEDS_RELOAD, "table %s.%s: %s; valid up to %llu", schema->database,
-                       schema->table, schema->state_reason ? schema->state_reason : "needs reload",
+        return mg_fail(err, MG_TABLE_NEEDS_RELOAD, "table %s.%s: %s; valid up to %llu", schema->database, schema->table,
+                       schema->state_reason ? schema->state_reason : "needs reload",
                        (unsigned long long)schema->good_until_ts);
     return MG_OK;
 }
@@ -555,7 +552,7 @@ static enum mg_code model_put(struct mg_epoch *base, const struct mg_changes *ch
     for (uint32_t i = 0; i < count; i++)
         all[i] = i;
     struct mg_batch *copy = NULL;
-    enum mg_code code = mg_batch_select(changes->rows, all, count, model->budget, &copy, err);
+    enum mg_code code = mg_batch_select(changes->rows, all, count, &model->budget, &copy, err);
     free(all);
     if (code != MG_OK) {
         epoch->failed = code;
@@ -1048,7 +1045,6 @@ static enum mg_code model_scan(struct mg_snapshot *snapshot, const struct mg_sca
     scan->table = find_table(model, spec->table_id);
     mg_mutex_unlock(&model->lock);
     mg_arena_init(&scan->scratch, BATCH_BYTES_MAX);
-    mg_count(scan_opened, 1);
     *out = &scan->base;
     return MG_OK;
 }
@@ -1079,8 +1075,7 @@ static enum mg_code append_row(struct mg_batch_builder *builder, const struct mg
 {
     for (uint32_t c = 0; c < schema->column_count; c++) {
         int at = mg_schema_find_id(v->schema, schema->columns[c].id);
-        struct mg_value value =
-            at >= 0 ? mg_vector_value(&v->rows->vectors[at], v->row) : schema->columns[c].missing;
+        struct mg_value value = at >= 0 ? mg_vector_value(&v->rows->vectors[at], v->row) : schema->columns[c].missing;
         if (value.is_null)
             MG_TRY(mg_builder_null(builder, c, err));
         else
@@ -1150,7 +1145,7 @@ static enum mg_code filter(struct model_scan *scan, const struct mg_batch *whole
 static enum mg_code model_next(struct mg_scan *base, struct mg_batch **out, struct mg_error *err)
 {
     struct model_scan *scan = (struct model_scan *)base;
-    struct mg_budget *budget = scan->spec.budget ? scan->spec.budget : model_of(base->engine)->budget;
+    struct mg_budget *budget = scan->spec.budget ? scan->spec.budget : model_of(base->engine)->readers;
     uint32_t max = scan->spec.batch_rows_max ? MG_MIN(scan->spec.batch_rows_max, (uint32_t)MG_BATCH_ROWS_MAX)
                                              : SCAN_BATCH_ROWS;
     struct version *found = must_alloc(max, sizeof *found);
@@ -1169,8 +1164,6 @@ static enum mg_code model_next(struct mg_scan *base, struct mg_batch **out, stru
     free(found);
     if (code != MG_OK)
         return code;
-    if (result)
-        mg_count(scan_rows, result->row_count);
     *out = result;
     return MG_OK;
 }
@@ -1199,8 +1192,8 @@ static enum mg_code model_status(struct mg_engine *engine, mg_status_fn *fn, voi
     MG_TRY(tell(fn, arg, "tables", tables, "tables", err));
     MG_TRY(tell(fn, arg, "pins", pins, "snapshots", err));
     MG_TRY(tell(fn, arg, "verify_failed", verify_failed, "rows", err));
-    MG_TRY(tell(fn, arg, "memory_used_bytes", model->budget ? mg_budget_used(model->budget) : 0, "bytes", err));
-    return tell(fn, arg, "memory_left_bytes", mg_budget_left(model->budget), "bytes", err);
+    MG_TRY(tell(fn, arg, "memory_used_bytes", mg_budget_used(&model->budget), "bytes", err));
+    return tell(fn, arg, "memory_left_bytes", mg_budget_left(&model->budget), "bytes", err);
 }
 
 const struct mg_engine_ops mg_engine_model = {

@@ -1,0 +1,686 @@
+/* magic_internal.h -- the structures of the magic engine, shared by its files and nobody else.
+ *
+ * From the outside in: an engine has a store; a store has views and, for its one writer, tables to write to; a view shows table
+ * views; a table view shows segment views and their marks; a segment view shows chunks; a chunk refers to buffers. Everything that
+ * a view reaches is immutable after publish (README.md, "Who may touch what"). What only the writer uses is named w-something.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MG_ENGINE_MAGIC_INTERNAL_H
+#define MG_ENGINE_MAGIC_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "base/budget.h"
+#include "base/journal.h"
+#include "base/lock.h"
+#include "engine/engine.h"
+
+struct mg_magic;
+struct mg_store;
+
+enum {
+    MG_CHUNK_ROWS = 8192,             /* rows of a chunk, which is the granule of marks and zone maps */
+    MG_CHUNK_ROWS_FIRST = 64,         /* room of a table's first chunk, to begin with */
+    MG_SEGMENT_BYTES_MAX = 64 << 20,  /* of row data; a single larger row gets a segment of its own */
+    MG_SEGMENT_CHUNKS_MAX = 1024,     /* bounds what a publish copies */
+    MG_MARK_LIST_MAX = 60,            /* more deleted rows of a granule than that are kept as a bitmap */
+    MG_INDEX_SHARDS = 64,             /* each grows alone: a 64th of the pause */
+    MG_WAL_FORMAT = 1,                /* of a group (docs/format/wal.md) */
+    MG_STORE_FORMAT = 1,              /* of the folder (docs/format/store.md) */
+    MG_HISTORY_ENTRIES_MAX = 1 << 16, /* per source */
+};
+#define MG_WAL_GROUP_MAX ((uint64_t)2 << 30) /* bytes of one epoch in the WAL; a larger epoch is refused */
+#define MG_WAL_SEGMENT_BYTES ((uint64_t)64 << 20)
+
+/* ---- buffers (buf.c) ----------------------------------------------------------------------------------------- */
+
+/* Bytes that several chunk versions share. Only the writer appends, behind what any view shows. */
+struct mg_buf {
+    atomic_int references;
+    struct mg_budget *budget; /* capacity and this header are reserved there */
+    size_t capacity;          /* bytes, a multiple of 64 */
+};
+/* Its bytes, aligned to 64. */
+static inline uint8_t *mg_buf_data(struct mg_buf *buf) { return (uint8_t *)buf + 64; }
+_Static_assert(sizeof(struct mg_buf) <= 64, "the header takes one line");
+
+MG_MUST_CHECK enum mg_code mg_buf__new(struct mg_budget *budget, size_t capacity, struct mg_buf **out,
+                                       struct mg_error *err);
+struct mg_buf *mg_buf__ref(struct mg_buf *buf); /* NULL is allowed */
+void mg_buf__unref(struct mg_buf *buf);         /* NULL is allowed */
+
+/* ---- chunks (chunk.c) ---------------------------------------------------------------------------------------- */
+
+struct mg_chunk_column {
+    struct mg_buf *values;     /* fixed width values, or the bytes of texts */
+    struct mg_buf *offsets;    /* UTF8: int32, one more than rows */
+    struct mg_buf *present;    /* open: one byte per row, 1 = not NULL; NULL while every row is */
+    struct mg_buf *bits;       /* frozen: the same as Arrow's bits */
+    uint32_t null_count;       /* frozen */
+    bool has_zone;             /* frozen: low and high hold */
+    struct mg_value low, high; /* of the values that are not NULL; text is borrowed from values */
+};
+
+/* One version of up to MG_CHUNK_ROWS rows. Immutable but for the bytes behind the rows that views show. A bigger or frozen version
+ * shares what buffers it can. */
+struct mg_chunk {
+    atomic_int references;
+    struct mg_budget *budget;
+    uint32_t row_room;  /* rows that values, offsets and present have room for */
+    bool frozen;        /* never appended to again: bits, counts and zones are there */
+    uint32_t row_count; /* frozen */
+    uint32_t column_count;
+    struct mg_chunk_column columns[];
+};
+
+struct mg_chunk *mg_chunk__ref(struct mg_chunk *chunk);
+void mg_chunk__unref(struct mg_chunk *chunk); /* NULL is allowed */
+
+/* Rows to append, as columns in Arrow's layout: from a batch, where `rows` picks them, or from a WAL group, as they are. */
+struct mg_chunk_source {
+    const void *values;
+    const int32_t *offsets; /* UTF8 */
+    const uint8_t *bits;    /* of the rows that are not NULL; NULL: all */
+};
+
+/* Append count rows (rows[0..count), or NULL: the first ones) at place first_row to *chunk (NULL: an empty one is made), replacing it by a bigger version if needed. What
+ * `like` (a full chunk of the same columns; may be NULL) took tells how much room to make. On failure *chunk is as it was. */
+MG_MUST_CHECK enum mg_code mg_chunk__append(struct mg_chunk **chunk, const struct mg_chunk *like,
+                                            const struct mg_schema *schema, uint32_t first_row,
+                                            const struct mg_chunk_source *columns, const uint32_t *rows, uint32_t count,
+                                            struct mg_budget *budget, struct mg_error *err);
+/* Replace *chunk by its frozen version with row_count rows. */
+MG_MUST_CHECK enum mg_code mg_chunk__freeze(struct mg_chunk **chunk, const struct mg_schema *schema, uint32_t row_count,
+                                            struct mg_error *err);
+
+/* ---- marks (marks.c) ----------------------------------------------------------------------------------------- */
+
+/* The deleted rows of one granule, as of one epoch. Belongs to the epoch that made it; immutable once that is published. */
+struct mg_mark_version {
+    uint64_t epoch;
+    uint32_t count;
+    bool is_bitmap;
+    union {
+        uint16_t rows[4];  /* list: count of them, rising */
+        uint64_t words[1]; /* bitmap: MG_CHUNK_ROWS bits */
+    };
+};
+
+/* The marks of a segment in some view: a version per granule, NULL = no row deleted. The array is counted; the versions belong to
+ * the store and are freed when no view lies in [version's epoch, successor's epoch) (view.c). */
+struct mg_marks {
+    atomic_int references;
+    struct mg_budget *budget; /* the array is reserved there */
+    uint32_t dead_count;
+    uint32_t granule_count; /* granules behind have no marks */
+    const struct mg_mark_version *granules[];
+};
+
+struct mg_marks *mg_marks__ref(struct mg_marks *marks); /* NULL is allowed */
+void mg_marks__unref(struct mg_marks *marks);           /* the array only; NULL is allowed */
+/* A copy to change, with at least granule_count granules; from may be NULL. */
+MG_MUST_CHECK enum mg_code mg_marks__copy(const struct mg_marks *from, uint32_t granule_count, struct mg_budget *budget,
+                                          struct mg_marks **out, struct mg_error *err);
+static inline const struct mg_mark_version *mg_marks__granule(const struct mg_marks *marks, uint32_t granule)
+{
+    return marks && granule < marks->granule_count ? marks->granules[granule] : NULL;
+}
+enum { MG_MARK_VERSION_BYTES_MAX = 16 + MG_CHUNK_ROWS / 8 };
+/* from (may be NULL) and the rows, which rise within the granule. *out_new: how many of them were not marked before. NULL when the
+ * heap is out. Memory is reserved by the caller. */
+struct mg_mark_version *mg_mark_version__add(const struct mg_mark_version *from, const uint16_t *rows, uint32_t count,
+                                             uint64_t epoch, uint32_t *out_new);
+size_t mg_mark_version__bytes(const struct mg_mark_version *version);
+/* Clear the marked rows' bits in a mask of a granule that holds row_count rows. */
+void mg_mark_version__mask(const struct mg_mark_version *version, uint64_t *mask, uint32_t row_count);
+
+/* ---- what a view shows of a table (table_view.c) ------------------------------------------------------------- */
+
+/* Who a segment is. Immutable. */
+struct mg_segment {
+    atomic_int references;
+    uint32_t id;              /* over the store; never used again */
+    struct mg_schema *schema; /* its columns are those of this one */
+};
+
+struct mg_segment_view {
+    atomic_int references;
+    struct mg_budget *budget;
+    struct mg_segment *segment;
+    uint32_t row_count;
+    uint32_t chunk_count;
+    struct mg_chunk *chunks[]; /* references; MG_CHUNK_ROWS rows each, the last one the rest */
+};
+
+/* Ids that a table's columns ever had, and those of its key. Immutable. */
+struct mg_column_ids {
+    atomic_int references;
+    uint32_t key_count; /* 0: it never had columns */
+    int64_t key_ids[MG_KEY_COLUMNS_MAX];
+    uint32_t count;
+    struct mg_column_id {
+        int64_t id;
+        struct mg_type type;
+        bool dropped;
+    } ids[];
+};
+
+/* What is the same in all views of a table. */
+struct mg_table {
+    atomic_int references;
+    uint64_t id;
+    _Atomic uint64_t verify_failed; /* changes that contradicted the stored rows, since open */
+};
+
+struct mg_table_segment {
+    struct mg_segment_view *rows;
+    struct mg_marks *marks; /* NULL: nothing deleted */
+};
+
+struct mg_table_view {
+    atomic_int references;
+    struct mg_budget *budget;
+    struct mg_table *table;
+    struct mg_schema *schema;
+    struct mg_column_ids *ids;
+    uint64_t live_count;
+    uint32_t segment_count;
+    struct mg_table_segment segments[]; /* oldest first */
+};
+
+struct mg_segment *mg_segment__new(uint32_t id, struct mg_schema *schema); /* NULL when the heap is out */
+struct mg_segment *mg_segment__ref(struct mg_segment *segment);
+void mg_segment__unref(struct mg_segment *segment); /* NULL is allowed */
+MG_MUST_CHECK enum mg_code mg_segment_view__new(uint32_t chunk_count, struct mg_budget *budget,
+                                                struct mg_segment_view **out, struct mg_error *err);
+struct mg_segment_view *mg_segment_view__ref(struct mg_segment_view *view);
+void mg_segment_view__unref(struct mg_segment_view *view); /* NULL and half-built ones are allowed */
+struct mg_column_ids *mg_column_ids__ref(struct mg_column_ids *ids);
+void mg_column_ids__unref(struct mg_column_ids *ids); /* NULL is allowed */
+struct mg_table *mg_table__new(uint64_t id);          /* NULL when the heap is out */
+struct mg_table *mg_table__ref(struct mg_table *table);
+void mg_table__unref(struct mg_table *table); /* NULL is allowed */
+MG_MUST_CHECK enum mg_code mg_table_view__new(uint32_t segment_count, struct mg_budget *budget,
+                                              struct mg_table_view **out, struct mg_error *err);
+struct mg_table_view *mg_table_view__ref(struct mg_table_view *view);
+void mg_table_view__unref(struct mg_table_view *view); /* NULL and half-built ones are allowed */
+
+/* ---- the catalogue (catalog.c) ------------------------------------------------------------------------------- */
+
+/* The names of a catalogue. Immutable; shared while no schema changes. */
+struct mg_names {
+    atomic_int references;
+    uint32_t database_count;
+    char **databases;  /* sorted by name */
+    uint32_t *by_name; /* places in the catalogue's tables, sorted by database and name */
+    uint32_t dropped_count;
+    uint64_t *dropped; /* ids of dropped tables, sorted */
+};
+
+struct mg_catalog {
+    atomic_int references;
+    struct mg_names *names; /* a reference */
+    uint32_t table_count;
+    struct mg_table_view *tables[]; /* references, sorted by id */
+};
+
+struct mg_catalog *mg_catalog__new_empty(void); /* NULL when the heap is out */
+struct mg_catalog *mg_catalog__ref(struct mg_catalog *catalog);
+void mg_catalog__unref(struct mg_catalog *catalog); /* NULL is allowed */
+/* The catalogue after one schema change, which is checked as engine.h says. Views of tables are reserved in budget. */
+MG_MUST_CHECK enum mg_code mg_catalog__change(const struct mg_catalog *from, const struct mg_schema_change *change,
+                                              struct mg_budget *budget, struct mg_catalog **out, struct mg_error *err);
+/* A copy whose tables may be replaced by newer views of the same tables. */
+MG_MUST_CHECK enum mg_code mg_catalog__copy(const struct mg_catalog *from, struct mg_catalog **out,
+                                            struct mg_error *err);
+/* Place of the table, or -1. */
+int mg_catalog__find_id(const struct mg_catalog *catalog, uint64_t table_id);
+int mg_catalog__find_name(const struct mg_catalog *catalog, struct mg_slice database, struct mg_slice table);
+/* MG_TABLE_UNSUPPORTED, MG_TABLE_NEEDS_RELOAD, or MG_OK. */
+MG_MUST_CHECK enum mg_code mg_catalog__check_state(const struct mg_schema *schema, struct mg_error *err);
+
+/* ---- the index (index.c) ------------------------------------------------------------------------------------- */
+
+struct mg_place {
+    uint32_t slot; /* of the segment in its table; MG_NO_SLOT: nowhere */
+    uint32_t row;
+};
+#define MG_NO_SLOT UINT32_MAX
+static inline bool mg_place_equal(struct mg_place a, struct mg_place b) { return a.slot == b.slot && a.row == b.row; }
+
+struct mg_index_entry {
+    uint32_t hash;
+    struct mg_place place; /* MG_NO_SLOT: the entry is free */
+};
+struct mg_index_shard {
+    struct mg_index_entry *entries; /* capacity of them, a power of two; NULL while empty */
+    uint32_t capacity, count;
+};
+/* Places of a table's live rows by hash of the key. Writer only. */
+struct mg_index {
+    struct mg_budget *budget;
+    struct mg_index_shard shards[MG_INDEX_SHARDS];
+};
+
+typedef bool mg_index_equal_fn(const void *arg, struct mg_place place);
+
+void mg_index__init(struct mg_index *index, struct mg_budget *budget);
+void mg_index__clear(struct mg_index *index);
+/* Add an entry; the key must not be there. MG_NO_MEMORY when its shard cannot grow; never when as many were there before. */
+MG_MUST_CHECK enum mg_code mg_index__insert(struct mg_index *index, uint32_t hash, struct mg_place place,
+                                            struct mg_error *err);
+/* The entry whose key is equal, or NULL; valid until the next insert or remove. */
+struct mg_index_entry *mg_index__find(struct mg_index *index, uint32_t hash, mg_index_equal_fn *equal, const void *arg);
+struct mg_index_entry *mg_index__find_place(struct mg_index *index, uint32_t hash, struct mg_place place);
+void mg_index__remove(struct mg_index *index, struct mg_index_entry *entry, uint32_t hash);
+uint64_t mg_index__count(const struct mg_index *index);
+static inline struct mg_index_shard *mg_index__shard(struct mg_index *index, uint32_t hash)
+{
+    return &index->shards[hash % MG_INDEX_SHARDS];
+}
+/* Where a shard begins to look. */
+static inline uint32_t mg_index__start(const struct mg_index_shard *shard, uint32_t hash)
+{
+    return (hash / MG_INDEX_SHARDS) & (shard->capacity - 1);
+}
+
+/* ---- keys (keys.c, sort.c) ----------------------------------------------------------------------------------- */
+
+/* hashes[row_count] of the rows' keys. */
+void mg_keys__hash(const struct mg_vector *const *vectors, uint32_t key_count, uint64_t seed, uint64_t *hashes,
+                   uint32_t row_count);
+bool mg_keys__equal(const struct mg_vector *const *a, uint32_t a_row, const struct mg_vector *const *b, uint32_t b_row,
+                    uint32_t key_count);
+/* A chunk's key columns as vectors (key_count of them), without validity. */
+void mg_keys__of_chunk(const struct mg_chunk *chunk, const struct mg_schema *schema, uint32_t row_count,
+                       struct mg_vector *vectors);
+/* Sorts; scratch has room for count. */
+void mg_sort__u64(uint64_t *items, uint64_t *scratch, uint32_t count);
+
+/* ---- ranges of keys (range.c) -------------------------------------------------------------------------------- */
+
+/* Clear the bits of rows whose key is not in the range. keys[k] is key column k. */
+MG_MUST_CHECK enum mg_code mg_range__filter(struct mg_key_range range, const struct mg_vector *const *keys,
+                                            uint32_t key_count, uint32_t row_count, uint64_t *mask,
+                                            struct mg_arena *scratch, struct mg_error *err);
+/* False when no row of the chunk, which has that schema's columns, can be in the range. */
+bool mg_range__may_hold(struct mg_key_range range, const struct mg_chunk *chunk, const struct mg_schema *schema);
+
+/* ---- the WAL's groups (wal_group.c) -------------------------------------------------------------------------- */
+
+struct mg_wal_change { /* of the schema, in order */
+    enum mg_schema_change_kind kind;
+    char *database;           /* in the arena */
+    struct mg_schema *schema; /* a reference */
+    uint64_t table_id;
+};
+
+/* Some rows of one chunk. */
+struct mg_wal_run {
+    uint32_t segment_id, first_row, row_count;
+    uint32_t column_count;
+    uint8_t *widths; /* 0: text */
+    struct mg_chunk_source *columns;
+};
+
+struct mg_wal_marks {
+    uint32_t segment_id, count;
+    uint32_t *rows; /* rising */
+};
+
+struct mg_wal_table {
+    uint64_t table_id, schema_version;
+    uint32_t run_count, marks_count;
+    struct mg_wal_run *runs;
+    struct mg_wal_marks *marks;
+};
+
+/* A decoded group. Borrows the bytes that it was decoded from, and an arena; owns references to its schemas. */
+struct mg_wal_group {
+    uint64_t epoch;
+    char *source;
+    uint64_t generation, watermark;
+    struct mg_slice position;
+    uint32_t change_count, table_count;
+    struct mg_wal_change *changes;
+    struct mg_wal_table *tables;
+};
+
+/* MG_CORRUPT says what is wrong. Everything is checked that can be without knowing the tables: counts, sizes, order, text offsets. */
+MG_MUST_CHECK enum mg_code mg_wal_group__decode(struct mg_slice bytes, struct mg_arena *arena, struct mg_wal_group *out,
+                                                struct mg_error *err);
+void mg_wal_group__clear(struct mg_wal_group *group); /* its references */
+/* The head alone: epoch, source and watermark; the source is borrowed from bytes. */
+MG_MUST_CHECK enum mg_code mg_wal_group__decode_head(struct mg_slice bytes, uint64_t *out_epoch,
+                                                     struct mg_slice *out_source, uint64_t *out_watermark,
+                                                     struct mg_error *err);
+
+/* A group under construction: numbers in head, column data as pieces that borrow the chunks' memory. */
+struct mg_wal_builder {
+    struct mg_buffer head;
+    struct iovec *pieces; /* [0] and [1] are the head's size and the head */
+    uint32_t piece_count, piece_room;
+    uint64_t data_bytes;
+    uint8_t head_size[4];
+};
+void mg_wal_builder__init(struct mg_wal_builder *builder);
+void mg_wal_builder__clear(struct mg_wal_builder *builder);
+/* In this order: begin once, table for each table: run for each run, end_runs, marks for each segment; finish. */
+MG_MUST_CHECK enum mg_code mg_wal_builder__begin(struct mg_wal_builder *builder, uint64_t epoch, const char *source,
+                                                 uint64_t generation, uint64_t watermark, struct mg_slice position,
+                                                 uint32_t change_count, struct mg_slice changes, uint32_t table_count,
+                                                 struct mg_error *err);
+/* One schema change as it stands in `changes` of begin. */
+MG_MUST_CHECK enum mg_code mg_wal_builder__encode_change(const struct mg_schema_change *change, struct mg_buffer *out,
+                                                         struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_wal_builder__table(struct mg_wal_builder *builder, uint64_t table_id,
+                                                 uint64_t schema_version, uint32_t run_count, uint32_t marks_count,
+                                                 struct mg_error *err);
+/* Rows first_row to end_row of a chunk; first is the number of first_row in its segment. */
+MG_MUST_CHECK enum mg_code mg_wal_builder__run(struct mg_wal_builder *builder, uint32_t segment_id, uint32_t first,
+                                               const struct mg_chunk *chunk, const struct mg_schema *schema,
+                                               uint32_t first_row, uint32_t end_row, struct mg_error *err);
+/* Rows that rise, as the low halves of places. */
+MG_MUST_CHECK enum mg_code mg_wal_builder__marks(struct mg_wal_builder *builder, uint32_t segment_id,
+                                                 const uint64_t *places, uint32_t count, struct mg_error *err);
+/* The pieces of the group, borrowed until clear. */
+void mg_wal_builder__finish(struct mg_wal_builder *builder);
+
+/* ---- the writer's side of a table (wtable.c, replay.c) ------------------------------------------------------- */
+
+struct mg_wsegment {
+    struct mg_segment *segment;
+    uint32_t row_count;     /* staged rows included */
+    uint32_t visible_count; /* published */
+    uint64_t bytes;         /* of row data, staged included */
+    uint64_t visible_bytes;
+    uint32_t chunk_count, chunk_room;
+    struct mg_chunk **chunks; /* references to the newest versions, staged rows included */
+    struct mg_marks *marks;   /* a reference to the published ones, or to a copy with staged ones */
+    bool marks_staged;
+    struct mg_segment_view *published; /* borrowed from the current view; NULL while the segment is only staged */
+    struct mg_marks *published_marks;  /* borrowed from the current view */
+};
+
+/* One change of the index, to take back. */
+struct mg_undo {
+    uint32_t hash;
+    struct mg_place added, removed; /* MG_NO_SLOT: none */
+};
+struct mg_undo_list {
+    struct mg_undo *items;
+    uint32_t count, room;
+};
+struct mg_u64_list {
+    uint64_t *items;
+    uint32_t count, room;
+};
+
+struct mg_wtable {
+    struct mg_table *table; /* a reference */
+    struct mg_index index;
+    struct mg_wsegment **slots; /* by slot; NULL where a segment was given up */
+    uint32_t slot_count, slot_room;
+
+    bool staged;                             /* the staged epoch is in here */
+    uint32_t first_staged_slot;              /* segments before it got no rows */
+    uint64_t live_count, visible_live_count; /* staged included; published */
+    uint64_t verify_failed;                  /* of the staged epoch */
+    struct mg_undo_list undo;
+    struct mg_u64_list marked; /* slot << 32 | row of the staged epoch's marks */
+};
+
+MG_MUST_CHECK enum mg_code mg_wtable__new(struct mg_store *store, struct mg_table *table, struct mg_wtable **out,
+                                          struct mg_error *err);
+/* Frees what the writer has; what views show lives on. */
+void mg_wtable__free(struct mg_wtable *table);
+/* Frees every mark version of the table: only when no view is left that sees one. */
+void mg_wtable__free_marks(struct mg_store *store, struct mg_wtable *table);
+/* Steps (1) to (3): stage changes that were checked against the schema. A failure leaves what only mg_wtable__abort can clear away. */
+MG_MUST_CHECK enum mg_code mg_wtable__put(struct mg_store *store, struct mg_wtable *table, struct mg_schema *schema,
+                                          const struct mg_changes *changes, struct mg_error *err);
+/* Take back what was staged: rows behind the visible ones are forgotten, the index is undone, marks are dropped. */
+void mg_wtable__abort(struct mg_store *store, struct mg_wtable *table);
+/* A view of what is there, staged included; `before` gives the schema. Freezes chunks that are full. */
+MG_MUST_CHECK enum mg_code mg_wtable__view(struct mg_store *store, struct mg_wtable *table,
+                                           const struct mg_table_view *before, struct mg_table_view **out,
+                                           struct mg_error *err);
+/* That view is published: staged becomes visible. */
+void mg_wtable__committed(struct mg_wtable *table, struct mg_table_view *view);
+/* Note all versions of a segment's marks as superseded by the staged epoch. */
+MG_MUST_CHECK enum mg_code mg_wtable__supersede_marks(struct mg_store *store, const struct mg_marks *marks,
+                                                      struct mg_error *err);
+/* The staged rows and marks, as the WAL's group wants them. */
+MG_MUST_CHECK enum mg_code mg_wtable__encode(struct mg_wtable *table, const struct mg_schema *schema,
+                                             struct mg_wal_builder *builder, struct mg_error *err);
+
+/* Parts of put and replay. */
+MG_MUST_CHECK enum mg_code mg_wtable__add_segment(struct mg_wtable *table, uint32_t id, struct mg_schema *schema,
+                                                  struct mg_wsegment **out, struct mg_error *err);
+struct mg_wsegment *mg_wtable__tail(const struct mg_wtable *table); /* NULL: no segment */
+/* Rows of the one schema have the columns of the other, in the same places. */
+bool mg_wtable__same_columns(const struct mg_schema *a, const struct mg_schema *b);
+uint64_t mg_wtable__fixed_row_bytes(const struct mg_schema *schema); /* of a row's fixed widths and text offsets */
+/* Rows of one chunk, to the end of the segment. */
+MG_MUST_CHECK enum mg_code mg_wtable__append(struct mg_store *store, struct mg_wtable *table,
+                                             struct mg_wsegment *segment, const struct mg_chunk_source *columns,
+                                             const uint32_t *rows, uint32_t count, uint64_t bytes,
+                                             struct mg_error *err);
+/* Mark places (slot << 32 | row), which rise, as of epoch. unseen: no view sees the versions that are replaced. *out: how many were not
+ * marked before, also when it fails. */
+MG_MUST_CHECK enum mg_code mg_wtable__mark(struct mg_store *store, struct mg_wtable *table, const uint64_t *places,
+                                           uint32_t count, uint64_t epoch, bool unseen, uint64_t *out,
+                                           struct mg_error *err);
+/* Room for `more` items in *items_place, which has room for *room and holds count. */
+MG_MUST_CHECK enum mg_code mg_list__reserve(void *items_place, uint32_t *room, uint32_t count, uint32_t more,
+                                            size_t size, struct mg_error *err);
+
+/* Replay, in a store that no view shows yet. MG_CORRUPT for what cannot be. */
+MG_MUST_CHECK enum mg_code mg_wtable__replay_run(struct mg_store *store, struct mg_wtable *table,
+                                                 struct mg_schema *schema, const struct mg_wal_run *run,
+                                                 struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_wtable__replay_marks(struct mg_store *store, struct mg_wtable *table,
+                                                   const struct mg_wal_marks *marks, struct mg_error *err);
+/* Enter every live row into the (empty) index. */
+MG_MUST_CHECK enum mg_code mg_wtable__fill_index(struct mg_store *store, struct mg_wtable *table, struct mg_error *err);
+
+/* ---- a store: the state of all tables (store.c) -------------------------------------------------------------- */
+
+struct mg_source_state {
+    char name[MG_SOURCE_NAME_MAX];
+    uint64_t watermark, generation, epoch;
+    uint8_t position[MG_POSITION_MAX];
+    uint32_t position_size;
+};
+
+/* The engine's own, or a private one that was rebuilt for an old epoch and ends with its only view. */
+struct mg_store {
+    struct mg_magic *magic;
+    bool is_private;
+    struct mg_budget *rows_budget, *index_budget, *marks_budget;
+    uint64_t hash_seed;
+
+    /* The writer's, or whoever replays: */
+    struct mg_catalog *catalog; /* a reference: of the newest published epoch */
+    struct mg_wtable **tables;  /* sorted by id */
+    uint32_t table_count, table_room;
+    uint32_t next_segment_id;
+    struct mg_mark_version **superseded; /* by the staged epoch */
+    uint32_t superseded_count, superseded_room;
+    void *scratch; /* of put; scratch_bytes are reserved in rows_budget */
+    size_t scratch_bytes;
+
+    /* MG_GUARDED_BY(magic->publish). Changed by the writer alone, who may read them without: */
+    uint64_t epoch; /* the newest published */
+    uint32_t source_count;
+    struct mg_source_state sources[MG_SOURCES_MAX];
+    uint64_t next_table_id, next_version;
+
+    /* MG_GUARDED_BY(magic->publish) */
+    struct mg_view *newest, *oldest; /* the live views */
+    uint64_t view_count;
+    struct mg_store *next_private;
+};
+
+MG_MUST_CHECK enum mg_code mg_store__init(struct mg_store *store, struct mg_magic *magic, bool is_private,
+                                          struct mg_error *err);
+/* No view is left. */
+void mg_store__clear(struct mg_store *store);
+void mg_store__free_scratch(struct mg_store *store);
+/* Its place, or -1. */
+int mg_store__find_source(const struct mg_store *store, const char *name);
+/* The writer's side of a table that the catalogue knows; made when missing. */
+MG_MUST_CHECK enum mg_code mg_store__wtable(struct mg_store *store, struct mg_table *table, struct mg_wtable **out,
+                                            struct mg_error *err);
+struct mg_wtable *mg_store__find_wtable(struct mg_store *store, uint64_t table_id);
+/* The catalogue with new views of all staged tables, from `from`. */
+MG_MUST_CHECK enum mg_code mg_store__next_catalog(struct mg_store *store, const struct mg_catalog *from,
+                                                  struct mg_catalog **out, struct mg_error *err);
+/* It is published: staged becomes visible, writers' sides of dropped tables go. */
+void mg_store__committed(struct mg_store *store, struct mg_catalog *catalog);
+void mg_store__abort(struct mg_store *store);
+/* Apply a group as the next epoch of a store without views (replay.c). MG_CORRUPT for what cannot be; the store is then only good to be
+ * cleared. */
+MG_MUST_CHECK enum mg_code mg_store__replay(struct mg_store *store, const struct mg_wal_group *group,
+                                            struct mg_error *err);
+/* Make what was replayed visible as one view, which becomes the store's newest; with the index, unless the store is private. */
+MG_MUST_CHECK enum mg_code mg_store__finish_replay(struct mg_store *store, struct mg_error *err);
+
+/* ---- views and pins (view.c) --------------------------------------------------------------------------------- */
+
+struct mg_view_source {
+    const char *name; /* owned by the store */
+    uint64_t watermark, generation, epoch;
+};
+
+/* Mark versions that wait for the view that they hang on: the newest one that sees them. */
+struct mg_garbage {
+    struct mg_garbage *next;
+    uint32_t count;
+    struct mg_mark_version *versions[];
+};
+
+/* One published epoch; the snapshot that engine.h speaks of. */
+struct mg_view {
+    struct mg_snapshot base;
+    struct mg_store *store;
+    uint64_t epoch;
+
+    /* MG_GUARDED_BY(magic->publish) */
+    uint64_t pins;                 /* readers, and one while it is the newest; at 0 it is being freed */
+    struct mg_view *older, *newer; /* the store's live views */
+    struct mg_garbage *garbage;    /* versions that this view is the newest to see */
+
+    struct mg_catalog *catalog; /* a reference */
+    uint32_t source_count;
+    struct mg_view_source sources[];
+};
+
+/* ---- where old epochs are in the WAL, by watermark (history.c) ----------------------------------------------- */
+
+struct mg_history_entry {
+    uint64_t epoch, watermark, ordinal; /* ordinal: how many epochs of the source with a watermark came before */
+};
+/* Per source: every stride-th of its epochs with a watermark, the first always. MG_GUARDED_BY(magic->publish). */
+struct mg_history {
+    uint32_t count, room;
+    struct mg_history_entry *entries;
+    uint64_t stride, next_ordinal;
+};
+
+/* ---- the engine (magic.c) ------------------------------------------------------------------------------------ */
+
+struct mg_magic_epoch {
+    struct mg_epoch base;
+    uint64_t number;
+    char source[MG_SOURCE_NAME_MAX];
+    uint64_t generation;
+    struct mg_catalog *catalog; /* a reference: with this epoch's schema changes; NULL without */
+    struct mg_buffer changes;   /* the same for the WAL */
+    uint32_t change_count;
+    struct mg_u64_list changed; /* ids of the tables */
+    bool has_rows;
+    uint64_t data_bytes; /* about what the WAL's group will take */
+    enum mg_code failed; /* not MG_OK: it can only be aborted */
+    char failed_text[MG_ERROR_TEXT_MAX];
+};
+
+struct mg_magic {
+    struct mg_engine base;
+    char *folder;
+    struct mg_io *io; /* of options, or nosync */
+    struct mg_io *nosync;
+    uint64_t store_id;
+    struct mg_file *lock_file;
+    struct mg_journal *journal;
+    struct mg_budget *readers; /* of options: scans are reserved there; may be NULL */
+    struct mg_budget budget;   /* all that the stores keep; below options' */
+    struct mg_budget rows_budget, index_budget, marks_budget, replay_budget; /* below budget */
+
+    struct mg_store store;
+    struct mg_magic_epoch *staged; /* the writer's */
+
+    struct mg_mutex publish; /* MG_RANK_PUBLISH: guards all below, views and pins, and what store says */
+    struct mg_cond published;
+    bool staging;
+    bool stopped;
+    char stopped_text[MG_ERROR_TEXT_MAX];
+    struct mg_store *privates;                 /* stores of rebuilt epochs */
+    struct mg_history history[MG_SOURCES_MAX]; /* by place in store.sources */
+};
+
+/* A view of what the store has after `epoch`, with one pin, in no list yet. */
+MG_MUST_CHECK enum mg_code mg_view__new(struct mg_store *store, uint64_t epoch, struct mg_catalog *catalog,
+                                        uint32_t source_count, struct mg_view **out, struct mg_error *err);
+/* Make it the store's newest. `garbage` is what its epoch superseded. Returns the one before (NULL: none), with the pin that it had as
+ * the newest, for mg_view__unpin. Under magic->publish. */
+struct mg_view *mg_view__swap(struct mg_store *store, struct mg_view *view, struct mg_garbage *garbage);
+struct mg_view *mg_view__pin(struct mg_view *view); /* under magic->publish; returns view */
+/* The last one frees the view, and what no older view needs; a private store with it. NULL is allowed. */
+void mg_view__unpin(struct mg_view *view);
+/* A view that was never swapped in. NULL is allowed. */
+void mg_view__discard(struct mg_view *view);
+/* All that is superseded, as garbage, and the list becomes empty; *out NULL when it was. */
+MG_MUST_CHECK enum mg_code mg_garbage__take(struct mg_store *store, struct mg_garbage **out, struct mg_error *err);
+/* With its versions. NULL is allowed. */
+void mg_garbage__free(struct mg_store *store, struct mg_garbage *garbage);
+
+static inline struct mg_magic *mg_magic__of(const struct mg_engine *engine)
+{
+    return (struct mg_magic *)(uintptr_t)engine;
+}
+
+/* The folder (folder.c): format version, store id, lock. */
+MG_MUST_CHECK enum mg_code mg_folder__open(struct mg_magic *magic, struct mg_error *err);
+/* Replay the WAL's groups up to and including `last` into a store without views (replay.c). seen(arg, group), unless NULL, after each. */
+typedef enum mg_code mg_replayed_fn(void *arg, const struct mg_wal_group *group, struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_store__replay_wal(struct mg_store *store, struct mg_journal *journal, uint64_t last,
+                                                mg_replayed_fn *seen, void *arg, struct mg_error *err);
+/* An mg_io like `under` whose fdatasync does nothing (io_nosync.c). Owned; freed with mg_io_nosync__free. NULL when the heap is out. */
+struct mg_io *mg_io_nosync__new(struct mg_io *under);
+void mg_io_nosync__free(struct mg_io *io); /* NULL is allowed */
+
+MG_MUST_CHECK enum mg_code mg_history__reserve(struct mg_history *history, struct mg_error *err);
+/* Note an epoch of the source; there is room after mg_history__reserve. */
+void mg_history__note(struct mg_history *history, uint64_t epoch, uint64_t watermark);
+void mg_history__clear(struct mg_history *history);
+
+/* Frees the staged epoch and lets the next one begin; what it staged is published or aborted. */
+void mg_magic__end_epoch(struct mg_magic_epoch *epoch);
+
+/* Members of the table that have files of their own. */
+enum mg_code mg_magic__snapshot_at(struct mg_engine *engine, uint64_t epoch, struct mg_snapshot **out,
+                                   struct mg_error *err);
+enum mg_code mg_magic__epoch_at(struct mg_engine *engine, const char *source, uint64_t ts, uint64_t *out_epoch,
+                                struct mg_error *err);
+enum mg_code mg_magic__publish(struct mg_epoch *epoch, uint64_t watermark, struct mg_slice position,
+                               uint64_t *out_epoch, struct mg_error *err);
+enum mg_code mg_magic__plan_splits(const struct mg_snapshot *snapshot, uint64_t table_id, uint32_t wanted, bool force,
+                                   struct mg_arena *arena, struct mg_key_range **out, uint32_t *out_count,
+                                   struct mg_error *err);
+enum mg_code mg_magic__scan(struct mg_snapshot *snapshot, const struct mg_scan_spec *spec, struct mg_scan **out,
+                            struct mg_error *err);
+enum mg_code mg_magic__next(struct mg_scan *scan, struct mg_batch **out, struct mg_error *err);
+void mg_magic__scan_close(struct mg_scan *scan);
+enum mg_code mg_magic__status(struct mg_engine *engine, mg_status_fn *fn, void *arg, struct mg_error *err);
+
+#endif

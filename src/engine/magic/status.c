@@ -1,0 +1,119 @@
+/* status.c -- what the engine has to say about itself: names, values and units for people and tests.
+ *
+ * Threads  any; numbers of one call need not be of one moment, but those of the newest view are.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/magic/magic_internal.h"
+
+struct teller {
+    mg_status_fn *fn;
+    void *arg;
+    struct mg_error *err;
+};
+
+static enum mg_code tell(const struct teller *teller, const char *name, uint64_t value, const char *unit)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+    return teller->fn(teller->arg, name, text, unit, teller->err);
+}
+
+/* What the lock guards, copied. */
+struct guarded {
+    struct mg_view *view;
+    uint64_t epoch, view_count, oldest_epoch, pins, private_count;
+    bool stopped;
+    char stopped_text[MG_ERROR_TEXT_MAX];
+};
+
+static void copy_guarded(struct mg_magic *magic, struct guarded *out)
+{
+    memset(out, 0, sizeof *out);
+    mg_mutex_lock(&magic->publish);
+    out->epoch = magic->store.epoch;
+    out->view_count = magic->store.view_count;
+    out->oldest_epoch = magic->store.oldest->epoch;
+    for (const struct mg_view *view = magic->store.oldest; view; view = view->newer)
+        out->pins += view->pins;
+    out->pins--; /* the newest has one of its own */
+    for (const struct mg_store *store = magic->privates; store; store = store->next_private) {
+        out->private_count++;
+        out->pins += store->newest->pins;
+    }
+    out->stopped = magic->stopped;
+    memcpy(out->stopped_text, magic->stopped_text, sizeof out->stopped_text);
+    out->view = mg_view__pin(magic->store.newest);
+    mg_mutex_unlock(&magic->publish);
+}
+
+static enum mg_code tell_tables(const struct teller *teller, const struct mg_catalog *catalog)
+{
+    uint64_t live = 0, dead = 0, segments = 0, chunks = 0, failed = 0;
+    for (uint32_t i = 0; i < catalog->table_count; i++) {
+        const struct mg_table_view *table = catalog->tables[i];
+        live += table->live_count;
+        segments += table->segment_count;
+        for (uint32_t s = 0; s < table->segment_count; s++) {
+            chunks += table->segments[s].rows->chunk_count;
+            dead += table->segments[s].marks ? table->segments[s].marks->dead_count : 0;
+        }
+        uint64_t violations = atomic_load_explicit(&table->table->verify_failed, memory_order_relaxed);
+        failed += violations;
+        if (violations == 0)
+            continue;
+        char name[2 * MG_NAME_MAX + 32];
+        snprintf(name, sizeof name, "verify_failed.%s.%s", table->schema->database, table->schema->table);
+        MG_TRY(tell(teller, name, violations, "rows"));
+    }
+    MG_TRY(tell(teller, "tables", catalog->table_count, "tables"));
+    MG_TRY(tell(teller, "rows", live, "rows"));
+    MG_TRY(tell(teller, "rows_deleted", dead, "rows"));
+    MG_TRY(tell(teller, "segments", segments, "segments"));
+    MG_TRY(tell(teller, "chunks", chunks, "chunks"));
+    return tell(teller, "verify_failed", failed, "rows");
+}
+
+static enum mg_code tell_memory(const struct teller *teller, struct mg_magic *magic)
+{
+    size_t left = mg_budget_left(&magic->budget);
+    MG_TRY(tell(teller, "memory_used_bytes", mg_budget_used(&magic->budget), "bytes"));
+    MG_TRY(tell(teller, "memory_left_bytes", left == SIZE_MAX ? UINT64_MAX : left, "bytes"));
+    MG_TRY(tell(teller, "memory_rows_bytes", mg_budget_used(&magic->rows_budget), "bytes"));
+    MG_TRY(tell(teller, "memory_index_bytes", mg_budget_used(&magic->index_budget), "bytes"));
+    MG_TRY(tell(teller, "memory_marks_bytes", mg_budget_used(&magic->marks_budget), "bytes"));
+    return tell(teller, "memory_replay_bytes", mg_budget_used(&magic->replay_budget), "bytes");
+}
+
+static enum mg_code tell_all(const struct teller *teller, struct mg_magic *magic, const struct guarded *now)
+{
+    char id[20];
+    snprintf(id, sizeof id, "%016llx", (unsigned long long)magic->store_id);
+    MG_TRY(teller->fn(teller->arg, "engine", "magic", "", teller->err));
+    MG_TRY(teller->fn(teller->arg, "store_id", id, "", teller->err));
+    MG_TRY(teller->fn(teller->arg, "writer", now->stopped ? "stopped" : "ok", "", teller->err));
+    if (now->stopped)
+        MG_TRY(teller->fn(teller->arg, "stopped_reason", now->stopped_text, "", teller->err));
+    MG_TRY(tell(teller, "epoch", now->epoch, ""));
+    MG_TRY(tell(teller, "pins", now->pins, "snapshots"));
+    MG_TRY(tell(teller, "views", now->view_count, "epochs"));
+    MG_TRY(tell(teller, "views_rebuilt", now->private_count, "epochs"));
+    MG_TRY(tell(teller, "oldest_view_epoch", now->oldest_epoch, ""));
+    MG_TRY(tell_tables(teller, now->view->catalog));
+    MG_TRY(tell_memory(teller, magic));
+    MG_TRY(tell(teller, "wal_bytes", mg_journal_bytes(magic->journal), "bytes"));
+    return tell(teller, "wal_syncs", mg_journal_syncs(magic->journal), "syncs");
+}
+
+enum mg_code mg_magic__status(struct mg_engine *engine, mg_status_fn *fn, void *arg, struct mg_error *err)
+{
+    struct mg_magic *magic = mg_magic__of(engine);
+    struct teller teller = {fn, arg, err};
+    struct guarded now;
+    copy_guarded(magic, &now);
+    enum mg_code code = tell_all(&teller, magic, &now);
+    mg_view__unpin(now.view);
+    return code;
+}
