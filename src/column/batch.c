@@ -1,11 +1,12 @@
 /* batch.c -- batches: counted, looked at, checked, built value by value or by gathering, widened for a reader.
  *
- * Builder     per column up to three buffers (validity, offsets, values) that double when full. Validity comes into being
- *             with the first NULL; until then nothing is written for it. New validity memory is all ones, so that a value
- *             that is there costs nothing and only a NULL clears its bit.
+ * Builder     per column up to three buffers (validity, offsets, values) that double when full. Validity comes into
+ *             being with the first NULL; until then nothing is written for it. New validity memory is all ones, so that
+ *             a value that is there costs nothing and only a NULL clears its bit.
  * Memory      a grown buffer is reserved in the budget before the old one is given back: the peak is counted, too. The
  *             finished batch owns the buffers and gives the reservation back when it is freed.
- * Invariants  after finish, bytes from a buffer's size up to the next multiple of 8 are zero, bits beyond row_count, too.
+ * Invariants  after finish, bytes from a buffer's size up to the next multiple of 8 are zero, bits beyond row_count,
+ *             too.
  * Threads     a builder belongs to one thread; references of a batch are atomic.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "column/batch.h"
@@ -330,18 +331,10 @@ enum mg_code mg_builder_uint(struct mg_batch_builder *builder, uint32_t column, 
     mg_assert(is_integer_like(c->type.id));
     MG_TRY(make_room(builder, c, 1, err));
     switch (c->width) {
-    case 1:
-        ((uint8_t *)c->values)[c->row_count] = (uint8_t)v;
-        break;
-    case 2:
-        ((uint16_t *)c->values)[c->row_count] = (uint16_t)v;
-        break;
-    case 4:
-        ((uint32_t *)c->values)[c->row_count] = (uint32_t)v;
-        break;
-    default:
-        ((uint64_t *)c->values)[c->row_count] = v;
-        break;
+    case 1: ((uint8_t *)c->values)[c->row_count] = (uint8_t)v; break;
+    case 2: ((uint16_t *)c->values)[c->row_count] = (uint16_t)v; break;
+    case 4: ((uint32_t *)c->values)[c->row_count] = (uint32_t)v; break;
+    default: ((uint64_t *)c->values)[c->row_count] = v; break;
     }
     c->row_count++;
     return MG_OK;
@@ -410,15 +403,11 @@ enum mg_code mg_builder_value(struct mg_batch_builder *builder, uint32_t column,
         return mg_fail(err, MG_INVALID, "a value of type %s in column %u of type %s", have, column, want);
     }
     switch (type.id) {
-    case MG_TYPE_UTF8:
-        return mg_builder_text(builder, column, v->text, err);
-    case MG_TYPE_DECIMAL:
-        return mg_builder_decimal(builder, column, v->d, err);
+    case MG_TYPE_UTF8: return mg_builder_text(builder, column, v->text, err);
+    case MG_TYPE_DECIMAL: return mg_builder_decimal(builder, column, v->d, err);
     case MG_TYPE_FLOAT32:
-    case MG_TYPE_FLOAT64:
-        return mg_builder_float(builder, column, v->f, err);
-    default:
-        return mg_builder_uint(builder, column, v->u, err);
+    case MG_TYPE_FLOAT64: return mg_builder_float(builder, column, v->f, err);
+    default: return mg_builder_uint(builder, column, v->u, err);
     }
 }
 
@@ -440,21 +429,11 @@ struct wide {
 static void gather_fixed(void *place, const void *values, uint32_t width, const uint32_t *rows, uint32_t count)
 {
     switch (width) {
-    case 1:
-        GATHER(uint8_t);
-        break;
-    case 2:
-        GATHER(uint16_t);
-        break;
-    case 4:
-        GATHER(uint32_t);
-        break;
-    case 8:
-        GATHER(uint64_t);
-        break;
-    default:
-        GATHER(struct wide);
-        break;
+    case 1: GATHER(uint8_t); break;
+    case 2: GATHER(uint16_t); break;
+    case 4: GATHER(uint32_t); break;
+    case 8: GATHER(uint64_t); break;
+    default: GATHER(struct wide); break;
     }
 }
 #undef GATHER
@@ -695,16 +674,11 @@ struct mg_type mg_profile_type(enum mg_profile profile, struct mg_type type)
     if (profile != MG_PROFILE_SPARK)
         return type;
     switch (type.id) {
-    case MG_TYPE_UINT8:
-        return (struct mg_type){.id = MG_TYPE_INT16};
-    case MG_TYPE_UINT16:
-        return (struct mg_type){.id = MG_TYPE_INT32};
-    case MG_TYPE_UINT32:
-        return (struct mg_type){.id = MG_TYPE_INT64};
-    case MG_TYPE_UINT64:
-        return (struct mg_type){.id = MG_TYPE_DECIMAL, .precision = 20};
-    default:
-        return type;
+    case MG_TYPE_UINT8: return (struct mg_type){.id = MG_TYPE_INT16};
+    case MG_TYPE_UINT16: return (struct mg_type){.id = MG_TYPE_INT32};
+    case MG_TYPE_UINT32: return (struct mg_type){.id = MG_TYPE_INT64};
+    case MG_TYPE_UINT64: return (struct mg_type){.id = MG_TYPE_DECIMAL, .precision = 20};
+    default: return type;
     }
 }
 
@@ -719,20 +693,11 @@ struct mg_type mg_profile_type(enum mg_profile profile, struct mg_type type)
 static void widen(enum mg_type_id id, const void *values, void *place, uint32_t row_count)
 {
     switch (id) {
-    case MG_TYPE_UINT8:
-        WIDEN(uint8_t, int16_t);
-        break;
-    case MG_TYPE_UINT16:
-        WIDEN(uint16_t, int32_t);
-        break;
-    case MG_TYPE_UINT32:
-        WIDEN(uint32_t, int64_t);
-        break;
-    case MG_TYPE_UINT64:
-        WIDEN(uint64_t, mg_int128);
-        break;
-    default:
-        mg_assert(!"an unsigned type");
+    case MG_TYPE_UINT8: WIDEN(uint8_t, int16_t); break;
+    case MG_TYPE_UINT16: WIDEN(uint16_t, int32_t); break;
+    case MG_TYPE_UINT32: WIDEN(uint32_t, int64_t); break;
+    case MG_TYPE_UINT64: WIDEN(uint64_t, mg_int128); break;
+    default: mg_assert(!"an unsigned type");
     }
 }
 #undef WIDEN

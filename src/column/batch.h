@@ -1,10 +1,11 @@
 /* batch.h -- rows as columns in Arrow's layout: read-only batches, and builders that make them.
  *
- * A batch is what a scan yields, an epoch stages, a socket sends. Its vectors point into memory that the batch keeps alive
- * (the scan's own memory, a builder's buffers, a received message).
+ * A batch is what a scan yields, an epoch stages, a socket sends. Its vectors point into memory that the batch keeps
+ * alive (the scan's own memory, a builder's buffers, a received message).
  * Layout      validity: bit i of byte i/8, 1 = present, NULL pointer when null_count is 0; offsets: row_count + 1 int32
  *             (UTF8), first may be above 0; values: row_count * width bytes, or the text bytes.
- * Alignment   buffers of builders and scans: 64 bytes. Every buffer may be read up to the next multiple of 8 of its size.
+ * Alignment   buffers of builders and scans: 64 bytes. Every buffer may be read up to the next multiple of 8 of its
+ *             size.
  * Threads     a batch is immutable; counted references from any thread. A builder belongs to one thread at a time.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_COLUMN_BATCH_H
@@ -55,7 +56,8 @@ static inline struct mg_slice mg_vector_text(const struct mg_vector *v, uint32_t
 }
 /* Bytes of Arrow buffers that the batch shows (padded to 8). */
 uint64_t mg_batch_bytes(const struct mg_batch *batch);
-/* Offsets rise and stay in their buffer, counts fit: for batches built from foreign memory by hand (debug and tests). */
+/* Offsets rise and stay in their buffer, counts fit: for batches built from foreign memory by hand (debug and
+ * tests). */
 MG_MUST_CHECK enum mg_code mg_batch_check(const struct mg_batch *batch, struct mg_error *err);
 
 /* ---- building ------------------------------------------------------------------------------------------------ */
@@ -93,14 +95,15 @@ MG_MUST_CHECK enum mg_code mg_builder_text(struct mg_batch_builder *builder, uin
 /* Any value; its layout must be the column's (mg_type_same_layout; else MG_INVALID). */
 MG_MUST_CHECK enum mg_code mg_builder_value(struct mg_batch_builder *builder, uint32_t column, const struct mg_value *v,
                                             struct mg_error *err);
-/* count values of `from`, of the column's layout (else MG_INVALID): those at rows[0..count), each below from->row_count, or when
- * rows is NULL those from first on. The bulk path. */
+/* count values of `from`, of the column's layout (else MG_INVALID): those at rows[0..count), each below
+ * from->row_count, or when rows is NULL those from first on. The bulk path. */
 MG_MUST_CHECK enum mg_code mg_builder_gather(struct mg_batch_builder *builder, uint32_t column,
                                              const struct mg_vector *from, const uint32_t *rows, uint32_t first,
                                              uint32_t count, struct mg_error *err);
 /* Values in the first column (in `column` when asked). */
 uint32_t mg_builder_rows(const struct mg_batch_builder *builder, uint32_t column);
-/* The batch; the builder is empty and ready again. MG_INVALID when the columns differ in length (row_count is for 0 columns). */
+/* The batch; the builder is empty and ready again. MG_INVALID when the columns differ in length (row_count is for 0
+ * columns). */
 MG_MUST_CHECK enum mg_code mg_batch_builder_finish(struct mg_batch_builder *builder, uint32_t row_count,
                                                    struct mg_batch **out, struct mg_error *err);
 

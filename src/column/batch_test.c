@@ -1,5 +1,5 @@
-/* batch_test.c -- what is put into a builder comes out of its batch, by value, by gather and by selection; memory is bounded, accounted
- * and returned; bytes behind the end are zero; profiles widen.
+/* batch_test.c -- what is put into a builder comes out of its batch, by value, by gather and by selection; memory is
+ * bounded, accounted and returned; bytes behind the end are zero; profiles widen.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "column/batch.h"
 
@@ -34,15 +34,9 @@ static struct mg_value random_value(struct mg_random *random, struct mg_type typ
         v.text = MG_SLICE(letters + start, mg_random_below(random, mg_random_below(random, 8) ? 10 : 45));
         break;
     }
-    case MG_TYPE_FLOAT32:
-        v.f = (float)mg_random_below(random, 1000) / 7;
-        break;
-    case MG_TYPE_FLOAT64:
-        v.f = (double)mg_random_below(random, 1000) / 7;
-        break;
-    case MG_TYPE_DECIMAL:
-        v.d = (mg_int128)mg_random_u64(random) * 5;
-        break;
+    case MG_TYPE_FLOAT32: v.f = (float)mg_random_below(random, 1000) / 7; break;
+    case MG_TYPE_FLOAT64: v.f = (double)mg_random_below(random, 1000) / 7; break;
+    case MG_TYPE_DECIMAL: v.d = (mg_int128)mg_random_u64(random) * 5; break;
     default: {
         uint64_t bits = mg_random_u64(random); /* load what a column of that width would hold */
         v = mg_value_load(type, &bits);

@@ -1,12 +1,14 @@
 /* ipc_decode.c -- Arrow IPC messages from a peer: schemas and batches, with nothing believed before it is checked.
  *
- * FlatBuffers  read in place through struct fb, which knows its bounds; the first bad offset makes it `failed`, and from then on every read
- *              gives "absent". Alignment is never assumed. Nothing is recursive, so depth needs no limit.
- * Bounds       columns, rows, name and list lengths have maxima; a body whose columns together are longer than itself is
- *              refused (columns that share bytes could make a small message a large batch).
- * Batch        copied from the body into one aligned block: values behind each other, offsets from 0 on, bits and bytes behind
- *              the end zero.
- * Errors       MG_INVALID damaged; MG_UNIMPLEMENTED what Arrow can and this does not, by name; MG_TOO_BIG above a maximum.
+ * FlatBuffers  read in place through struct fb, which knows its bounds; the first bad offset makes it `failed`, and
+ *              from then on every read gives "absent". Alignment is never assumed. Nothing is recursive, so depth needs
+ *              no limit.
+ * Bounds       columns, rows, name and list lengths have maxima; a body whose columns together are longer than itself
+ *              is refused (columns that share bytes could make a small message a large batch).
+ * Batch        copied from the body into one aligned block: values behind each other, offsets from 0 on, bits and bytes
+ *              behind the end zero.
+ * Errors       MG_INVALID damaged; MG_UNIMPLEMENTED what Arrow can and this does not, by name; MG_TOO_BIG above a
+ *              maximum.
  * Threads      pure functions.
  * Source       Arrow's format/Message.fbs and Schema.fbs; FlatBuffers' binary format page.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -142,7 +144,7 @@ static struct mg_slice fb_text(struct fb *fb, const struct fb_table *table, uint
     uint32_t size;
     size_t at = fb_vector(fb, table, slot, 1, &size);
 
-    return MG_SLICE(at ? fb->data + at : NULL, size);
+    return MG_SLICE(fb->data + at, size);
 }
 
 /* ---- messages ------------------------------------------------------------------------------------------------ */
@@ -159,7 +161,8 @@ static enum mg_code damaged(const char *what, struct mg_error *err)
     return mg_fail(err, MG_INVALID, "an Arrow %s is damaged: an offset or a length leads out of it", what);
 }
 
-/* The FlatBuffers inside, whatever stands in front of them: FFFFFFFF and a length, the length alone (before Arrow 0.15), nothing. */
+/* The FlatBuffers inside, whatever stands in front of them: FFFFFFFF and a length, the length alone (before Arrow
+ * 0.15), nothing. */
 static enum mg_code strip_prefix(struct mg_slice message, struct mg_slice *out, struct mg_error *err)
 {
     if (message.size < 8)
@@ -184,7 +187,7 @@ static enum mg_code read_message(struct mg_slice bytes, struct message *out, str
 {
     struct fb fb = {.data = bytes.data, .size = bytes.size};
 
-    if (bytes.size < 8)
+    if (!bytes.data || bytes.size < 8)
         return damaged("message", err);
     struct fb_table root = fb_table_at(&fb, mg_load_le32(bytes.data));
     int16_t version = fb_i16(&fb, &root, 0, 0);
@@ -221,20 +224,11 @@ static enum mg_code read_int(struct fb *fb, const struct fb_table *type, struct 
     bool is_signed = fb_u8(fb, type, 1);
 
     switch (bits) {
-    case 8:
-        out->id = is_signed ? MG_TYPE_INT8 : MG_TYPE_UINT8;
-        return MG_OK;
-    case 16:
-        out->id = is_signed ? MG_TYPE_INT16 : MG_TYPE_UINT16;
-        return MG_OK;
-    case 32:
-        out->id = is_signed ? MG_TYPE_INT32 : MG_TYPE_UINT32;
-        return MG_OK;
-    case 64:
-        out->id = is_signed ? MG_TYPE_INT64 : MG_TYPE_UINT64;
-        return MG_OK;
-    default:
-        return mg_fail(err, MG_INVALID, "an integer of %d bits is no Arrow type", bits);
+    case 8: out->id = is_signed ? MG_TYPE_INT8 : MG_TYPE_UINT8; return MG_OK;
+    case 16: out->id = is_signed ? MG_TYPE_INT16 : MG_TYPE_UINT16; return MG_OK;
+    case 32: out->id = is_signed ? MG_TYPE_INT32 : MG_TYPE_UINT32; return MG_OK;
+    case 64: out->id = is_signed ? MG_TYPE_INT64 : MG_TYPE_UINT64; return MG_OK;
+    default: return mg_fail(err, MG_INVALID, "an integer of %d bits is no Arrow type", bits);
     }
 }
 
@@ -258,8 +252,7 @@ static enum mg_code read_type(struct fb *fb, uint8_t number, const struct fb_tab
 
     *out = (struct mg_type){.id = MG_TYPE_NONE};
     switch (number) {
-    case MG_ARROW_INT:
-        return read_int(fb, type, out, err);
+    case MG_ARROW_INT: return read_int(fb, type, out, err);
     case MG_ARROW_FLOATING_POINT:
         unit = fb_i16(fb, type, 0, 0);
         if (unit != MG_ARROW_PRECISION_SINGLE && unit != MG_ARROW_PRECISION_DOUBLE)
@@ -267,11 +260,8 @@ static enum mg_code read_type(struct fb *fb, uint8_t number, const struct fb_tab
                            unit);
         out->id = unit == MG_ARROW_PRECISION_SINGLE ? MG_TYPE_FLOAT32 : MG_TYPE_FLOAT64;
         return MG_OK;
-    case MG_ARROW_UTF8:
-        out->id = MG_TYPE_UTF8;
-        return MG_OK;
-    case MG_ARROW_DECIMAL:
-        return read_decimal(fb, type, out, err);
+    case MG_ARROW_UTF8: out->id = MG_TYPE_UTF8; return MG_OK;
+    case MG_ARROW_DECIMAL: return read_decimal(fb, type, out, err);
     case MG_ARROW_DATE:
         unit = fb_i16(fb, type, 0, 1); /* the default is milliseconds */
         if (unit != MG_ARROW_DATE_DAY)
@@ -437,6 +427,7 @@ static enum mg_code find_source(struct buffer_list *list, const struct mg_field 
     MG_TRY(next_buffer(list, 0, &out->values, err));
     int32_t first = 0, last = 0;
     if (row_count) {
+        mg_assert(out->offsets.data); /* it has room for two offsets at least */
         out->offsets.size = ((size_t)row_count + 1) * 4;
         first = (int32_t)mg_load_le32(out->offsets.data);
         last = (int32_t)mg_load_le32(out->offsets.data + (size_t)row_count * 4);
@@ -465,6 +456,7 @@ static uint8_t *place(uint8_t **at, struct mg_slice bytes)
 {
     uint8_t *start = *at;
 
+    mg_assert(bytes.size == 0 || bytes.data);
     if (bytes.size)
         memcpy(start, bytes.data, bytes.size);
     memset(start + bytes.size, 0, round64(bytes.size) - bytes.size);
@@ -479,6 +471,7 @@ static enum mg_code place_offsets(uint8_t **at, const struct source *source, uin
     size_t size = ((size_t)row_count + 1) * 4;
     uint32_t falling = 0;
 
+    mg_assert(row_count == 0 || source->offsets.data);
     if (row_count == 0)
         offsets[0] = 0;
     else

@@ -1,12 +1,12 @@
 /* ipc_encode.c -- schemas and batches as Arrow IPC messages, the FlatBuffers written by hand, front to back.
  *
- * FlatBuffers  offsets point forward only, so a table is written with room for its offsets, which are filled in when what they
- *              point to is written behind. Every scalar is written, also where it equals the default: Date's default unit is
- *              not ours, and readers differ in what they take.
- * Layout       vtable (u16 size, u16 table size, u16 field offsets...), table (i32 back to the vtable, fields, widest first).
- *              Positions are from the start of the Message, which readers align to 8 bytes.
- * Body         validity (nothing when no NULL), offsets, values per column, each padded to 8 with static zeros: no byte of
- *              memory next to a column leaves the process.
+ * FlatBuffers  offsets point forward only, so a table is written with room for its offsets, which are filled in when
+ *              what they point to is written behind. Every scalar is written, also where it equals the default: Date's
+ *              default unit is not ours, and readers differ in what they take.
+ * Layout       vtable (u16 size, u16 table size, u16 field offsets...), table (i32 back to the vtable, fields, widest
+ *              first). Positions are from the start of the Message, which readers align to 8 bytes.
+ * Body         validity (nothing when no NULL), offsets, values per column, each padded to 8 with static zeros: no byte
+ *              of memory next to a column leaves the process.
  * Threads      pure functions.
  * Source       Arrow's format/Message.fbs and Schema.fbs; FlatBuffers' binary format page.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -161,19 +161,13 @@ static uint8_t arrow_type(enum mg_type_id id)
 {
     switch (id) {
     case MG_TYPE_FLOAT32:
-    case MG_TYPE_FLOAT64:
-        return MG_ARROW_FLOATING_POINT;
-    case MG_TYPE_DECIMAL:
-        return MG_ARROW_DECIMAL;
-    case MG_TYPE_DATE:
-        return MG_ARROW_DATE;
+    case MG_TYPE_FLOAT64: return MG_ARROW_FLOATING_POINT;
+    case MG_TYPE_DECIMAL: return MG_ARROW_DECIMAL;
+    case MG_TYPE_DATE: return MG_ARROW_DATE;
     case MG_TYPE_DATETIME:
-    case MG_TYPE_TIMESTAMP:
-        return MG_ARROW_TIMESTAMP;
-    case MG_TYPE_UTF8:
-        return MG_ARROW_UTF8;
-    default:
-        return MG_ARROW_INT;
+    case MG_TYPE_TIMESTAMP: return MG_ARROW_TIMESTAMP;
+    case MG_TYPE_UTF8: return MG_ARROW_UTF8;
+    default: return MG_ARROW_INT;
     }
 }
 
@@ -210,8 +204,7 @@ static void encode_type(struct fb *fb, size_t from, struct mg_type type)
             fb_string(fb, fields[1].position, mg_slice_text("UTC"));
         break;
     }
-    default: /* Utf8: a table without fields */
-        fb_table(fb, from, NULL, 0);
+    default: /* Utf8: a table without fields */ fb_table(fb, from, NULL, 0);
     }
 }
 

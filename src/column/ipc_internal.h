@@ -16,20 +16,22 @@ enum {
     MG_IPC_LITTLE_ENDIAN = 0,
 };
 
-enum mg_ipc_header { /* union MessageHeader */
-                     MG_IPC_SCHEMA = 1,
-                     MG_IPC_DICTIONARY_BATCH = 2,
-                     MG_IPC_RECORD_BATCH = 3,
+/* union MessageHeader */
+enum mg_ipc_header {
+    MG_IPC_SCHEMA = 1,
+    MG_IPC_DICTIONARY_BATCH = 2,
+    MG_IPC_RECORD_BATCH = 3,
 };
 
-enum mg_arrow_type { /* union Type */
-                     MG_ARROW_INT = 2,
-                     MG_ARROW_FLOATING_POINT = 3,
-                     MG_ARROW_UTF8 = 5,
-                     MG_ARROW_DECIMAL = 7,
-                     MG_ARROW_DATE = 8,
-                     MG_ARROW_TIMESTAMP = 10,
-                     MG_ARROW_TYPE_LAST = 26, /* LargeListView */
+/* union Type */
+enum mg_arrow_type {
+    MG_ARROW_INT = 2,
+    MG_ARROW_FLOATING_POINT = 3,
+    MG_ARROW_UTF8 = 5,
+    MG_ARROW_DECIMAL = 7,
+    MG_ARROW_DATE = 8,
+    MG_ARROW_TIMESTAMP = 10,
+    MG_ARROW_TYPE_LAST = 26, /* LargeListView */
 };
 
 enum {

@@ -1,7 +1,7 @@
 /* key.c -- key columns to bytes whose memcmp order is the key order, one row or all rows of a batch at once.
  *
- * Shape    fixed widths are written at their place, column after column, one loop per width; texts are measured first, so that
- *          every row's place is known before the first byte is written.
+ * Shape    fixed widths are written at their place, column after column, one loop per width; texts are measured first,
+ *          so that every row's place is known before the first byte is written.
  * Errors   MG_INVALID for a NULL in a key, MG_TOO_BIG above MG_KEY_BYTES_MAX for one key or 4 GiB for all.
  * Threads  pure functions.
  * Source   docs/format/key.md.
@@ -81,38 +81,22 @@ static uint8_t *put_text(uint8_t *at, struct mg_slice text)
     return at;
 }
 
-/* A fixed width value in Arrow's layout, as key bytes at `at`. Inlined with a constant id it is a load, an xor, a swap and a
- * store. */
+/* A fixed width value in Arrow's layout, as key bytes at `at`. Inlined with a constant id it is a load, an xor, a swap
+ * and a store. */
 static inline __attribute__((always_inline)) void put_fixed(uint8_t *at, enum mg_type_id id, const uint8_t *value)
 {
     switch (id) {
-    case MG_TYPE_INT8:
-        *at = *value ^ 0x80;
-        break;
-    case MG_TYPE_UINT8:
-        *at = *value;
-        break;
-    case MG_TYPE_INT16:
-        mg_store_be16(at, mg_load_le16(value) ^ 0x8000);
-        break;
-    case MG_TYPE_UINT16:
-        mg_store_be16(at, mg_load_le16(value));
-        break;
+    case MG_TYPE_INT8: *at = *value ^ 0x80; break;
+    case MG_TYPE_UINT8: *at = *value; break;
+    case MG_TYPE_INT16: mg_store_be16(at, mg_load_le16(value) ^ 0x8000); break;
+    case MG_TYPE_UINT16: mg_store_be16(at, mg_load_le16(value)); break;
     case MG_TYPE_INT32:
-    case MG_TYPE_DATE:
-        mg_store_be32(at, mg_load_le32(value) ^ UINT32_C(1) << 31);
-        break;
-    case MG_TYPE_UINT32:
-        mg_store_be32(at, mg_load_le32(value));
-        break;
+    case MG_TYPE_DATE: mg_store_be32(at, mg_load_le32(value) ^ UINT32_C(1) << 31); break;
+    case MG_TYPE_UINT32: mg_store_be32(at, mg_load_le32(value)); break;
     case MG_TYPE_INT64:
     case MG_TYPE_DATETIME:
-    case MG_TYPE_TIMESTAMP:
-        mg_store_be64(at, mg_load_le64(value) ^ UINT64_C(1) << 63);
-        break;
-    case MG_TYPE_UINT64:
-        mg_store_be64(at, mg_load_le64(value));
-        break;
+    case MG_TYPE_TIMESTAMP: mg_store_be64(at, mg_load_le64(value) ^ UINT64_C(1) << 63); break;
+    case MG_TYPE_UINT64: mg_store_be64(at, mg_load_le64(value)); break;
     case MG_TYPE_FLOAT32: {
         float v;
         memcpy(&v, value, sizeof v);
@@ -130,8 +114,7 @@ static inline __attribute__((always_inline)) void put_fixed(uint8_t *at, enum mg
         mg_store_be64(at + 8, mg_load_le64(value));
         break;
     case MG_TYPE_UTF8:
-    case MG_TYPE_NONE:
-        mg_assert(!"a fixed width");
+    case MG_TYPE_NONE: mg_assert(!"a fixed width");
     }
 }
 
@@ -215,8 +198,7 @@ static void put_column(uint8_t *at, size_t stride, const struct mg_vector *v, ui
         PUT_COLUMN(MG_TYPE_DATETIME, 8);
         PUT_COLUMN(MG_TYPE_TIMESTAMP, 8);
     case MG_TYPE_UTF8:
-    case MG_TYPE_NONE:
-        mg_assert(!"a fixed width");
+    case MG_TYPE_NONE: mg_assert(!"a fixed width");
     }
 }
 

@@ -1,10 +1,10 @@
 /* key.h -- keys as bytes whose memcmp order is the key order: for splits, sorting, look-up and tickets.
  *
- * Encoding  per column, in key order: integers, dates and times big endian at their width with the sign bit flipped (signed),
- *           floats as IEEE with sign flip or all bits inverted when negative (-0.0 is written as 0.0, every NaN as one), decimals
- *           16 bytes big endian with the sign bit flipped, text with 00 written as 00 FF and closed by 00 00, without
- *           trailing blanks under PAD_SPACE. Two rows are one row exactly when their encoded keys are equal.
- *           docs/format/key.md.
+ * Encoding  per column, in key order: integers, dates and times big endian at their width with the sign bit flipped
+ *           (signed), floats as IEEE with sign flip or all bits inverted when negative (-0.0 is written as 0.0, every
+ *           NaN as one), decimals 16 bytes big endian with the sign bit flipped, text with 00 written as 00 FF and
+ *           closed by 00 00, without trailing blanks under PAD_SPACE. Two rows are one row exactly when their encoded
+ *           keys are equal. docs/format/key.md.
  * Threads   pure functions.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_COLUMN_KEY_H

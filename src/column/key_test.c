@@ -1,4 +1,5 @@
-/* key_test.c -- keys sort as their values do, are equal only for equal values, and come out the same one by one and in bulk.
+/* key_test.c -- keys sort as their values do, are equal only for equal values, and come out the same one by one and in
+ * bulk.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "column/key.h"
 

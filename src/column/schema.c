@@ -287,11 +287,12 @@ bool mg_schema_is_key(const struct mg_schema *schema, uint32_t column)
 
 /* ---- the stored form ----------------------------------------------------------------------------------------- */
 
-enum { /* of a stored column */
-       FLAG_NULLABLE = 1,
-       FLAG_HIDDEN = 2,
-       FLAG_MISSING = 4, /* a value follows */
-       FLAGS_ALL = 7,
+/* of a stored column */
+enum {
+    FLAG_NULLABLE = 1,
+    FLAG_HIDDEN = 2,
+    FLAG_MISSING = 4, /* a value follows */
+    FLAGS_ALL = 7,
 };
 
 static enum mg_code put_text(const char *text, struct mg_buffer *out, struct mg_error *err)

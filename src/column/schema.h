@@ -1,7 +1,7 @@
 /* schema.h -- a table's columns with stable ids, its key, and how it is stored in files.
  *
- * A column is known by its id, never by name or place. Ids of the source are kept; id MG_COLUMN_ROWID is the hidden handle of a
- * table that the source identifies by row number. A table's key decides which rows are one row.
+ * A column is known by its id, never by name or place. Ids of the source are kept; id MG_COLUMN_ROWID is the hidden
+ * handle of a table that the source identifies by row number. A table's key decides which rows are one row.
  * Threads  immutable after mg_schema_seal; counted references from any thread.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_COLUMN_SCHEMA_H
@@ -29,10 +29,11 @@ struct mg_column {
     struct mg_value missing; /* what rows written before this column was there hold; its text is owned by the schema */
 };
 
-enum mg_table_state { /* numbers are stored */
-                      MG_STATE_OK = 0,
-                      MG_STATE_UNSUPPORTED = 1,
-                      MG_STATE_NEEDS_RELOAD = 2,
+/* numbers are stored */
+enum mg_table_state {
+    MG_STATE_OK = 0,
+    MG_STATE_UNSUPPORTED = 1,
+    MG_STATE_NEEDS_RELOAD = 2,
 };
 
 /* A table at one schema version. Owns everything it points to. */
@@ -50,7 +51,9 @@ struct mg_schema {
     uint32_t key_columns[MG_KEY_COLUMNS_MAX]; /* places in columns, in key order; never nullable */
     char *source;                             /* who owns it: "tidb", "local" */
     int64_t
-        source_id; /* the table's id there; 0: none. An incarnation built by a reload has another table_id and the same source_id. */
+        /* the table's id there; 0: none. An incarnation built by a reload has another table_id and the same
+         * source_id. */
+        source_id;
 };
 
 /* An empty schema to fill; heap. Strings are set with mg_schema_text. NULL only when the heap is out. */
@@ -62,8 +65,8 @@ MG_MUST_CHECK enum mg_code mg_schema_add_column(struct mg_schema *schema, struct
 /* Set what older rows hold in a column, copying text. Without it they hold NULL. */
 MG_MUST_CHECK enum mg_code mg_schema_set_missing(struct mg_column *column, const struct mg_value *value,
                                                  struct mg_error *err);
-/* Check names, ids, types and key; afterwards the schema is immutable. MG_INVALID says what is wrong. A source or source_type
- * that is not set becomes "". */
+/* Check names, ids, types and key; afterwards the schema is immutable. MG_INVALID says what is wrong. A source or
+ * source_type that is not set becomes "". */
 MG_MUST_CHECK enum mg_code mg_schema_seal(struct mg_schema *schema, struct mg_error *err);
 struct mg_schema *mg_schema_ref(const struct mg_schema *schema);
 void mg_schema_unref(struct mg_schema *schema); /* NULL is allowed */

@@ -54,7 +54,9 @@ static void assert_same(const struct mg_schema *a, const struct mg_schema *b)
     assert_string_equal(a->database, b->database);
     assert_string_equal(a->table, b->table);
     assert_string_equal(a->source, b->source);
-    assert_true((!a->state_reason && !b->state_reason) || strcmp(a->state_reason, b->state_reason) == 0);
+    assert_int_equal(!a->state_reason, !b->state_reason);
+    if (a->state_reason)
+        assert_string_equal(a->state_reason, b->state_reason);
     assert_int_equal(a->column_count, b->column_count);
     for (uint32_t i = 0; i < a->column_count; i++) {
         const struct mg_column *x = &a->columns[i], *y = &b->columns[i];

@@ -2,7 +2,8 @@
  *
  * Dates     proleptic Gregorian, any year whose days fit int32; years above 9999 print with more digits.
  * Floats    print with the fewest digits that read back as the same number.
- * Decimals  the largest precision is 38, so every unscaled value that fits its precision fits int128 with room to spare.
+ * Decimals  the largest precision is 38, so every unscaled value that fits its precision fits int128 with room to
+ *           spare.
  * Threads   pure functions.
  * Source    days from civil: Howard Hinnant, "chrono-compatible low-level date algorithms".
  * SPDX-License-Identifier: Apache-2.0 */
@@ -248,28 +249,21 @@ enum mg_code mg_value_format(const struct mg_value *value, struct mg_buffer *out
     case MG_TYPE_INT8:
     case MG_TYPE_INT16:
     case MG_TYPE_INT32:
-    case MG_TYPE_INT64:
-        return mg_buffer_printf(out, err, "%" PRId64, value->i);
+    case MG_TYPE_INT64: return mg_buffer_printf(out, err, "%" PRId64, value->i);
     case MG_TYPE_UINT8:
     case MG_TYPE_UINT16:
     case MG_TYPE_UINT32:
-    case MG_TYPE_UINT64:
-        return mg_buffer_printf(out, err, "%" PRIu64, value->u);
+    case MG_TYPE_UINT64: return mg_buffer_printf(out, err, "%" PRIu64, value->u);
     case MG_TYPE_FLOAT32:
-    case MG_TYPE_FLOAT64:
-        return format_float(value->f, value->type.id == MG_TYPE_FLOAT32, out, err);
+    case MG_TYPE_FLOAT64: return format_float(value->f, value->type.id == MG_TYPE_FLOAT32, out, err);
     case MG_TYPE_DECIMAL:
         mg_decimal_format(value->d, value->type.scale, text);
         return mg_buffer_printf(out, err, "%s", text);
-    case MG_TYPE_DATE:
-        return format_date((int32_t)value->i, out, err);
+    case MG_TYPE_DATE: return format_date((int32_t)value->i, out, err);
     case MG_TYPE_DATETIME:
-    case MG_TYPE_TIMESTAMP:
-        return format_datetime(value->i, value->type.precision, out, err);
-    case MG_TYPE_UTF8:
-        return mg_buffer_append(out, value->text.data, value->text.size, err);
-    case MG_TYPE_NONE:
-        break;
+    case MG_TYPE_TIMESTAMP: return format_datetime(value->i, value->type.precision, out, err);
+    case MG_TYPE_UTF8: return mg_buffer_append(out, value->text.data, value->text.size, err);
+    case MG_TYPE_NONE: break;
     }
     return mg_fail(err, MG_INVALID, "a value without a type cannot be shown");
 }
@@ -293,23 +287,16 @@ int mg_value_compare(const struct mg_value *a, const struct mg_value *b)
     case MG_TYPE_INT64:
     case MG_TYPE_DATE:
     case MG_TYPE_DATETIME:
-    case MG_TYPE_TIMESTAMP:
-        return (a->i > b->i) - (a->i < b->i);
+    case MG_TYPE_TIMESTAMP: return (a->i > b->i) - (a->i < b->i);
     case MG_TYPE_UINT8:
     case MG_TYPE_UINT16:
     case MG_TYPE_UINT32:
-    case MG_TYPE_UINT64:
-        return (a->u > b->u) - (a->u < b->u);
+    case MG_TYPE_UINT64: return (a->u > b->u) - (a->u < b->u);
     case MG_TYPE_FLOAT32:
-    case MG_TYPE_FLOAT64:
-        return mg_float_compare(a->f, b->f);
-    case MG_TYPE_DECIMAL:
-        mg_assert(a->type.scale == b->type.scale);
-        return (a->d > b->d) - (a->d < b->d);
-    case MG_TYPE_UTF8:
-        return mg_slice_compare(a->text, b->text);
-    case MG_TYPE_NONE:
-        break;
+    case MG_TYPE_FLOAT64: return mg_float_compare(a->f, b->f);
+    case MG_TYPE_DECIMAL: mg_assert(a->type.scale == b->type.scale); return (a->d > b->d) - (a->d < b->d);
+    case MG_TYPE_UTF8: return mg_slice_compare(a->text, b->text);
+    case MG_TYPE_NONE: break;
     }
     return 0;
 }
@@ -318,15 +305,9 @@ void mg_value_store(const struct mg_value *value, void *place)
 {
     mg_assert(!value->is_null);
     switch (value->type.id) {
-    case MG_TYPE_FLOAT32:
-        memcpy(place, &(float){(float)value->f}, 4);
-        return;
-    case MG_TYPE_FLOAT64:
-        memcpy(place, &value->f, 8);
-        return;
-    case MG_TYPE_DECIMAL:
-        memcpy(place, &value->d, 16);
-        return;
+    case MG_TYPE_FLOAT32: memcpy(place, &(float){(float)value->f}, 4); return;
+    case MG_TYPE_FLOAT64: memcpy(place, &value->f, 8); return;
+    case MG_TYPE_DECIMAL: memcpy(place, &value->d, 16); return;
     default:
         mg_assert(mg_type_width(value->type.id) != 0);
         memcpy(place, &value->i, mg_type_width(value->type.id)); /* little endian: the low bytes */
@@ -344,45 +325,22 @@ struct mg_value mg_value_load(struct mg_type type, const void *place)
         v.member = loaded;                     \
     } while (0)
     switch (type.id) {
-    case MG_TYPE_INT8:
-        LOAD(i, int8_t);
-        break;
-    case MG_TYPE_INT16:
-        LOAD(i, int16_t);
-        break;
+    case MG_TYPE_INT8: LOAD(i, int8_t); break;
+    case MG_TYPE_INT16: LOAD(i, int16_t); break;
     case MG_TYPE_INT32:
-    case MG_TYPE_DATE:
-        LOAD(i, int32_t);
-        break;
+    case MG_TYPE_DATE: LOAD(i, int32_t); break;
     case MG_TYPE_INT64:
     case MG_TYPE_DATETIME:
-    case MG_TYPE_TIMESTAMP:
-        LOAD(i, int64_t);
-        break;
-    case MG_TYPE_UINT8:
-        LOAD(u, uint8_t);
-        break;
-    case MG_TYPE_UINT16:
-        LOAD(u, uint16_t);
-        break;
-    case MG_TYPE_UINT32:
-        LOAD(u, uint32_t);
-        break;
-    case MG_TYPE_UINT64:
-        LOAD(u, uint64_t);
-        break;
-    case MG_TYPE_FLOAT32:
-        LOAD(f, float);
-        break;
-    case MG_TYPE_FLOAT64:
-        LOAD(f, double);
-        break;
-    case MG_TYPE_DECIMAL:
-        LOAD(d, mg_int128);
-        break;
+    case MG_TYPE_TIMESTAMP: LOAD(i, int64_t); break;
+    case MG_TYPE_UINT8: LOAD(u, uint8_t); break;
+    case MG_TYPE_UINT16: LOAD(u, uint16_t); break;
+    case MG_TYPE_UINT32: LOAD(u, uint32_t); break;
+    case MG_TYPE_UINT64: LOAD(u, uint64_t); break;
+    case MG_TYPE_FLOAT32: LOAD(f, float); break;
+    case MG_TYPE_FLOAT64: LOAD(f, double); break;
+    case MG_TYPE_DECIMAL: LOAD(d, mg_int128); break;
     case MG_TYPE_UTF8:
-    case MG_TYPE_NONE:
-        mg_assert(!"a fixed width");
+    case MG_TYPE_NONE: mg_assert(!"a fixed width");
     }
 #undef LOAD
     return v;

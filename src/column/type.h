@@ -75,11 +75,11 @@ struct mg_value {
     };
 };
 
-/* SQL text of a value: numbers plain, decimals with all fraction digits, dates as MySQL prints them with the type's fraction
- * digits, text as it is. Appends to out. NULL appends "NULL". */
+/* SQL text of a value: numbers plain, decimals with all fraction digits, dates as MySQL prints them with the type's
+ * fraction digits, text as it is. Appends to out. NULL appends "NULL". */
 MG_MUST_CHECK enum mg_code mg_value_format(const struct mg_value *value, struct mg_buffer *out, struct mg_error *err);
-/* The order of two values of one type (decimals: of one scale), neither NULL: <0, 0, >0. Text bytewise whatever its collation; NaN
- * above all and equal to itself; -0.0 equals 0.0. The order of zone maps. */
+/* The order of two values of one type (decimals: of one scale), neither NULL: <0, 0, >0. Text bytewise whatever its
+ * collation; NaN above all and equal to itself; -0.0 equals 0.0. The order of zone maps. */
 int mg_value_compare(const struct mg_value *a, const struct mg_value *b);
 int mg_float_compare(double a, double b);
 /* A value of a fixed width in Arrow's layout at place, of any alignment; not NULL. */
@@ -93,8 +93,8 @@ mg_int128 mg_decimal_power(uint8_t exponent);
 /* Has at most `precision` digits. */
 bool mg_decimal_fits(mg_int128 unscaled, uint8_t precision);
 void mg_decimal_format(mg_int128 unscaled, uint8_t scale, char text[48]);
-/* Days since 1970-01-01 of a date of the proleptic Gregorian calendar; false when it is none (month 0, 31 April, year 0 is
- * allowed only with a valid month and day). */
+/* Days since 1970-01-01 of a date of the proleptic Gregorian calendar; false when it is none (month 0, 31 April, year 0
+ * is allowed only with a valid month and day). */
 bool mg_date_from_ymd(int year, int month, int day, int32_t *out_days);
 void mg_date_to_ymd(int32_t days, int *year, int *month, int *day);
 

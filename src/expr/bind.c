@@ -1,13 +1,15 @@
-/* bind.c -- from a predicate tree with names to nodes that can be evaluated: names to places, literals to ranges and lists.
+/* bind.c -- from a predicate tree with names to nodes that can be evaluated: names to places, literals to ranges and
+ * lists.
  *
- * Comparisons  column with literal: a range of the column's ordinals (none: never true; all: true where not NULL); with a text column: text
- *              bounds. column with column: a kernel when the types agree, else row by row. literal with literal: a constant.
- * Rewriting    <> is NOT =, > is < turned round, BETWEEN is two comparisons, <=> adds what it says about NULL, an IN list with NULL
- *              is "IN without it, or NULL". Nested ANDs and ORs become one; ranges of one column in an AND become one; an AND
- *              or OR tries what is cheap first. Nothing that a row could see changes.
+ * Comparisons  column with literal: a range of the column's ordinals (none: never true; all: true where not NULL); with
+ *              a text column: text bounds. column with column: a kernel when the types agree, else row by row. literal
+ *              with literal: a constant.
+ * Rewriting    <> is NOT =, > is < turned round, BETWEEN is two comparisons, <=> adds what it says about NULL, an IN
+ *              list with NULL is "IN without it, or NULL". Nested ANDs and ORs become one; ranges of one column in an
+ *              AND become one; an AND or OR tries what is cheap first. Nothing that a row could see changes.
  * Memory       nodes, lists and texts lie in the predicate's arena.
- * Errors       MG_NOT_FOUND: no such column. MG_INVALID: argument counts, types that cannot be compared. MG_TOO_BIG: too deep,
- *              too many nodes.
+ * Errors       MG_NOT_FOUND: no such column. MG_INVALID: argument counts, types that cannot be compared. MG_TOO_BIG:
+ *              too deep, too many nodes.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +34,10 @@ static enum mg_code new_node(struct binder *b, enum mg_expr__kind kind, struct m
 {
     struct mg_expr__node *node = mg_arena_new(b->arena, struct mg_expr__node);
 
-    if (!node)
-        return mg_arena_fail(b->arena, b->err);
+    if (!node) {
+        (void)mg_arena_fail(b->arena, b->err);
+        return MG_NO_MEMORY;
+    }
     node->kind = kind;
     *out = node;
     return MG_OK;
@@ -117,23 +121,17 @@ static int cost(const struct mg_expr__node *node)
     int most = 0;
 
     switch (node->kind) {
-    case MG_NODE_CONST:
-        return 0;
+    case MG_NODE_CONST: return 0;
     case MG_NODE_IS_NULL:
-    case MG_NODE_ALWAYS:
-        return 1;
-    case MG_NODE_RANGE:
-        return 2 + (int)mg_type_width(node->type.id) * 2 - (node->range.span == 0);
+    case MG_NODE_ALWAYS: return 1;
+    case MG_NODE_RANGE: return 2 + (int)mg_type_width(node->type.id) * 2 - (node->range.span == 0);
     case MG_NODE_EQUAL:
     case MG_NODE_LESS:
         return (node->type.id == MG_TYPE_UTF8 ? 200 : 40) +
                (mg_expr__same_kernel(node->type, node->other_type) ? 0 : 400);
-    case MG_NODE_SET:
-        return 60;
-    case MG_NODE_TEXT_RANGE:
-        return 100;
-    case MG_NODE_TEXT_SET:
-        return 150;
+    case MG_NODE_SET: return 60;
+    case MG_NODE_TEXT_RANGE: return 100;
+    case MG_NODE_TEXT_SET: return 150;
     default:
         for (uint32_t i = 0; i < node->child_count; i++)
             most = MG_MAX(most, cost(node->children[i]));
@@ -248,52 +246,32 @@ static enum mg_code new_junction(struct binder *b, enum mg_expr__kind kind, stru
 static const char *op_name(enum mg_expr_op op)
 {
     switch (op) {
-    case MG_EXPR_EQ:
-        return "=";
-    case MG_EXPR_NE:
-        return "<>";
-    case MG_EXPR_LT:
-        return "<";
-    case MG_EXPR_LE:
-        return "<=";
-    case MG_EXPR_GT:
-        return ">";
-    case MG_EXPR_GE:
-        return ">=";
-    case MG_EXPR_EQ_NULL_SAFE:
-        return "<=>";
-    case MG_EXPR_IS_NULL:
-        return "IS NULL";
-    case MG_EXPR_IS_NOT_NULL:
-        return "IS NOT NULL";
-    case MG_EXPR_AND:
-        return "AND";
-    case MG_EXPR_OR:
-        return "OR";
-    case MG_EXPR_NOT:
-        return "NOT";
-    case MG_EXPR_IN:
-        return "IN";
-    case MG_EXPR_BETWEEN:
-        return "BETWEEN";
-    default:
-        return "?";
+    case MG_EXPR_EQ: return "=";
+    case MG_EXPR_NE: return "<>";
+    case MG_EXPR_LT: return "<";
+    case MG_EXPR_LE: return "<=";
+    case MG_EXPR_GT: return ">";
+    case MG_EXPR_GE: return ">=";
+    case MG_EXPR_EQ_NULL_SAFE: return "<=>";
+    case MG_EXPR_IS_NULL: return "IS NULL";
+    case MG_EXPR_IS_NOT_NULL: return "IS NOT NULL";
+    case MG_EXPR_AND: return "AND";
+    case MG_EXPR_OR: return "OR";
+    case MG_EXPR_NOT: return "NOT";
+    case MG_EXPR_IN: return "IN";
+    case MG_EXPR_BETWEEN: return "BETWEEN";
+    default: return "?";
     }
 }
 
 static enum mg_expr_op turned_round(enum mg_expr_op op)
 {
     switch (op) {
-    case MG_EXPR_LT:
-        return MG_EXPR_GT;
-    case MG_EXPR_LE:
-        return MG_EXPR_GE;
-    case MG_EXPR_GT:
-        return MG_EXPR_LT;
-    case MG_EXPR_GE:
-        return MG_EXPR_LE;
-    default:
-        return op;
+    case MG_EXPR_LT: return MG_EXPR_GT;
+    case MG_EXPR_LE: return MG_EXPR_GE;
+    case MG_EXPR_GT: return MG_EXPR_LT;
+    case MG_EXPR_GE: return MG_EXPR_LE;
+    default: return op;
     }
 }
 
@@ -401,16 +379,11 @@ static enum mg_code bind_range(struct binder *b, enum mg_expr_op op, uint32_t co
     mg_expr__domain(type.id, &low, &high);
     mg_expr__place(type, literal, &first, &last);
     switch (op) {
-    case MG_EXPR_EQ:
-        return new_range(b, column, first, last, out);
-    case MG_EXPR_LT:
-        return new_range(b, column, low, first - 1, out);
-    case MG_EXPR_LE:
-        return new_range(b, column, low, last, out);
-    case MG_EXPR_GT:
-        return new_range(b, column, last + 1, high, out);
-    default:
-        return new_range(b, column, first, high, out);
+    case MG_EXPR_EQ: return new_range(b, column, first, last, out);
+    case MG_EXPR_LT: return new_range(b, column, low, first - 1, out);
+    case MG_EXPR_LE: return new_range(b, column, low, last, out);
+    case MG_EXPR_GT: return new_range(b, column, last + 1, high, out);
+    default: return new_range(b, column, first, high, out);
     }
 }
 
@@ -449,16 +422,11 @@ static enum mg_code bind_columns(struct binder *b, enum mg_expr_op op, uint32_t 
 static bool holds(enum mg_expr_op op, int order)
 {
     switch (op) {
-    case MG_EXPR_EQ:
-        return order == 0;
-    case MG_EXPR_LT:
-        return order < 0;
-    case MG_EXPR_LE:
-        return order <= 0;
-    case MG_EXPR_GT:
-        return order > 0;
-    default:
-        return order >= 0;
+    case MG_EXPR_EQ: return order == 0;
+    case MG_EXPR_LT: return order < 0;
+    case MG_EXPR_LE: return order <= 0;
+    case MG_EXPR_GT: return order > 0;
+    default: return order >= 0;
     }
 }
 
@@ -715,32 +683,22 @@ static enum mg_code check_arg_count(const struct mg_expr *expr, struct mg_error 
 
     switch (expr->op) {
     case MG_EXPR_COLUMN:
-    case MG_EXPR_LITERAL:
-        return MG_OK;
+    case MG_EXPR_LITERAL: return MG_OK;
     case MG_EXPR_AND:
     case MG_EXPR_OR:
-    case MG_EXPR_IN:
-        low = 1, high = UINT32_MAX;
-        break;
+    case MG_EXPR_IN: low = 1, high = UINT32_MAX; break;
     case MG_EXPR_NOT:
     case MG_EXPR_IS_NULL:
-    case MG_EXPR_IS_NOT_NULL:
-        low = high = 1;
-        break;
-    case MG_EXPR_BETWEEN:
-        low = high = 3;
-        break;
+    case MG_EXPR_IS_NOT_NULL: low = high = 1; break;
+    case MG_EXPR_BETWEEN: low = high = 3; break;
     case MG_EXPR_EQ:
     case MG_EXPR_NE:
     case MG_EXPR_LT:
     case MG_EXPR_LE:
     case MG_EXPR_GT:
     case MG_EXPR_GE:
-    case MG_EXPR_EQ_NULL_SAFE:
-        low = high = 2;
-        break;
-    default:
-        return mg_fail(err, MG_INVALID, "an expression has the unknown operator number %d", (int)expr->op);
+    case MG_EXPR_EQ_NULL_SAFE: low = high = 2; break;
+    default: return mg_fail(err, MG_INVALID, "an expression has the unknown operator number %d", (int)expr->op);
     }
     if (expr->arg_count < low || expr->arg_count > high)
         return mg_fail(err, MG_INVALID, "%s has %u arguments, it takes %u%s", op_name(expr->op), expr->arg_count, low,
@@ -816,23 +774,14 @@ static enum mg_code bind_condition(struct binder *b, const struct mg_expr *expr,
     MG_TRY(check_arg_count(expr, b->err));
     switch (expr->op) {
     case MG_EXPR_COLUMN:
-    case MG_EXPR_LITERAL:
-        return bind_leaf(b, expr, out);
+    case MG_EXPR_LITERAL: return bind_leaf(b, expr, out);
     case MG_EXPR_AND:
-    case MG_EXPR_OR:
-        return bind_junction(b, expr, depth + 1, out);
-    case MG_EXPR_NOT:
-        MG_TRY(bind_condition(b, expr->args[0], depth + 1, out));
-        return new_not(b, *out, out);
-    case MG_EXPR_IS_NULL:
-        return bind_is_null(b, expr, depth + 1, out);
-    case MG_EXPR_IS_NOT_NULL:
-        MG_TRY(bind_is_null(b, expr, depth + 1, out));
-        return new_not(b, *out, out);
-    case MG_EXPR_IN:
-        return bind_in(b, expr, out);
-    default:
-        break;
+    case MG_EXPR_OR: return bind_junction(b, expr, depth + 1, out);
+    case MG_EXPR_NOT: MG_TRY(bind_condition(b, expr->args[0], depth + 1, out)); return new_not(b, *out, out);
+    case MG_EXPR_IS_NULL: return bind_is_null(b, expr, depth + 1, out);
+    case MG_EXPR_IS_NOT_NULL: MG_TRY(bind_is_null(b, expr, depth + 1, out)); return new_not(b, *out, out);
+    case MG_EXPR_IN: return bind_in(b, expr, out);
+    default: break;
     }
     for (uint32_t i = 0; i < expr->arg_count; i++)
         MG_TRY(bind_operand(b, expr->args[i], expr->op, &operands[i]));
@@ -850,8 +799,7 @@ static enum mg_code bind_condition(struct binder *b, const struct mg_expr *expr,
 static void mark_columns(const struct mg_expr__node *node, bool *used)
 {
     switch (node->kind) {
-    case MG_NODE_CONST:
-        return;
+    case MG_NODE_CONST: return;
     case MG_NODE_NOT:
     case MG_NODE_AND:
     case MG_NODE_OR:
@@ -860,11 +808,8 @@ static void mark_columns(const struct mg_expr__node *node, bool *used)
             mark_columns(node->children[i], used);
         return;
     case MG_NODE_EQUAL:
-    case MG_NODE_LESS:
-        used[node->other] = true;
-        break;
-    default:
-        break;
+    case MG_NODE_LESS: used[node->other] = true; break;
+    default: break;
     }
     used[node->column] = true;
 }

@@ -1,7 +1,8 @@
 /* eval.c -- a bound predicate over the rows of a batch, as bit masks.
  *
- * A node is asked for the rows among `active` where it is true, or where it is false, or both; what is neither is NULL. At the top only "true" is
- * asked, so an AND hands each of its children only the rows that are left, and a NOT asks its child for "false" instead.
+ * A node is asked for the rows among `active` where it is true, or where it is false, or both; what is neither is NULL.
+ * At the top only "true" is asked, so an AND hands each of its children only the rows that are left, and a NOT asks its
+ * child for "false" instead.
  * Shape     leaves first compute 64 comparisons a word, regardless of NULL, then keep what is active and there.
  * Memory    a few masks per nested AND or OR from the caller's arena.
  * Threads   the predicate is only read; the arena belongs to the caller.
@@ -92,40 +93,29 @@ static bool has_text(const struct mg_expr__set *set, struct mg_slice text)
         FOR_EACH_ROW(v, has_key(set, (uint64_t)(int64_t)values[row])) \
     } while (0)
 
+/* Floats and decimals: a binary search per row. */
+static void eval_sorted_set(struct eval *e, const struct mg_expr__set *set, const struct mg_vector *v,
+                            const uint64_t *active, uint64_t *out)
+{
+    FOR_EACH_ROW(v, has_value(set, v, row))
+}
+
 static void eval_large_set(struct eval *e, const struct mg_expr__set *set, const struct mg_vector *v,
                            const uint64_t *active, uint64_t *out)
 {
     switch (v->type.id) {
-    case MG_TYPE_INT8:
-        EACH_KEY(int8_t);
-        break;
-    case MG_TYPE_INT16:
-        EACH_KEY(int16_t);
-        break;
+    case MG_TYPE_INT8: EACH_KEY(int8_t); break;
+    case MG_TYPE_INT16: EACH_KEY(int16_t); break;
     case MG_TYPE_INT32:
-    case MG_TYPE_DATE:
-        EACH_KEY(int32_t);
-        break;
+    case MG_TYPE_DATE: EACH_KEY(int32_t); break;
     case MG_TYPE_INT64:
     case MG_TYPE_DATETIME:
-    case MG_TYPE_TIMESTAMP:
-        EACH_KEY(int64_t);
-        break;
-    case MG_TYPE_UINT8:
-        EACH_KEY(uint8_t);
-        break;
-    case MG_TYPE_UINT16:
-        EACH_KEY(uint16_t);
-        break;
-    case MG_TYPE_UINT32:
-        EACH_KEY(uint32_t);
-        break;
-    case MG_TYPE_UINT64:
-        EACH_KEY(uint64_t);
-        break;
-    default: { /* floats and decimals */
-        FOR_EACH_ROW(v, has_value(set, v, row))
-    }
+    case MG_TYPE_TIMESTAMP: EACH_KEY(int64_t); break;
+    case MG_TYPE_UINT8: EACH_KEY(uint8_t); break;
+    case MG_TYPE_UINT16: EACH_KEY(uint16_t); break;
+    case MG_TYPE_UINT32: EACH_KEY(uint32_t); break;
+    case MG_TYPE_UINT64: EACH_KEY(uint64_t); break;
+    default: eval_sorted_set(e, set, v, active, out);
     }
 }
 #undef EACH_KEY
@@ -216,8 +206,8 @@ static void eval_columns(struct eval *e, const struct mg_expr__node *node, const
 
 /* ---- leaves: NULLs ------------------------------------------------------------------------------------------- */
 
-/* out holds raw comparisons; split them into true and false among the rows that are active and not NULL. out is one of the
- * two. other may be NULL: no second column. */
+/* out holds raw comparisons; split them into true and false among the rows that are active and not NULL. out is one of
+ * the two. other may be NULL: no second column. */
 static void split(struct eval *e, const struct mg_vector *v, const struct mg_vector *other, const uint64_t *active,
                   const uint64_t *raw, uint64_t *is_true, uint64_t *is_false)
 {
@@ -248,24 +238,12 @@ static enum mg_code eval_leaf(struct eval *e, const struct mg_expr__node *node, 
                 is_false[w] = active[w] & there;
         }
         return MG_OK;
-    case MG_NODE_ALWAYS:
-        memset(out, 0xff, e->word_count * sizeof *out);
-        break;
-    case MG_NODE_RANGE:
-        e->kernels->range[node->type.id](v->values, e->row_count, &node->range, active, out);
-        break;
-    case MG_NODE_SET:
-        MG_TRY(eval_set(e, node, active, out));
-        break;
-    case MG_NODE_TEXT_RANGE:
-        eval_text_range(e, node, active, out);
-        break;
-    case MG_NODE_TEXT_SET:
-        eval_text_set(e, node, active, out);
-        break;
-    default: /* EQUAL, LESS */
-        other = e->vectors[node->other];
-        eval_columns(e, node, active, out);
+    case MG_NODE_ALWAYS: memset(out, 0xff, e->word_count * sizeof *out); break;
+    case MG_NODE_RANGE: e->kernels->range[node->type.id](v->values, e->row_count, &node->range, active, out); break;
+    case MG_NODE_SET: MG_TRY(eval_set(e, node, active, out)); break;
+    case MG_NODE_TEXT_RANGE: eval_text_range(e, node, active, out); break;
+    case MG_NODE_TEXT_SET: eval_text_set(e, node, active, out); break;
+    default: /* EQUAL, LESS */ other = e->vectors[node->other]; eval_columns(e, node, active, out);
     }
     split(e, v, other, active, out, is_true, is_false);
     return MG_OK;
@@ -282,8 +260,9 @@ static bool is_empty(const uint64_t *mask, uint32_t word_count)
     return any == 0;
 }
 
-/* AND in the words of AND: `all` gets the rows where every child is true, `any` those where some child is false. OR is the
- * same with true and false exchanged. Either may be NULL, not both. A child is asked only about rows that are not decided. */
+/* AND in the words of AND: `all` gets the rows where every child is true, `any` those where some child is false. OR is
+ * the same with true and false exchanged. Either may be NULL, not both. A child is asked only about rows that are not
+ * decided. */
 static enum mg_code eval_junction(struct eval *e, const struct mg_expr__node *node, const uint64_t *active,
                                   uint64_t *all, uint64_t *any)
 {
@@ -346,19 +325,12 @@ static enum mg_code eval_node(struct eval *e, const struct mg_expr__node *node, 
                               uint64_t *is_true, uint64_t *is_false)
 {
     switch (node->kind) {
-    case MG_NODE_CONST:
-        eval_constant(e, node->constant, active, is_true, is_false);
-        return MG_OK;
-    case MG_NODE_NOT:
-        return eval_node(e, node->children[0], active, is_false, is_true);
-    case MG_NODE_AND:
-        return eval_junction(e, node, active, is_true, is_false);
-    case MG_NODE_OR:
-        return eval_junction(e, node, active, is_false, is_true);
-    case MG_NODE_UNKNOWN:
-        return eval_unknown(e, node, active, is_true, is_false);
-    default:
-        return eval_leaf(e, node, active, is_true, is_false);
+    case MG_NODE_CONST: eval_constant(e, node->constant, active, is_true, is_false); return MG_OK;
+    case MG_NODE_NOT: return eval_node(e, node->children[0], active, is_false, is_true);
+    case MG_NODE_AND: return eval_junction(e, node, active, is_true, is_false);
+    case MG_NODE_OR: return eval_junction(e, node, active, is_false, is_true);
+    case MG_NODE_UNKNOWN: return eval_unknown(e, node, active, is_true, is_false);
+    default: return eval_leaf(e, node, active, is_true, is_false);
     }
 }
 

@@ -85,17 +85,11 @@ static enum mg_code put_literal(const struct mg_value *value, struct mg_buffer *
     if (value->is_null)
         return mg_value_format(value, out, err);
     switch (value->type.id) {
-    case MG_TYPE_UTF8:
-        return put_quoted(value->text, '\'', out, err);
-    case MG_TYPE_DATE:
-        MG_TRY(mg_buffer_printf(out, err, "DATE '"));
-        break;
+    case MG_TYPE_UTF8: return put_quoted(value->text, '\'', out, err);
+    case MG_TYPE_DATE: MG_TRY(mg_buffer_printf(out, err, "DATE '")); break;
     case MG_TYPE_DATETIME:
-    case MG_TYPE_TIMESTAMP:
-        MG_TRY(mg_buffer_printf(out, err, "TIMESTAMP '"));
-        break;
-    default:
-        return mg_value_format(value, out, err);
+    case MG_TYPE_TIMESTAMP: MG_TRY(mg_buffer_printf(out, err, "TIMESTAMP '")); break;
+    default: return mg_value_format(value, out, err);
     }
     MG_TRY(mg_value_format(value, out, err));
     return mg_buffer_printf(out, err, "'");
@@ -104,26 +98,16 @@ static enum mg_code put_literal(const struct mg_value *value, struct mg_buffer *
 static const char *infix(enum mg_expr_op op)
 {
     switch (op) {
-    case MG_EXPR_EQ:
-        return " = ";
-    case MG_EXPR_NE:
-        return " <> ";
-    case MG_EXPR_LT:
-        return " < ";
-    case MG_EXPR_LE:
-        return " <= ";
-    case MG_EXPR_GT:
-        return " > ";
-    case MG_EXPR_GE:
-        return " >= ";
-    case MG_EXPR_EQ_NULL_SAFE:
-        return " <=> ";
-    case MG_EXPR_AND:
-        return " AND ";
-    case MG_EXPR_OR:
-        return " OR ";
-    default:
-        return NULL;
+    case MG_EXPR_EQ: return " = ";
+    case MG_EXPR_NE: return " <> ";
+    case MG_EXPR_LT: return " < ";
+    case MG_EXPR_LE: return " <= ";
+    case MG_EXPR_GT: return " > ";
+    case MG_EXPR_GE: return " >= ";
+    case MG_EXPR_EQ_NULL_SAFE: return " <=> ";
+    case MG_EXPR_AND: return " AND ";
+    case MG_EXPR_OR: return " OR ";
+    default: return NULL;
     }
 }
 
@@ -152,10 +136,8 @@ static enum mg_code put_call(const struct mg_expr *expr, uint32_t depth, struct 
     if (expr->arg_count)
         MG_TRY(put_expr(expr->args[0], depth, out, err));
     switch (expr->op) {
-    case MG_EXPR_IS_NULL:
-        return mg_buffer_printf(out, err, " IS NULL)");
-    case MG_EXPR_IS_NOT_NULL:
-        return mg_buffer_printf(out, err, " IS NOT NULL)");
+    case MG_EXPR_IS_NULL: return mg_buffer_printf(out, err, " IS NULL)");
+    case MG_EXPR_IS_NOT_NULL: return mg_buffer_printf(out, err, " IS NOT NULL)");
     case MG_EXPR_IN:
         MG_TRY(mg_buffer_printf(out, err, " IN ("));
         MG_TRY(put_list(expr, 1, ", ", depth, out, err));
@@ -164,10 +146,8 @@ static enum mg_code put_call(const struct mg_expr *expr, uint32_t depth, struct 
         MG_TRY(mg_buffer_printf(out, err, " BETWEEN "));
         MG_TRY(put_list(expr, 1, " AND ", depth, out, err));
         return mg_buffer_printf(out, err, ")");
-    case MG_EXPR_NOT:
-        return mg_buffer_printf(out, err, ")");
-    default:
-        return mg_fail(err, MG_INVALID, "an expression has the unknown operator number %d", (int)expr->op);
+    case MG_EXPR_NOT: return mg_buffer_printf(out, err, ")");
+    default: return mg_fail(err, MG_INVALID, "an expression has the unknown operator number %d", (int)expr->op);
     }
 }
 

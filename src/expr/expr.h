@@ -1,8 +1,9 @@
 /* expr.h -- predicate trees, bound to a table's columns, and the kernels that evaluate them on batches.
  *
- * A tree is built unbound (column names), then bound to a schema: names become places, literals are converted to the column's type
- * where that loses nothing, and comparisons that can be decided by type alone become constants (an int column = 1.5 is never true,
- * int32 < 10^12 is true where not NULL). Evaluation is vectorised: bit masks over the whole batch, three-valued logic as two masks.
+ * A tree is built unbound (column names), then bound to a schema: names become places, literals are converted to the
+ * column's type where that loses nothing, and comparisons that can be decided by type alone become constants (an int
+ * column = 1.5 is never true, int32 < 10^12 is true where not NULL). Evaluation is vectorised: bit masks over the whole
+ * batch, three-valued logic as two masks.
  * Threads  a bound tree is immutable and may be used by several threads; evaluation scratch belongs to one.
  * Source   semantics: proto/scan.proto, Expr and Call.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -14,23 +15,24 @@
 #include "column/key.h"
 #include "column/schema.h"
 
-enum mg_expr_op { /* the numbers of proto/scan.proto, Call.Op, and two leaves */
-                  MG_EXPR_EQ = 1,
-                  MG_EXPR_NE = 2,
-                  MG_EXPR_LT = 3,
-                  MG_EXPR_LE = 4,
-                  MG_EXPR_GT = 5,
-                  MG_EXPR_GE = 6,
-                  MG_EXPR_EQ_NULL_SAFE = 7,
-                  MG_EXPR_IS_NULL = 8,
-                  MG_EXPR_IS_NOT_NULL = 9,
-                  MG_EXPR_AND = 10,
-                  MG_EXPR_OR = 11,
-                  MG_EXPR_NOT = 12,
-                  MG_EXPR_IN = 13,
-                  MG_EXPR_BETWEEN = 14,
-                  MG_EXPR_COLUMN = 100,
-                  MG_EXPR_LITERAL = 101,
+/* the numbers of proto/scan.proto, Call.Op, and two leaves */
+enum mg_expr_op {
+    MG_EXPR_EQ = 1,
+    MG_EXPR_NE = 2,
+    MG_EXPR_LT = 3,
+    MG_EXPR_LE = 4,
+    MG_EXPR_GT = 5,
+    MG_EXPR_GE = 6,
+    MG_EXPR_EQ_NULL_SAFE = 7,
+    MG_EXPR_IS_NULL = 8,
+    MG_EXPR_IS_NOT_NULL = 9,
+    MG_EXPR_AND = 10,
+    MG_EXPR_OR = 11,
+    MG_EXPR_NOT = 12,
+    MG_EXPR_IN = 13,
+    MG_EXPR_BETWEEN = 14,
+    MG_EXPR_COLUMN = 100,
+    MG_EXPR_LITERAL = 101,
 };
 
 enum {
@@ -58,8 +60,8 @@ MG_MUST_CHECK enum mg_code mg_expr_format(const struct mg_expr *expr, struct mg_
 
 struct mg_predicate; /* bound; heap */
 
-/* expr may be NULL: every row. MG_NOT_FOUND for an unknown column, MG_INVALID for wrong argument counts or types that cannot
- * be compared (both named). Keeps no pointer into expr; keeps a reference to the schema. */
+/* expr may be NULL: every row. MG_NOT_FOUND for an unknown column, MG_INVALID for wrong argument counts or types that
+ * cannot be compared (both named). Keeps no pointer into expr; keeps a reference to the schema. */
 MG_MUST_CHECK enum mg_code mg_predicate_bind(const struct mg_expr *expr, const struct mg_schema *schema,
                                              struct mg_predicate **out, struct mg_error *err);
 void mg_predicate_free(struct mg_predicate *predicate); /* NULL is allowed */
@@ -69,15 +71,15 @@ void mg_predicate_freep(struct mg_predicate **predicate);
 const uint32_t *mg_predicate_columns(const struct mg_predicate *predicate, uint32_t *out_count);
 bool mg_predicate_is_all(const struct mg_predicate *predicate); /* keeps every row */
 
-/* Evaluate on row_count rows. vectors[place] is the schema's column at that place (only those of mg_predicate_columns are read).
- * mask has (row_count + 63) / 64 words: on entry the rows to look at, on return those of them that are true; bits beyond row_count
- * are 0. scratch is used and not reset. */
+/* Evaluate on row_count rows. vectors[place] is the schema's column at that place (only those of mg_predicate_columns
+ * are read). mask has (row_count + 63) / 64 words: on entry the rows to look at, on return those of them that are true;
+ * bits beyond row_count are 0. scratch is used and not reset. */
 MG_MUST_CHECK enum mg_code mg_predicate_filter(const struct mg_predicate *predicate,
                                                const struct mg_vector *const *vectors, uint32_t row_count,
                                                uint64_t *mask, struct mg_arena *scratch, struct mg_error *err);
 
-/* May a row whose column lies between min and max (both not NULL, same type as the column) or is NULL (if has_null) be true?
- * For zone maps; true when unsure. lows/highs[place] NULL = nothing known. */
+/* May a row whose column lies between min and max (both not NULL, same type as the column) or is NULL (if has_null) be
+ * true? For zone maps; true when unsure. lows/highs[place] NULL = nothing known. */
 bool mg_predicate_may_match(const struct mg_predicate *predicate, const struct mg_value *const *lows,
                             const struct mg_value *const *highs, const bool *has_null);
 

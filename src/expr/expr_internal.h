@@ -1,11 +1,11 @@
 /* expr_internal.h -- bound predicates: the nodes that bind.c makes, and eval.c and zone.c walk.
  *
- * Ordinals  Every fixed-width value of a column has an ordinal, a 128-bit integer whose order is the order of the values and in which
- *           neighbours differ by 1. So every comparison of a column with a literal becomes "low <= column <= high" in
- *           ordinals, whatever the types; bounds are found by searching the ordinals with mg_expr__compare, the one place
- *           that says how values of different types compare.
- * Logic     a node yields two masks, the rows where it is true and those where it is false; the rest is NULL. NOT swaps them, so
- *           <>, NOT IN, IS NOT NULL and >= are NOT over another node.
+ * Ordinals  Every fixed-width value of a column has an ordinal, a 128-bit integer whose order is the order of the
+ *           values and in which neighbours differ by 1. So every comparison of a column with a literal becomes "low <=
+ *           column <= high" in ordinals, whatever the types; bounds are found by searching the ordinals with
+ *           mg_expr__compare, the one place that says how values of different types compare.
+ * Logic     a node yields two masks, the rows where it is true and those where it is false; the rest is NULL. NOT swaps
+ *           them, so <>, NOT IN, IS NOT NULL and >= are NOT over another node.
  * Threads   a bound predicate is immutable.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_EXPR_EXPR_INTERNAL_H
@@ -49,8 +49,8 @@ struct mg_expr__set {
     uint32_t count;
     mg_int128 *ordinals;    /* SET: rising */
     struct mg_slice *texts; /* TEXT_SET: rising, without trailing blanks if pad_space */
-    /* An open-addressing table of slot_mask + 1 slots (a power of two): SET of integers, dates and times: the ordinals' low 64 bits, empty
-     * slots hold absent_key, which no member has; TEXT_SET: place in texts + 1, 0 = empty. */
+    /* An open-addressing table of slot_mask + 1 slots (a power of two): SET of integers, dates and times: the ordinals'
+     * low 64 bits, empty slots hold absent_key, which no member has; TEXT_SET: place in texts + 1, 0 = empty. */
     uint32_t slot_mask;
     uint64_t *keys;
     uint64_t absent_key;
@@ -73,8 +73,8 @@ struct mg_expr__node {
     struct mg_expr__node **children;
 };
 
-/* Tight loops over all rows, 64 at a time; words whose active word is 0 are skipped and become 0. Bits of rows that are NULL or not
- * active mean nothing. */
+/* Tight loops over all rows, 64 at a time; words whose active word is 0 are skipped and become 0. Bits of rows that are
+ * NULL or not active mean nothing. */
 typedef void mg_expr__range_fn(const void *values, uint32_t row_count, const struct mg_expr__range *range,
                                const uint64_t *active, uint64_t *out);
 typedef void mg_expr__compare_fn(const void *a, const void *b, uint32_t row_count, const uint64_t *active,
@@ -112,15 +112,15 @@ static inline bool mg_expr__same_kernel(struct mg_type a, struct mg_type b)
 
 /* May values of these types be compared? Either may be NULL's NONE. */
 bool mg_expr__comparable(enum mg_type_id a, enum mg_type_id b);
-/* The order of two values, neither NULL, whose types are comparable: numbers by value, in double when one is a float; dates and times as
- * microseconds, what has no zone as UTC; text bytewise, without trailing blanks if pad_space. */
+/* The order of two values, neither NULL, whose types are comparable: numbers by value, in double when one is a float;
+ * dates and times as microseconds, what has no zone as UTC; text bytewise, without trailing blanks if pad_space. */
 int mg_expr__compare(const struct mg_value *a, const struct mg_value *b, bool pad_space);
 mg_int128 mg_expr__ordinal(const struct mg_value *value);
 struct mg_value mg_expr__from_ordinal(struct mg_type type, mg_int128 ordinal);
 /* The lowest and the highest ordinal of a fixed-width type. */
 void mg_expr__domain(enum mg_type_id id, mg_int128 *low, mg_int128 *high);
-/* The values of `type` that equal `value` are first..last; first > last when none does: then last is the one below, first the one
- * above it (and they may be one step outside the domain). */
+/* The values of `type` that equal `value` are first..last; first > last when none does: then last is the one below,
+ * first the one above it (and they may be one step outside the domain). */
 void mg_expr__place(struct mg_type type, const struct mg_value *value, mg_int128 *first, mg_int128 *last);
 /* Text as a number, date or time that a column of type `like` can be compared with. False when it is none. */
 bool mg_expr__value_of_text(struct mg_slice text, enum mg_type_id like, struct mg_value *out);

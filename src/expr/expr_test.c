@@ -1,5 +1,5 @@
-/* expr_test.c -- what binding decides, by example: conversions of literals, constants, errors by name, text form, zone maps, long
- * lists. Random trees are in filter_test.c.
+/* expr_test.c -- what binding decides, by example: conversions of literals, constants, errors by name, text form, zone
+ * maps, long lists. Random trees are in filter_test.c.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 

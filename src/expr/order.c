@@ -1,10 +1,10 @@
 /* order.c -- how values compare, also across types, and a column type's values as consecutive integers.
  *
- * Rules     Integers and decimals compare by value, exactly. When one side is a float, both are compared as doubles: MySQL's and
- *           Spark's rule, so that decimal 0.1 equals double 0.1. NaN is above all and equal to itself, -0.0 equals 0.0.
- *           Dates and times compare as instants; what has no zone counts as UTC, a date as its midnight.
- * Ordinals  Integers, dates and times: the value. Decimals: the unscaled value. Floats: 0.0 is 0, each next number one more,
- *           infinity's successor is NaN; so -0.0 and the many NaNs have no place of their own.
+ * Rules     Integers and decimals compare by value, exactly. When one side is a float, both are compared as doubles:
+ *           MySQL's and Spark's rule, so that decimal 0.1 equals double 0.1. NaN is above all and equal to itself, -0.0
+ *           equals 0.0. Dates and times compare as instants; what has no zone counts as UTC, a date as its midnight.
+ * Ordinals  Integers, dates and times: the value. Decimals: the unscaled value. Floats: 0.0 is 0, each next number one
+ *           more, infinity's successor is NaN; so -0.0 and the many NaNs have no place of their own.
  * Threads   pure functions.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <ctype.h>
@@ -131,16 +131,11 @@ static double float64_of_ordinal(int64_t ordinal)
 mg_int128 mg_expr__ordinal(const struct mg_value *value)
 {
     switch (value->type.id) {
-    case MG_TYPE_FLOAT32:
-        return float32_ordinal((float)value->f);
-    case MG_TYPE_FLOAT64:
-        return float64_ordinal(value->f);
+    case MG_TYPE_FLOAT32: return float32_ordinal((float)value->f);
+    case MG_TYPE_FLOAT64: return float64_ordinal(value->f);
     case MG_TYPE_UTF8:
-    case MG_TYPE_NONE:
-        mg_assert(!"a fixed width");
-        return 0;
-    default:
-        return is_time(value->type.id) ? (mg_int128)value->i : exact_number(value);
+    case MG_TYPE_NONE: mg_assert(!"a fixed width"); return 0;
+    default: return is_time(value->type.id) ? (mg_int128)value->i : exact_number(value);
     }
 }
 

@@ -1,10 +1,11 @@
 /* zone.c -- may a range of rows, known only by its columns' lowest and highest values, hold one that a predicate keeps?
  *
- * Answers are on the safe side: true unless it is certain that no row is. A node is asked whether it may be true, or whether it may be
- * false; NOT asks its child for the other.
+ * Answers are on the safe side: true unless it is certain that no row is. A node is asked whether it may be true, or
+ * whether it may be false; NOT asks its child for the other.
  * Bounds    in the order of mg_value_compare: text bytewise, whatever its collation.
- * Blanks    where trailing blanks do not count, cutting them can move a text down in that order: below `low` only as far as low's
- *           prefix before its first byte at or below a blank (docs/format/key.md has the argument), above `high` never.
+ * Blanks    where trailing blanks do not count, cutting them can move a text down in that order: below `low` only as
+ *           far as low's prefix before its first byte at or below a blank (docs/format/key.md has the argument), above
+ *           `high` never.
  * Threads   pure function.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "expr/expr_internal.h"
@@ -111,30 +112,19 @@ static bool may_be(const struct zone *z, const struct mg_expr__node *node, bool 
     bool is_any = (node->kind == MG_NODE_OR) == want; /* one child is enough */
 
     switch (node->kind) {
-    case MG_NODE_CONST:
-        return node->constant == (want ? MG_TRUE : MG_FALSE);
-    case MG_NODE_IS_NULL:
-        return want ? !z->has_null || z->has_null[node->column] : true;
-    case MG_NODE_ALWAYS:
-        return want;
-    case MG_NODE_RANGE:
-        return may_be_in_range(z, node, want);
-    case MG_NODE_SET:
-        return may_be_in_set(z, node, want);
-    case MG_NODE_TEXT_RANGE:
-        return may_be_in_text_range(z, node, want);
-    case MG_NODE_TEXT_SET:
-        return may_be_in_text_set(z, node, want);
+    case MG_NODE_CONST: return node->constant == (want ? MG_TRUE : MG_FALSE);
+    case MG_NODE_IS_NULL: return want ? !z->has_null || z->has_null[node->column] : true;
+    case MG_NODE_ALWAYS: return want;
+    case MG_NODE_RANGE: return may_be_in_range(z, node, want);
+    case MG_NODE_SET: return may_be_in_set(z, node, want);
+    case MG_NODE_TEXT_RANGE: return may_be_in_text_range(z, node, want);
+    case MG_NODE_TEXT_SET: return may_be_in_text_set(z, node, want);
     case MG_NODE_EQUAL:
-    case MG_NODE_LESS:
-        return may_relate(z, node, want);
-    case MG_NODE_UNKNOWN:
-        return true;
-    case MG_NODE_NOT:
-        return may_be(z, node->children[0], !want);
+    case MG_NODE_LESS: return may_relate(z, node, want);
+    case MG_NODE_UNKNOWN: return true;
+    case MG_NODE_NOT: return may_be(z, node->children[0], !want);
     case MG_NODE_AND:
-    case MG_NODE_OR:
-        break;
+    case MG_NODE_OR: break;
     }
     for (uint32_t i = 0; i < node->child_count; i++)
         if (may_be(z, node->children[i], want) == is_any)

@@ -1,5 +1,5 @@
-/* ipc_corpus.c -- makes inputs of tests/fuzz/corpus/ipc: what Magic itself sends, whole, cut and damaged. What others send comes
- * from ipc_corpus.py. Repeatable.
+/* ipc_corpus.c -- makes inputs of tests/fuzz/corpus/ipc: what Magic itself sends, whole, cut and damaged. What others
+ * send comes from ipc_corpus.py. Repeatable.
  *
  * Usage: ipc_corpus FOLDER
  * SPDX-License-Identifier: Apache-2.0 */

@@ -1,7 +1,8 @@
 /* ipc_fuzz.c -- fuzzes the Arrow IPC decoder (column/ipc.h): streams, single schema messages, single batches.
  *
- * Input     first byte: 0 a stream; 1 a schema message; 2 a batch of the fixed schema below: u16 little endian size of the message, the
- *           message, the body; others as 0. Inputs are made by ipc_corpus.c and ipc_corpus.py; found-* by the fuzzer.
+ * Input     first byte: 0 a stream; 1 a schema message; 2 a batch of the fixed schema below: u16 little endian size of
+ *           the message, the message, the body; others as 0. Inputs are made by ipc_corpus.c and ipc_corpus.py; found-*
+ *           by the fuzzer.
  * Checks    besides the sanitizers': a decoded batch is sound, and encoding and decoding it again gives the same bytes.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>

@@ -1,7 +1,8 @@
-"""ipc_test.py -- Magic's Arrow IPC against pyarrow, both ways: streams of every type are written by one and read by the other.
+"""ipc_test.py -- Magic's Arrow IPC against pyarrow, both ways: what one writes the other reads, in every type.
 
 Usage: ipc_test.py IPC_TOOL
-Both sides are turned into the same text (see ipc_tool.c) and compared; streams that Magic copies are compared value by value.
+Both sides are turned into the same text (see ipc_tool.c) and compared; streams that Magic copies are compared value by
+value.
 SPDX-License-Identifier: Apache-2.0
 """
 import datetime

@@ -4,8 +4,9 @@
  *         ipc_tool show KIND    the same rows as text, straight from memory
  *         ipc_tool read         a stream from standard input, as text
  *         ipc_tool copy         a stream from standard input, decoded and encoded again
- * Text    "field NAME TYPE NULLABLE SOURCE_TYPE", "batch ROWS NULLS...", then a line a row, values between blanks: NULL, numbers, dates as
- *         SQL writes them, floats as the hex of their bits (nan for any NaN), text as t and hex.
+ * Text    "field NAME TYPE NULLABLE SOURCE_TYPE", "batch ROWS NULLS...", then a line a row, values between blanks:
+ *         NULL, numbers, dates as SQL writes them, floats as the hex of their bits (nan for any NaN), text as t and
+ *         hex.
  * Status  0; 1 with "CODE: text" on standard error when the decoder refuses.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
