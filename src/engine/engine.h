@@ -1,13 +1,14 @@
 /* engine.h -- the interface of a store engine, and nothing else.
  *
- * An engine keeps tables as columns, takes changes in epochs, and shows snapshots. It speaks of tables, epochs, snapshots, splits,
- * predicates and batches, never of how it stores them, so that a MergeTree of ours, a ClickHouse server and a plain model in
- * memory can stand behind it. One const table of functions per engine; the contract stands on each member.
+ * An engine keeps tables as columns, takes changes in epochs, and shows snapshots. It speaks of tables, epochs,
+ * snapshots, splits, predicates and batches, never of how it stores them, so that a MergeTree of ours, a ClickHouse
+ * server and a plain model in memory can stand behind it. One const table of functions per engine; the contract stands
+ * on each member.
  *
  * Words       epoch: unit of applying, dense u64 from 1 over the whole engine; snapshot: the state after one published
  *             epoch; watermark: per source, the commit_ts up to which everything is in.
- * Promises    a snapshot shows whole epochs only and never changes; what was published survives power loss, with its source
- *             position in the same atomic step; an aborted epoch leaves nothing.
+ * Promises    a snapshot shows whole epochs only and never changes; what was published survives power loss, with its
+ *             source position in the same atomic step; an aborted epoch leaves nothing.
  * Writers     one epoch is being staged at a time, by one thread at a time (the latch service sees to it).
  * Readers     any number of threads; a snapshot may be used from several at once; a scan by one at a time.
  * Errors      an operation that fails has changed nothing, unless its contract says otherwise.
@@ -66,14 +67,15 @@ struct mg_source_position {
     uint32_t position_size;
 };
 
-enum mg_schema_change_kind { /* numbers are stored */
-                             MG_SCHEMA_CREATE_DATABASE = 1,
-                             MG_SCHEMA_DROP_DATABASE =
-                                 2, /* only when no table is in it: drop those first, in the same epoch */
-                             MG_SCHEMA_PUT_TABLE =
-                                 3, /* a new table_id: an empty incarnation; a known one: its next schema (name, columns, state). Ids of dropped
-                                  * tables and columns are never used again */
-                             MG_SCHEMA_DROP_TABLE = 4,
+/* numbers are stored */
+enum mg_schema_change_kind {
+    MG_SCHEMA_CREATE_DATABASE = 1,
+    MG_SCHEMA_DROP_DATABASE = 2, /* only when no table is in it: drop those first, in the same epoch */
+    MG_SCHEMA_PUT_TABLE =
+        /* a new table_id: an empty incarnation; a known one: its next schema (name, columns,
+                                  * state). Ids of dropped tables and columns are never used again */
+    3,
+    MG_SCHEMA_DROP_TABLE = 4,
 };
 struct mg_schema_change {
     enum mg_schema_change_kind kind;
@@ -82,10 +84,11 @@ struct mg_schema_change {
     uint64_t table_id;        /* DROP_TABLE */
 };
 
-enum mg_change_op {                       /* what the source said; numbers are stored */
-                    MG_CHANGE_INSERT = 0, /* the row was not there */
-                    MG_CHANGE_UPDATE = 1, /* it was, under the same key; the whole new row */
-                    MG_CHANGE_DELETE = 2, /* it was; only the key columns are read, others may hold anything */
+/* what the source said; numbers are stored */
+enum mg_change_op {
+    MG_CHANGE_INSERT = 0, /* the row was not there */
+    MG_CHANGE_UPDATE = 1, /* it was, under the same key; the whole new row */
+    MG_CHANGE_DELETE = 2, /* it was; only the key columns are read, others may hold anything */
 };
 
 /* Changes of one table in the source's order: for the same key the later one wins. */
@@ -121,8 +124,8 @@ typedef enum mg_code mg_status_fn(void *arg, const char *name, const char *value
 struct mg_engine_ops {
     const char *name; /* in logs, settings and status */
 
-    /* Open or create; recovers. After MG_OK every published epoch is visible. A folder of another format version is refused with
-     * MG_UNIMPLEMENTED, naming both. MG_BUSY: another process has it. */
+    /* Open or create; recovers. After MG_OK every published epoch is visible. A folder of another format version is
+     * refused with MG_UNIMPLEMENTED, naming both. MG_BUSY: another process has it. */
     enum mg_code (*open)(const struct mg_engine_options *options, struct mg_engine **out, struct mg_error *err);
     /* All snapshots, scans and epochs must have ended (asserted). NULL is allowed. */
     void (*close)(struct mg_engine *engine);
@@ -131,45 +134,50 @@ struct mg_engine_ops {
 
     /* ---- writing: one thread at a time ---- */
 
-    /* Numbers for a new table or a new schema version; never given twice among what was published. Either may be NULL. */
+    /* Numbers for a new table or a new schema version; never given twice among what was published. Either may be
+     * NULL. */
     enum mg_code (*reserve)(struct mg_engine *engine, uint64_t *out_table_id, uint64_t *out_schema_version,
                             struct mg_error *err);
     /* How far `source` is applied (durable); zeroes when it is unknown. */
     enum mg_code (*position)(struct mg_engine *engine, const char *source, struct mg_source_position *out,
                              struct mg_error *err);
-    /* Begin the next epoch. MG_BUSY while another one is being staged. MG_WRITER_FENCED when generation is below the source's.
-     * MG_TOO_BIG for a source above MG_SOURCES_MAX. MG_STOPPED after a failed WAL: readers go on. */
+    /* Begin the next epoch. MG_BUSY while another one is being staged. MG_WRITER_FENCED when generation is below the
+     * source's. MG_TOO_BIG for a source above MG_SOURCES_MAX. MG_STOPPED after a failed WAL: readers go on. */
     enum mg_code (*begin)(struct mg_engine *engine, const char *source, uint64_t generation, struct mg_epoch **out,
                           struct mg_error *err);
-    /* Schema changes come before rows, and an epoch with schema changes holds no rows of the tables that it changes (so a table has one
-     * schema per epoch). Each sees those before it. Refused, leaving the epoch as it was: MG_INVALID for a key or a column's type that
-     * changes under the same id, an id that was dropped, a version that does not rise; MG_EXISTS for a name in use; MG_NOT_FOUND for an
-     * unknown database or id. */
+    /* Schema changes come before rows, and an epoch with schema changes holds no rows of the tables that it changes (so
+     * a table has one schema per epoch). Each sees those before it. Refused, leaving the epoch as it was: MG_INVALID
+     * for a key or a column's type that changes under the same id, an id that was dropped, a version that does not
+     * rise; MG_EXISTS for a name in use; MG_NOT_FOUND for an unknown database or id. */
     enum mg_code (*change_schema)(struct mg_epoch *epoch, const struct mg_schema_change *change, struct mg_error *err);
-    /* Stage changes. The batch may be unreferenced after return. A table that is not OK is refused as by scan; MG_INVALID names a batch that
-     * does not fit the schema, or a NULL in a column that is not nullable (but not in a deletion's other columns); MG_TOO_BIG a key or an
-     * epoch above the limit. MG_NO_MEMORY says how much is left; after it and an epoch's MG_TOO_BIG the epoch can only be aborted. What
-     * contradicts the stored rows (an INSERT of a key that is there, ...) is applied all the same, as put or delete, and counted. */
+    /* Stage changes. The batch may be unreferenced after return. A table that is not OK is refused as by scan;
+     * MG_INVALID names a batch that does not fit the schema, or a NULL in a column that is not nullable (but not in a
+     * deletion's other columns); MG_TOO_BIG a key or an epoch above the limit. MG_NO_MEMORY says how much is left;
+     * after it and an epoch's MG_TOO_BIG the epoch can only be aborted. What contradicts the stored rows (an INSERT of
+     * a key that is there, ...) is applied all the same, as put or delete, and counted. */
     enum mg_code (*put)(struct mg_epoch *epoch, const struct mg_changes *changes, struct mg_error *err);
-    /* Make it durable, then visible, as one step, with the source's new watermark (not below the last) and position. Consumes the epoch in
-     * every case. It may return before the step is done, so that the next epoch can be staged meanwhile: `wait` tells. *out_epoch is its
-     * number. If the step fails, this epoch and what was staged behind it are gone, and the engine is MG_STOPPED: whether the epoch is there
-     * after a restart, position tells. MG_NO_SPACE and MG_NO_MEMORY came before anything was written: only this epoch is gone. */
+    /* Make it durable, then visible, as one step, with the source's new watermark (not below the last) and position.
+     * Consumes the epoch in every case. It may return before the step is done, so that the next epoch can be staged
+     * meanwhile: `wait` tells. *out_epoch is its number. If the step fails, this epoch and what was staged behind it
+     * are gone, and the engine is MG_STOPPED: whether the epoch is there after a restart, position tells. MG_NO_SPACE
+     * and MG_NO_MEMORY came before anything was written: only this epoch is gone. */
     enum mg_code (*publish)(struct mg_epoch *epoch, uint64_t watermark, struct mg_slice position, uint64_t *out_epoch,
                             struct mg_error *err);
     void (*abort)(struct mg_epoch *epoch); /* NULL is allowed */
 
     /* ---- reading ---- */
 
-    /* Block until epoch is visible (and so durable): MG_OK; MG_TIMEOUT; MG_STOPPED when it will never be. timeout_ms below 0: for ever. */
+    /* Block until epoch is visible (and so durable): MG_OK; MG_TIMEOUT; MG_STOPPED when it will never be. timeout_ms
+     * below 0: for ever. */
     enum mg_code (*wait)(struct mg_engine *engine, uint64_t epoch, int64_t timeout_ms, struct mg_error *err);
     /* Block until source's watermark is at least ts. */
     enum mg_code (*wait_watermark)(struct mg_engine *engine, const char *source, uint64_t ts, int64_t timeout_ms,
                                    struct mg_error *err);
     /* The newest visible snapshot: about 100 ns. Epoch 0 (nothing) is one, too. */
     enum mg_code (*snapshot)(struct mg_engine *engine, struct mg_snapshot **out, struct mg_error *err);
-    /* The state after `epoch`: cheap when a snapshot of it is held; else it may be rebuilt from disk into a private copy, which takes time
-     * and memory. MG_SNAPSHOT_TOO_OLD names the earliest; MG_SNAPSHOT_NOT_YET above the newest. */
+    /* The state after `epoch`: cheap when a snapshot of it is held; else it may be rebuilt from disk into a private
+     * copy, which takes time and memory. MG_SNAPSHOT_TOO_OLD names the earliest; MG_SNAPSHOT_NOT_YET above the
+     * newest. */
     enum mg_code (*snapshot_at)(struct mg_engine *engine, uint64_t epoch, struct mg_snapshot **out,
                                 struct mg_error *err);
     /* The last epoch at which source's watermark was at or below ts (and above 0); else MG_SNAPSHOT_TOO_OLD. */
@@ -179,7 +187,8 @@ struct mg_engine_ops {
     void (*snapshot_unref)(struct mg_snapshot *snapshot); /* NULL is allowed */
 
     uint64_t (*snapshot_epoch)(const struct mg_snapshot *snapshot);
-    /* Sources with a watermark, at most MG_SOURCES_MAX; returns how many. Only source, watermark, generation and epoch are filled. */
+    /* Sources with a watermark, at most MG_SOURCES_MAX; returns how many. Only source, watermark, generation and epoch
+     * are filled. */
     uint32_t (*snapshot_watermarks)(const struct mg_snapshot *snapshot, struct mg_source_position *out, uint32_t max);
     /* A reference to the table's schema at this snapshot, MG_NOT_FOUND. By name without letter case. */
     enum mg_code (*table_by_name)(const struct mg_snapshot *snapshot, struct mg_slice database, struct mg_slice table,
@@ -192,18 +201,19 @@ struct mg_engine_ops {
                                    struct mg_error *err);
     enum mg_code (*stats)(const struct mg_snapshot *snapshot, uint64_t table_id, struct mg_table_stats *out,
                           struct mg_error *err);
-    /* At most `wanted` ranges that cover all keys, do not overlap, and hold about equally many rows. Bytes live in the arena.
-     * At least one; fewer when the table is small (under 1,024 rows each, unless force). */
+    /* At most `wanted` ranges that cover all keys, do not overlap, and hold about equally many rows. Bytes live in the
+     * arena. At least one; fewer when the table is small (under 1,024 rows each, unless force). */
     enum mg_code (*plan_splits)(const struct mg_snapshot *snapshot, uint64_t table_id, uint32_t wanted, bool force,
                                 struct mg_arena *arena, struct mg_key_range **out, uint32_t *out_count,
                                 struct mg_error *err);
 
-    /* Start reading. The snapshot must outlive the scan. MG_NOT_FOUND: no such table at this snapshot. A table that is UNSUPPORTED is refused with
-     * MG_TABLE_UNSUPPORTED; NEEDS_RELOAD with MG_TABLE_NEEDS_RELOAD (older snapshots, where it was OK, work). */
+    /* Start reading. The snapshot must outlive the scan. MG_NOT_FOUND: no such table at this snapshot. A table that is
+     * UNSUPPORTED is refused with MG_TABLE_UNSUPPORTED; NEEDS_RELOAD with MG_TABLE_NEEDS_RELOAD (older snapshots, where
+     * it was OK, work). */
     enum mg_code (*scan)(struct mg_snapshot *snapshot, const struct mg_scan_spec *spec, struct mg_scan **out,
                          struct mg_error *err);
-    /* The next batch with at least one row, in no promised order, or MG_OK with *out NULL at the end. The caller unreferences it; it may outlive the
-     * scan, not the snapshot. */
+    /* The next batch with at least one row, in no promised order, or MG_OK with *out NULL at the end. The caller
+     * unreferences it; it may outlive the scan, not the snapshot. */
     enum mg_code (*next)(struct mg_scan *scan, struct mg_batch **out, struct mg_error *err);
     void (*scan_close)(struct mg_scan *scan); /* NULL is allowed */
 

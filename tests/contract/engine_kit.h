@@ -1,9 +1,9 @@
 /* engine_kit.h -- tables, rows and snapshots as text, for tests that speak to engines.
  *
- * Columns  "1 id int64 key; 2 name utf8 null; 3 price decimal(12,2)": id, name, type; then any of key, null, hidden, pad (PAD SPACE),
- *          missing=VALUE.
- * Changes  "I 1,ada,1.50 | U 2,NULL,3.00 | D 3,,0": op, then a value per column, in the text that mg_value_format prints; dates and
- *          times as their numbers. A blank in text is written _, a comma ~.
+ * Columns  "1 id int64 key; 2 name utf8 null; 3 price decimal(12,2)": id, name, type; then any of key, null, hidden,
+ *          pad (PAD SPACE), missing=VALUE.
+ * Changes  "I 1,ada,1.50 | U 2,NULL,3.00 | D 3,,0": op, then a value per column, in the text that mg_value_format
+ *          prints; dates and times as their numbers. A blank in text is written _, a comma ~.
  * Rows     what a scan gives, one row a line as "1,ada,1.50", lines sorted; "" for none.
  * Errors   of the kit itself end the test.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -30,8 +30,8 @@ enum mg_code kit_change(struct mg_epoch *epoch, enum mg_schema_change_kind kind,
 enum mg_code kit_try_put(struct mg_epoch *epoch, const struct mg_schema *schema, const char *changes,
                          struct mg_error *err);
 void kit_put(struct mg_epoch *epoch, const struct mg_schema *schema, const char *changes);
-/* An epoch that creates the database (unless it is there) and puts the table; one that puts rows; both publish at the next
- * watermark. */
+/* An epoch that creates the database (unless it is there) and puts the table; one that puts rows; both publish at the
+ * next watermark. */
 uint64_t kit_create(struct mg_engine *engine, struct mg_schema *schema);
 uint64_t kit_apply(struct mg_engine *engine, const struct mg_schema *schema, const char *changes);
 

@@ -1,7 +1,7 @@
 /* engine_test.c -- the contract of engine/engine.h, member by member, asked of every engine.
  *
- * Each test runs once per engine, on a disk in memory (base/io_fault.h). Restart, full disk and failing sync are asked only of engines
- * that keep a folder.
+ * Each test runs once per engine, on a disk in memory (base/io_fault.h). Restart, full disk and failing sync are asked
+ * only of engines that keep a folder.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <setjmp.h>
@@ -118,18 +118,12 @@ static enum mg_code stop_walk(void *arg, const struct mg_schema *schema, struct 
 
 static enum mg_code join_names(void *arg, const char *name, struct mg_error *err)
 {
-    strcat(arg, name);
-    strcat(arg, " ");
-    return MG_OK;
+    return mg_buffer_printf(arg, err, "%s ", name);
 }
 
 static enum mg_code join_tables(void *arg, const struct mg_schema *schema, struct mg_error *err)
 {
-    strcat(arg, schema->database);
-    strcat(arg, ".");
-    strcat(arg, schema->table);
-    strcat(arg, " ");
-    return MG_OK;
+    return mg_buffer_printf(arg, err, "%s.%s ", schema->database, schema->table);
 }
 
 static void a_new_store_is_empty(void **state)
@@ -652,12 +646,13 @@ static void databases_and_names(void **state)
     for (int pass = 0; pass < 2; pass++) {
         struct mg_snapshot *snapshot = kit_snapshot(f->engine);
         struct mg_schema *found;
-        char names[256] = "";
-        must(f->ops->list_tables(snapshot, join_tables, names, err));
-        assert_string_equal(names, "attic.Old Shop.People shop.Things ");
-        names[0] = 0;
-        must(f->ops->list_databases(snapshot, join_names, names, err));
-        assert_string_equal(names, "attic Shop ");
+        struct mg_buffer names;
+        mg_buffer_init(&names, 4096);
+        must(f->ops->list_databases(snapshot, join_names, &names, err));
+        must(f->ops->list_tables(snapshot, join_tables, &names, err));
+        must(mg_buffer_append(&names, "", 1, err));
+        assert_string_equal((const char *)names.data, "attic Shop attic.Old Shop.People shop.Things ");
+        mg_buffer_clear(&names);
         refused(f->ops->list_tables(snapshot, stop_walk, NULL, err), MG_CANCELLED);
         must(f->ops->table_by_name(snapshot, mg_slice_text("SHOP"), mg_slice_text("people"), &found, err));
         assert_int_equal(found->table_id, 1);

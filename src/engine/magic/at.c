@@ -1,7 +1,7 @@
 /* at.c -- snapshots of epochs that are not the newest: pinned when a view is live, else rebuilt from the WAL.
  *
- * A rebuilt epoch is a private store that holds nothing but that one view: it shares no memory with the engine's own, which goes on as
- * if nothing happened. While it is pinned, whoever asks for the same epoch gets it, too.
+ * A rebuilt epoch is a private store that holds nothing but that one view: it shares no memory with the engine's own,
+ * which goes on as if nothing happened. While it is pinned, whoever asks for the same epoch gets it, too.
  * Errors   MG_SNAPSHOT_NOT_YET; MG_NO_MEMORY when the private copy does not fit into what the budget has left.
  * Threads  any; replay takes no lock.
  * SPDX-License-Identifier: Apache-2.0 */

@@ -1,7 +1,9 @@
-/* catalog.c -- which databases and tables there are in a view, found by id and by name, and the next catalogue after a schema change.
+/* catalog.c -- which databases and tables there are in a view, found by id and by name, and the next catalogue after a
+ * schema change.
  *
- * A change never touches the catalogue it starts from: it makes another one, so that a refused change leaves nothing and older views
- * keep theirs. Names are in an object of their own, shared by all catalogues between two schema changes.
+ * A change never touches the catalogue it starts from: it makes another one, so that a refused change leaves nothing
+ * and older views keep theirs. Names are in an object of their own, shared by all catalogues between two schema
+ * changes.
  * Errors   those of change_schema in engine.h.
  * Threads  immutable after publish; references from any thread.
  * SPDX-License-Identifier: Apache-2.0 */

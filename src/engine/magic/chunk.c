@@ -1,9 +1,11 @@
-/* chunk.c -- versions of a chunk: rows appended in place, bigger versions when there is no room, a frozen one at the end.
+/* chunk.c -- versions of a chunk: rows appended in place, bigger versions when there is no room, a frozen one at the
+ * end.
  *
- * Growing   a chunk that lacks room gets a new version: buffers that are too small are copied, the others are shared. Views keep the
- *           version that they were published with, so nothing moves under a reader.
- * Frozen    what is full is frozen once: presence bytes become Arrow's bits, NULLs are counted, low and high per column are
- *           noted, text memory that was guessed too large is given back. From then on its memory is what scans send.
+ * Growing   a chunk that lacks room gets a new version: buffers that are too small are copied, the others are shared.
+ *           Views keep the version that they were published with, so nothing moves under a reader.
+ * Frozen    what is full is frozen once: presence bytes become Arrow's bits, NULLs are counted, low and high per column
+ *           are noted, text memory that was guessed too large is given back. From then on its memory is what scans
+ *           send.
  * Text      a zone is kept only if no value ends in a blank: then both ways of comparing text agree on the order.
  * Errors    MG_NO_MEMORY; MG_TOO_BIG when the text of a column passes 2 GiB.
  * Threads   the writer appends and freezes; references from any thread.

@@ -1,10 +1,11 @@
 /* folder.c -- the engine's folder: made or recognised, locked, never touched when another version wrote it.
  *
- * FORMAT   text: "magic store", "format <n>", "store <16 hex digits>", a line each; written last when the folder is made, as one step.
+ * FORMAT   text: "magic store", "format <n>", "store <16 hex digits>", a line each; written last when the folder is
+ *          made, as one step.
  * LOCK     locked while the engine is open.
  * wal/     the journal.
- * Errors   MG_BUSY: another process has it; MG_UNIMPLEMENTED: another format version; MG_CORRUPT: FORMAT is damaged, or missing
- *          beside a WAL.
+ * Errors   MG_BUSY: another process has it; MG_UNIMPLEMENTED: another format version; MG_CORRUPT: FORMAT is damaged, or
+ *          missing beside a WAL.
  * Threads  open only.
  * Source   docs/format/store.md.
  * SPDX-License-Identifier: Apache-2.0 */

@@ -1,8 +1,8 @@
 /* history.c -- which epoch a timestamp means: a bounded list per source in memory, and the WAL for what lies between.
  *
  * Shape    every stride-th epoch of the source that has a watermark, the first one always. A list that reaches
- *          MG_HISTORY_ENTRIES_MAX drops every second entry and doubles its stride: the first 65,536 epochs are exact, and later
- *          at most stride groups are read for an answer.
+ *          MG_HISTORY_ENTRIES_MAX drops every second entry and doubles its stride: the first 65,536 epochs are exact,
+ *          and later at most stride groups are read for an answer.
  * Errors   MG_SNAPSHOT_TOO_OLD below the first watermark.
  * Threads  magic->publish; the WAL is read without it.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -50,8 +50,8 @@ void mg_history__clear(struct mg_history *history)
     memset(history, 0, sizeof *history);
 }
 
-/* What the list knows about ts: the answer lies in [epoch, end_epoch), and unless exact some epochs of the source between them are
- * only in the WAL. */
+/* What the list knows about ts: the answer lies in [epoch, end_epoch), and unless exact some epochs of the source
+ * between them are only in the WAL. */
 struct span {
     uint64_t epoch, end_epoch;
     bool exact;

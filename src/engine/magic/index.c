@@ -1,9 +1,10 @@
 /* index.c -- where the live row of a key is: open addressing by a 32-bit hash, in shards that grow one by one.
  *
- * An entry says {hash, place}; whether the key is really the same is seen in the stored row, so the index holds no keys: 12 bytes
- * an entry, 15 to 27 a row. Removing closes the gap (no tombstones). Aborting an epoch takes its changes back from the undo list.
- * Shards   the hash's low bits choose one of 64; a shard doubles alone, and at loads that differ from shard to shard, so that the
- *          pauses of a growing table are short and spread.
+ * An entry says {hash, place}; whether the key is really the same is seen in the stored row, so the index holds no
+ * keys: 12 bytes an entry, 15 to 27 a row. Removing closes the gap (no tombstones). Aborting an epoch takes its changes
+ * back from the undo list.
+ * Shards   the hash's low bits choose one of 64; a shard doubles alone, and at loads that differ from shard to shard,
+ *          so that the pauses of a growing table are short and spread.
  * Errors   MG_NO_MEMORY from insert, before anything changed.
  * Threads  the writer's alone.
  * Source   linear probing with deletion by shifting back: Knuth, The Art of Computer Programming 3, 6.4, Algorithm R.

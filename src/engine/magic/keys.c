@@ -1,7 +1,7 @@
 /* keys.c -- keys as the index needs them: hashes of whole columns, and equality without encoding.
  *
- * Two rows have one key exactly when their encodings by column/key.h are equal; here the same is decided on the values: numbers by
- * their bytes, floats with one zero and one NaN, text without trailing blanks under PAD_SPACE.
+ * Two rows have one key exactly when their encodings by column/key.h are equal; here the same is decided on the values:
+ * numbers by their bytes, floats with one zero and one NaN, text without trailing blanks under PAD_SPACE.
  * Threads  pure functions.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>

@@ -1,7 +1,8 @@
-/* magic.c -- the engine's table of functions: opened, closed, written to by one epoch at a time, looked at through views.
+/* magic.c -- the engine's table of functions: opened, closed, written to by one epoch at a time, looked at through
+ * views.
  *
- * README.md tells the whole story. The members that need more than a few lines are in publish.c, at.c, history.c, scan.c, split.c
- * and status.c.
+ * README.md tells the whole story. The members that need more than a few lines are in publish.c, at.c, history.c,
+ * scan.c, split.c and status.c.
  * Threads  the writer's calls one at a time; the others any. One lock, publish (MG_RANK_PUBLISH).
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
@@ -200,7 +201,7 @@ static enum mg_code magic_begin(struct mg_engine *engine, const char *source, ui
     }
     epoch->base.engine = engine;
     epoch->number = magic->store.epoch + 1;
-    strcpy(epoch->source, source);
+    memcpy(epoch->source, source, strlen(source) + 1);
     epoch->generation = generation;
     mg_buffer_init(&epoch->changes, MG_WAL_GROUP_MAX);
     *out = &epoch->base;

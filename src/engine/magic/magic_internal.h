@@ -1,8 +1,9 @@
 /* magic_internal.h -- the structures of the magic engine, shared by its files and nobody else.
  *
- * From the outside in: an engine has a store; a store has views and, for its one writer, tables to write to; a view shows table
- * views; a table view shows segment views and their marks; a segment view shows chunks; a chunk refers to buffers. Everything that
- * a view reaches is immutable after publish (README.md, "Who may touch what"). What only the writer uses is named w-something.
+ * From the outside in: an engine has a store; a store has views and, for its one writer, tables to write to; a view
+ * shows table views; a table view shows segment views and their marks; a segment view shows chunks; a chunk refers to
+ * buffers. Everything that a view reaches is immutable after publish (README.md, "Who may touch what"). What only the
+ * writer uses is named w-something.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_ENGINE_MAGIC_INTERNAL_H
 #define MG_ENGINE_MAGIC_INTERNAL_H
@@ -60,8 +61,8 @@ struct mg_chunk_column {
     struct mg_value low, high; /* of the values that are not NULL; text is borrowed from values */
 };
 
-/* One version of up to MG_CHUNK_ROWS rows. Immutable but for the bytes behind the rows that views show. A bigger or frozen version
- * shares what buffers it can. */
+/* One version of up to MG_CHUNK_ROWS rows. Immutable but for the bytes behind the rows that views show. A bigger or
+ * frozen version shares what buffers it can. */
 struct mg_chunk {
     atomic_int references;
     struct mg_budget *budget;
@@ -75,15 +76,17 @@ struct mg_chunk {
 struct mg_chunk *mg_chunk__ref(struct mg_chunk *chunk);
 void mg_chunk__unref(struct mg_chunk *chunk); /* NULL is allowed */
 
-/* Rows to append, as columns in Arrow's layout: from a batch, where `rows` picks them, or from a WAL group, as they are. */
+/* Rows to append, as columns in Arrow's layout: from a batch, where `rows` picks them, or from a WAL group, as they
+ * are. */
 struct mg_chunk_source {
     const void *values;
     const int32_t *offsets; /* UTF8 */
     const uint8_t *bits;    /* of the rows that are not NULL; NULL: all */
 };
 
-/* Append count rows (rows[0..count), or NULL: the first ones) at place first_row to *chunk (NULL: an empty one is made), replacing it by a bigger version if needed. What
- * `like` (a full chunk of the same columns; may be NULL) took tells how much room to make. On failure *chunk is as it was. */
+/* Append count rows (rows[0..count), or NULL: the first ones) at place first_row to *chunk (NULL: an empty one is
+ * made), replacing it by a bigger version if needed. What `like` (a full chunk of the same columns; may be NULL) took
+ * tells how much room to make. On failure *chunk is as it was. */
 MG_MUST_CHECK enum mg_code mg_chunk__append(struct mg_chunk **chunk, const struct mg_chunk *like,
                                             const struct mg_schema *schema, uint32_t first_row,
                                             const struct mg_chunk_source *columns, const uint32_t *rows, uint32_t count,
@@ -94,7 +97,8 @@ MG_MUST_CHECK enum mg_code mg_chunk__freeze(struct mg_chunk **chunk, const struc
 
 /* ---- marks (marks.c) ----------------------------------------------------------------------------------------- */
 
-/* The deleted rows of one granule, as of one epoch. Belongs to the epoch that made it; immutable once that is published. */
+/* The deleted rows of one granule, as of one epoch. Belongs to the epoch that made it; immutable once that is
+ * published. */
 struct mg_mark_version {
     uint64_t epoch;
     uint32_t count;
@@ -105,8 +109,8 @@ struct mg_mark_version {
     };
 };
 
-/* The marks of a segment in some view: a version per granule, NULL = no row deleted. The array is counted; the versions belong to
- * the store and are freed when no view lies in [version's epoch, successor's epoch) (view.c). */
+/* The marks of a segment in some view: a version per granule, NULL = no row deleted. The array is counted; the versions
+ * belong to the store and are freed when no view lies in [version's epoch, successor's epoch) (view.c). */
 struct mg_marks {
     atomic_int references;
     struct mg_budget *budget; /* the array is reserved there */
@@ -125,8 +129,8 @@ static inline const struct mg_mark_version *mg_marks__granule(const struct mg_ma
     return marks && granule < marks->granule_count ? marks->granules[granule] : NULL;
 }
 enum { MG_MARK_VERSION_BYTES_MAX = 16 + MG_CHUNK_ROWS / 8 };
-/* from (may be NULL) and the rows, which rise within the granule. *out_new: how many of them were not marked before. NULL when the
- * heap is out. Memory is reserved by the caller. */
+/* from (may be NULL) and the rows, which rise within the granule. *out_new: how many of them were not marked before.
+ * NULL when the heap is out. Memory is reserved by the caller. */
 struct mg_mark_version *mg_mark_version__add(const struct mg_mark_version *from, const uint16_t *rows, uint32_t count,
                                              uint64_t epoch, uint32_t *out_new);
 size_t mg_mark_version__bytes(const struct mg_mark_version *version);
@@ -265,7 +269,8 @@ typedef bool mg_index_equal_fn(const void *arg, struct mg_place place);
 
 void mg_index__init(struct mg_index *index, struct mg_budget *budget);
 void mg_index__clear(struct mg_index *index);
-/* Add an entry; the key must not be there. MG_NO_MEMORY when its shard cannot grow; never when as many were there before. */
+/* Add an entry; the key must not be there. MG_NO_MEMORY when its shard cannot grow; never when as many were there
+ * before. */
 MG_MUST_CHECK enum mg_code mg_index__insert(struct mg_index *index, uint32_t hash, struct mg_place place,
                                             struct mg_error *err);
 /* The entry whose key is equal, or NULL; valid until the next insert or remove. */
@@ -307,7 +312,8 @@ bool mg_range__may_hold(struct mg_key_range range, const struct mg_chunk *chunk,
 
 /* ---- the WAL's groups (wal_group.c) -------------------------------------------------------------------------- */
 
-struct mg_wal_change { /* of the schema, in order */
+/* of the schema, in order */
+struct mg_wal_change {
     enum mg_schema_change_kind kind;
     char *database;           /* in the arena */
     struct mg_schema *schema; /* a reference */
@@ -345,7 +351,8 @@ struct mg_wal_group {
     struct mg_wal_table *tables;
 };
 
-/* MG_CORRUPT says what is wrong. Everything is checked that can be without knowing the tables: counts, sizes, order, text offsets. */
+/* MG_CORRUPT says what is wrong. Everything is checked that can be without knowing the tables: counts, sizes, order,
+ * text offsets. */
 MG_MUST_CHECK enum mg_code mg_wal_group__decode(struct mg_slice bytes, struct mg_arena *arena, struct mg_wal_group *out,
                                                 struct mg_error *err);
 void mg_wal_group__clear(struct mg_wal_group *group); /* its references */
@@ -435,7 +442,8 @@ MG_MUST_CHECK enum mg_code mg_wtable__new(struct mg_store *store, struct mg_tabl
 void mg_wtable__free(struct mg_wtable *table);
 /* Frees every mark version of the table: only when no view is left that sees one. */
 void mg_wtable__free_marks(struct mg_store *store, struct mg_wtable *table);
-/* Steps (1) to (3): stage changes that were checked against the schema. A failure leaves what only mg_wtable__abort can clear away. */
+/* Steps (1) to (3): stage changes that were checked against the schema. A failure leaves what only mg_wtable__abort can
+ * clear away. */
 MG_MUST_CHECK enum mg_code mg_wtable__put(struct mg_store *store, struct mg_wtable *table, struct mg_schema *schema,
                                           const struct mg_changes *changes, struct mg_error *err);
 /* Take back what was staged: rows behind the visible ones are forgotten, the index is undone, marks are dropped. */
@@ -465,8 +473,8 @@ MG_MUST_CHECK enum mg_code mg_wtable__append(struct mg_store *store, struct mg_w
                                              struct mg_wsegment *segment, const struct mg_chunk_source *columns,
                                              const uint32_t *rows, uint32_t count, uint64_t bytes,
                                              struct mg_error *err);
-/* Mark places (slot << 32 | row), which rise, as of epoch. unseen: no view sees the versions that are replaced. *out: how many were not
- * marked before, also when it fails. */
+/* Mark places (slot << 32 | row), which rise, as of epoch. unseen: no view sees the versions that are replaced. *out:
+ * how many were not marked before, also when it fails. */
 MG_MUST_CHECK enum mg_code mg_wtable__mark(struct mg_store *store, struct mg_wtable *table, const uint64_t *places,
                                            uint32_t count, uint64_t epoch, bool unseen, uint64_t *out,
                                            struct mg_error *err);
@@ -538,11 +546,12 @@ MG_MUST_CHECK enum mg_code mg_store__next_catalog(struct mg_store *store, const 
 /* It is published: staged becomes visible, writers' sides of dropped tables go. */
 void mg_store__committed(struct mg_store *store, struct mg_catalog *catalog);
 void mg_store__abort(struct mg_store *store);
-/* Apply a group as the next epoch of a store without views (replay.c). MG_CORRUPT for what cannot be; the store is then only good to be
- * cleared. */
+/* Apply a group as the next epoch of a store without views (replay.c). MG_CORRUPT for what cannot be; the store is then
+ * only good to be cleared. */
 MG_MUST_CHECK enum mg_code mg_store__replay(struct mg_store *store, const struct mg_wal_group *group,
                                             struct mg_error *err);
-/* Make what was replayed visible as one view, which becomes the store's newest; with the index, unless the store is private. */
+/* Make what was replayed visible as one view, which becomes the store's newest; with the index, unless the store is
+ * private. */
 MG_MUST_CHECK enum mg_code mg_store__finish_replay(struct mg_store *store, struct mg_error *err);
 
 /* ---- views and pins (view.c) --------------------------------------------------------------------------------- */
@@ -631,8 +640,8 @@ struct mg_magic {
 /* A view of what the store has after `epoch`, with one pin, in no list yet. */
 MG_MUST_CHECK enum mg_code mg_view__new(struct mg_store *store, uint64_t epoch, struct mg_catalog *catalog,
                                         uint32_t source_count, struct mg_view **out, struct mg_error *err);
-/* Make it the store's newest. `garbage` is what its epoch superseded. Returns the one before (NULL: none), with the pin that it had as
- * the newest, for mg_view__unpin. Under magic->publish. */
+/* Make it the store's newest. `garbage` is what its epoch superseded. Returns the one before (NULL: none), with the pin
+ * that it had as the newest, for mg_view__unpin. Under magic->publish. */
 struct mg_view *mg_view__swap(struct mg_store *store, struct mg_view *view, struct mg_garbage *garbage);
 struct mg_view *mg_view__pin(struct mg_view *view); /* under magic->publish; returns view */
 /* The last one frees the view, and what no older view needs; a private store with it. NULL is allowed. */
@@ -651,11 +660,13 @@ static inline struct mg_magic *mg_magic__of(const struct mg_engine *engine)
 
 /* The folder (folder.c): format version, store id, lock. */
 MG_MUST_CHECK enum mg_code mg_folder__open(struct mg_magic *magic, struct mg_error *err);
-/* Replay the WAL's groups up to and including `last` into a store without views (replay.c). seen(arg, group), unless NULL, after each. */
+/* Replay the WAL's groups up to and including `last` into a store without views (replay.c). seen(arg, group), unless
+ * NULL, after each. */
 typedef enum mg_code mg_replayed_fn(void *arg, const struct mg_wal_group *group, struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_store__replay_wal(struct mg_store *store, struct mg_journal *journal, uint64_t last,
                                                 mg_replayed_fn *seen, void *arg, struct mg_error *err);
-/* An mg_io like `under` whose fdatasync does nothing (io_nosync.c). Owned; freed with mg_io_nosync__free. NULL when the heap is out. */
+/* An mg_io like `under` whose fdatasync does nothing (io_nosync.c). Owned; freed with mg_io_nosync__free. NULL when the
+ * heap is out. */
 struct mg_io *mg_io_nosync__new(struct mg_io *under);
 void mg_io_nosync__free(struct mg_io *io); /* NULL is allowed */
 

@@ -1,7 +1,7 @@
 /* marks.c -- deleted rows: versions per granule, and the arrays that tell which version a view sees.
  *
- * Shape    up to MG_MARK_LIST_MAX rows: a rising list of u16; more: a bitmap of 1 KiB. A version is never changed; adding rows makes
- *          the next one.
+ * Shape    up to MG_MARK_LIST_MAX rows: a rising list of u16; more: a bitmap of 1 KiB. A version is never changed;
+ *          adding rows makes the next one.
  * Threads  versions and arrays are immutable after publish; who frees a version says view.c.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>

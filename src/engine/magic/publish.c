@@ -1,7 +1,8 @@
 /* publish.c -- steps (4) to (6) of an epoch: durable, then visible, then what nobody needs is freed.
  *
  * Phases   before  views and the group are made; any failure aborts the epoch and leaves the engine as it was
- *          writing one append to the WAL, one fdatasync; a failure stops the writer for good: what the disk holds is not known
+ *          writing one append to the WAL, one fdatasync; a failure stops the writer for good: what the disk holds is
+ *          not known
  *          after    the view is swapped in; nothing can fail any more
  * A full disk and a group above the limit are found before anything is written: they count as `before`.
  * Threads  the writer; the swap under magic->publish.

@@ -1,9 +1,9 @@
 /* put.c -- steps (1) to (3) of an epoch: a batch of changes becomes staged rows, marks and index entries.
  *
- * (1) Keys are hashed, and the last change per key of the batch is kept. (2) Its rows are appended behind the visible ones, column
- * by column. (3) Each key is looked up: the index leads to the old row, which gets a mark, and now leads to the new one. Rows come
- * before look-ups because a look-up compares with stored rows, also with those of its own batch. A key that an earlier put of the
- * same epoch changed is found like any other: its staged row gets a mark.
+ * (1) Keys are hashed, and the last change per key of the batch is kept. (2) Its rows are appended behind the visible
+ * ones, column by column. (3) Each key is looked up: the index leads to the old row, which gets a mark, and now leads
+ * to the new one. Rows come before look-ups because a look-up compares with stored rows, also with those of its own
+ * batch. A key that an earlier put of the same epoch changed is found like any other: its staged row gets a mark.
  * Checks    INSERT expects no row, UPDATE and DELETE one: the look-up knows anyway, so violations are counted.
  * Errors    MG_NO_MEMORY; what is staged by then is for mg_wtable__abort.
  * Threads   the writer.
@@ -76,7 +76,8 @@ static enum mg_code get_scratch(struct put *put, struct mg_error *err)
     return MG_OK;
 }
 
-/* Keep the last change per key. What contradicts the batch's own order is counted here, the first change of a key later. */
+/* Keep the last change per key. What contradicts the batch's own order is counted here, the first change of a key
+ * later. */
 static void keep_last(struct put *put)
 {
     uint32_t key_count = put->schema->key_count, mask = put->seen_room - 1;

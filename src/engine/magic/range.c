@@ -1,7 +1,8 @@
-/* range.c -- which rows of a chunk lie in a range of keys: a whole chunk by its lowest and highest key, rows by comparing.
+/* range.c -- which rows of a chunk lie in a range of keys: a whole chunk by its lowest and highest key, rows by
+ * comparing.
  *
- * A key of one integer column is compared as a number: a bound, which is bytes, becomes the least number whose key is not below it.
- * Other keys are encoded.
+ * A key of one integer column is compared as a number: a bound, which is bytes, becomes the least number whose key is
+ * not below it. Other keys are encoded.
  * Errors   MG_NO_MEMORY.
  * Threads  pure functions.
  * Source   docs/format/key.md.

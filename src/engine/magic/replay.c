@@ -1,8 +1,8 @@
 /* replay.c -- groups of the WAL applied to a store that no view shows yet: at open, and for old epochs.
  *
- * Rows go to the places that a group names and marks are set where it names them; no key is looked up. The index is filled once, at
- * the end, with the live rows. A group may pass its checksum and still be hostile: whatever does not fit what is there is
- * MG_CORRUPT, and nothing is read or written outside of it.
+ * Rows go to the places that a group names and marks are set where it names them; no key is looked up. The index is
+ * filled once, at the end, with the live rows. A group may pass its checksum and still be hostile: whatever does not
+ * fit what is there is MG_CORRUPT, and nothing is read or written outside of it.
  * Threads   one: the store is not shared yet.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>

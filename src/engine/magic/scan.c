@@ -1,10 +1,13 @@
-/* scan.c -- reading a table as a view shows it: chunk by chunk, pruned, masked, filtered, and sent as it lies there when it can.
+/* scan.c -- reading a table as a view shows it: chunk by chunk, pruned, masked, filtered, and sent as it lies there
+ * when it can.
  *
- * Per chunk  (1) prune by zone map and key range; (2) mask: the rows that exist, less the marks; (3) the key range; (4) the
- *            predicate; (5) out: if every row is left, the chunk's own memory; else the rows that are left, gathered.
- * Frozen     chunks are read in place. An open one, the last of a table, is copied first (settled), because its memory behind the
- *            visible rows is being written and kernels may read up to the next multiple of 8 bytes.
- * Columns    are found by id in each segment. A column that a segment lacks is its `missing` value, 8,192 times, made once a scan.
+ * Per chunk  (1) prune by zone map and key range; (2) mask: the rows that exist, less the marks; (3) the key range; (4)
+ *            the predicate; (5) out: if every row is left, the chunk's own memory; else the rows that are left,
+ *            gathered.
+ * Frozen     chunks are read in place. An open one, the last of a table, is copied first (settled), because its memory
+ *            behind the visible rows is being written and kernels may read up to the next multiple of 8 bytes.
+ * Columns    are found by id in each segment. A column that a segment lacks is its `missing` value, 8,192 times, made
+ *            once a scan.
  * Memory     copies are reserved in the reader's budget. A batch keeps what it shows alive by references of its own.
  * Threads    a scan belongs to one thread at a time; it takes no lock.
  * SPDX-License-Identifier: Apache-2.0 */

@@ -1,8 +1,8 @@
 /* split.c -- ranges of keys that hold about equally many rows: cut from a sample of the snapshot's keys.
  *
- * The sample takes one row out of each block of as many rows as makes it small enough; which one is decided by a hash of the block's
- * number: no pattern of keys can hide from it, and the same snapshot always gives the same splits. A table of up to SAMPLE_MAX
- * rows is cut exactly.
+ * The sample takes one row out of each block of as many rows as makes it small enough; which one is decided by a hash
+ * of the block's number: no pattern of keys can hide from it, and the same snapshot always gives the same splits. A
+ * table of up to SAMPLE_MAX rows is cut exactly.
  * Threads  any; takes no lock.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>

@@ -1,12 +1,13 @@
 /* view.c -- published epochs: swapped in, pinned, and freed with what nobody else sees.
  *
- * Views are a list, oldest to newest, of those with a pin; the newest has one of its own. Most of what a view reaches is counted and
- * goes with its last reference. Versions of marks are not counted, they are too many: a version made by epoch e and superseded by
- * epoch s is seen by the views in [e, s). When s is published, the version hangs on the newest of them, the view before; when a
- * view ends, each version that hangs on it moves to the next older live view if that is at or above e, and is freed otherwise.
- * So a version is touched once per view that sees it and ends, and lives exactly as long as a view in [e, s).
- * Why that is safe: a reader reaches a version only through the array of marks of the view that it pins; an array holds only
- * versions that its view sees; and no new view can come to see an old version, as views are only added at the newest end.
+ * Views are a list, oldest to newest, of those with a pin; the newest has one of its own. Most of what a view reaches
+ * is counted and goes with its last reference. Versions of marks are not counted, they are too many: a version made by
+ * epoch e and superseded by epoch s is seen by the views in [e, s). When s is published, the version hangs on the
+ * newest of them, the view before; when a view ends, each version that hangs on it moves to the next older live view if
+ * that is at or above e, and is freed otherwise. So a version is touched once per view that sees it and ends, and lives
+ * exactly as long as a view in [e, s). Why that is safe: a reader reaches a version only through the array of marks of
+ * the view that it pins; an array holds only versions that its view sees; and no new view can come to see an old
+ * version, as views are only added at the newest end.
  * Threads   lists and pins: magic->publish. Freeing happens outside of it, on the thread that gave the last pin back.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>

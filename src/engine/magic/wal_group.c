@@ -1,7 +1,9 @@
-/* wal_group.c -- one epoch as the WAL holds it: encoded as pieces that borrow the chunks' memory, decoded with every bound checked.
+/* wal_group.c -- one epoch as the WAL holds it: encoded as pieces that borrow the chunks' memory, decoded with every
+ * bound checked.
  *
- * Layout   u32 le size of the head; the head (numbers as varints, presence bits, marks); the columns' data in the order in
- *          which the head names them: per run and column the values, or 4-byte offsets (row_count + 1) and text bytes.
+ * Layout   u32 le size of the head; the head (numbers as varints, presence bits, marks); the columns' data in the order
+ *          in which the head names them: per run and column the values, or 4-byte offsets (row_count + 1) and text
+ *          bytes.
  * Errors   decode: MG_CORRUPT, with the place in the head; never reads outside the bytes, whatever they say.
  * Threads  a builder belongs to one thread; decoding is pure.
  * Source   docs/format/wal.md.

@@ -1,7 +1,8 @@
-/* wtable.c -- what the writer knows of a table: its segments with staged rows and marks, how they become visible, and how they are
- * taken back.
+/* wtable.c -- what the writer knows of a table: its segments with staged rows and marks, how they become visible, and
+ * how they are taken back.
  *
- * Abort     rows: segments go back to what the current view shows; index: the undo list backwards; marks: the copies are dropped.
+ * Abort     rows: segments go back to what the current view shows; index: the undo list backwards; marks: the copies
+ *           are dropped.
  * Publish   what got rows or marks gets new views of its segments; the others are shared with the view before.
  * Threads   the writer, or the one who replays.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -187,7 +188,8 @@ static enum mg_code own_marks(struct mg_store *store, struct mg_wsegment *segmen
     return MG_OK;
 }
 
-/* Mark rows of one granule. What is replaced is freed when nobody can see it, else noted as superseded (there is room). */
+/* Mark rows of one granule. What is replaced is freed when nobody can see it, else noted as superseded (there is
+ * room). */
 static enum mg_code mark_granule(struct mg_store *store, struct mg_wsegment *segment, uint32_t granule,
                                  const uint16_t *rows, uint32_t count, uint64_t epoch, bool unseen, uint64_t *marked,
                                  int64_t *bytes, struct mg_error *err)
@@ -221,7 +223,8 @@ enum mg_code mg_wtable__mark(struct mg_store *store, struct mg_wtable *table, co
         granules += i == 0 || places[i] / MG_CHUNK_ROWS != places[i - 1] / MG_CHUNK_ROWS;
     MG_TRY(mg_list__reserve(&store->superseded, &store->superseded_room, store->superseded_count, granules,
                             sizeof(struct mg_mark_version *), err));
-    /* One reservation for all, given back at the end but for what was used: the budget's counters are shared by all threads. */
+    /* One reservation for all, given back at the end but for what was used: the budget's counters are shared by all
+     * threads. */
     size_t reserved = granules * (size_t)MG_MARK_VERSION_BYTES_MAX;
     MG_TRY(mg_budget_reserve(store->marks_budget, reserved, err));
     int64_t bytes = 0;

@@ -1,10 +1,12 @@
 /* model.c -- the slow, obvious engine in memory: the oracle of the tests.
  *
- * Keeps everything for ever: per epoch the sources and the catalogue, per key every version of its row with the epoch that made it
- * and the epoch that ended it. A snapshot is a number. Nothing is clever here on purpose: it must be right by reading it.
+ * Keeps everything for ever: per epoch the sources and the catalogue, per key every version of its row with the epoch
+ * that made it and the epoch that ended it. A snapshot is a number. Nothing is clever here on purpose: it must be right
+ * by reading it.
  *
- * Shape    states[e] is what stood after epoch e; states[0] is the empty store. A table's cells are sorted by encoded key; a cell's
- *          versions are in order of epoch and do not overlap. Cells and versions are never freed before close.
+ * Shape    states[e] is what stood after epoch e; states[0] is the empty store. A table's cells are sorted by encoded
+ *          key; a cell's versions are in order of epoch and do not overlap. Cells and versions are never freed before
+ *          close.
  * Errors   those of engine.h.
  * Threads  one lock around everything, MG_RANK_PUBLISH. Snapshots and scans hold no memory that changes.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -20,7 +22,8 @@
 
 enum { SCAN_BATCH_ROWS = 8192, SPLIT_ROWS_MIN = 1024, BATCH_BYTES_MAX = 1 << 30 };
 
-/* One version of one row. Visible at epochs from..to-1; to is 0 while it is the newest. Its columns are those of `schema`. */
+/* One version of one row. Visible at epochs from..to-1; to is 0 while it is the newest. Its columns are those of
+ * `schema`. */
 struct version {
     uint64_t from, to;
     struct mg_batch *rows; /* a reference */
@@ -223,7 +226,8 @@ static enum mg_code drop_database(struct catalog *catalog, const char *name, str
     return MG_OK;
 }
 
-/* What `next` says about columns must agree with one earlier schema of the same table; `last` is the latest of them that has columns. */
+/* What `next` says about columns must agree with one earlier schema of the same table; `last` is the latest of them
+ * that has columns. */
 static enum mg_code check_against(const struct mg_schema *old, const struct mg_schema *last,
                                   const struct mg_schema *next, struct mg_error *err)
 {
@@ -425,7 +429,7 @@ static enum mg_code model_begin(struct mg_engine *engine, const char *source, ui
     if (code == MG_OK) {
         struct model_epoch *epoch = must_alloc(1, sizeof *epoch);
         epoch->base.engine = engine;
-        strcpy(epoch->source, source);
+        memcpy(epoch->source, source, strlen(source) + 1);
         epoch->generation = generation;
         epoch->end = &epoch->first;
         model->staged = epoch;
@@ -725,7 +729,7 @@ static void next_state(struct model_engine *model, const struct model_epoch *epo
     next->source_count = MG_MAX(next->source_count, i + 1);
     struct mg_source_position *source = &next->sources[i];
     memset(source, 0, sizeof *source);
-    strcpy(source->source, epoch->source);
+    memcpy(source->source, epoch->source, sizeof source->source);
     source->watermark = watermark;
     source->generation = epoch->generation;
     source->epoch = model->epoch + 1;
