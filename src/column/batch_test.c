@@ -298,6 +298,35 @@ static void test_failed_gather(void **state)
     mg_batch_builder_clear(&builder);
 }
 
+/* With every budget from none to enough: an error or the rows, never a leak. */
+static void test_every_budget(void **state)
+{
+    struct mg_error err;
+    struct mg_random random;
+    struct mg_budget budget;
+    const uint32_t rows[] = {3, 1, 199, 7};
+    uint32_t failed = 0, limit = 0;
+
+    mg_random_init(&random, 6);
+    struct mg_batch *from = random_batch(&random, 200, 2, NULL, NULL);
+    for (enum mg_code code = MG_NO_MEMORY; code != MG_OK; limit += 64) {
+        struct mg_batch *chosen = NULL, *wide = NULL;
+        mg_budget_init(&budget, "test", NULL, limit);
+        code = mg_batch_select(from, rows, 4, &budget, &chosen, &err);
+        if (code == MG_OK)
+            code = mg_profile_batch(MG_PROFILE_SPARK, chosen, &budget, &wide, &err);
+        assert_true(code == MG_OK || code == MG_NO_MEMORY);
+        if (code == MG_OK)
+            check_gather(from, chosen, 0, rows, 0, 4);
+        failed += code != MG_OK;
+        mg_batch_unref(chosen);
+        mg_batch_unref(wide);
+        assert_int_equal(mg_budget_used(&budget), 0);
+    }
+    assert_true(failed > TYPES);
+    mg_batch_unref(from);
+}
+
 static void test_check(void **state)
 {
     struct mg_error err;
@@ -359,9 +388,9 @@ static void test_profiles(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values), cmocka_unit_test(test_gather),   cmocka_unit_test(test_gather_checks_types),
-        cmocka_unit_test(test_select), cmocka_unit_test(test_limits),   cmocka_unit_test(test_failed_gather),
-        cmocka_unit_test(test_check),  cmocka_unit_test(test_profiles),
+        cmocka_unit_test(test_values),       cmocka_unit_test(test_gather), cmocka_unit_test(test_gather_checks_types),
+        cmocka_unit_test(test_select),       cmocka_unit_test(test_limits), cmocka_unit_test(test_failed_gather),
+        cmocka_unit_test(test_every_budget), cmocka_unit_test(test_check),  cmocka_unit_test(test_profiles),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

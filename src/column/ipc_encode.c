@@ -262,21 +262,19 @@ struct body {
     struct iovec *pieces;
     uint32_t piece_count;
     uint64_t size;
-    uint8_t *buffers; /* next struct Buffer of the header {i64 offset, i64 length}; NULL while only sizes are asked */
+    uint8_t *buffers; /* next struct Buffer of the header {i64 offset, i64 length} */
 };
 
 static void add_buffer(struct body *body, const void *data, size_t size)
 {
     size_t padding = mg_pad8(size) - size;
 
-    if (body->buffers) {
-        mg_store_le64(body->buffers, body->size);
-        mg_store_le64(body->buffers + 8, size);
-        body->buffers += 16;
-    }
-    if (body->pieces && size)
+    mg_store_le64(body->buffers, body->size);
+    mg_store_le64(body->buffers + 8, size);
+    body->buffers += 16;
+    if (size)
         body->pieces[body->piece_count++] = (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = size};
-    if (body->pieces && padding)
+    if (padding)
         body->pieces[body->piece_count++] = (struct iovec){.iov_base = (void *)(uintptr_t)mg_batch__zeros,
                                                            .iov_len = padding};
     body->size += size + padding;
