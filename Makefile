@@ -45,13 +45,13 @@ tsan:
 fuzz:
 	@tools/fuzz $(or $(SECONDS),60) $(TARGETS)
 
-## model       the engine against the model engine: SEEDS (1000) random histories from SEED (1) on
+## model       state spaces in full; the engine against the model engine, SEEDS (1000) random histories from SEED (1) on
 model:
-	@tools/build release && tests/model/run --seeds $(SEEDS) --seed $(SEED)
+	@SEEDS=$(SEEDS) SEED=$(SEED) LABELS=model tools/check release
 
 ## chaos       kill -9 of magicd KILLS (20) times under load, at random and at every named step; SEED=n repeats
 chaos:
-	@tools/setup && tools/build release && tests/e2e/chaos --kills $(KILLS) --seed $(SEED)
+	@tools/setup && tools/build release && tools/door chaos tests/e2e/chaos --kills $(KILLS) --seed $(SEED)
 
 ## mutants     each patch of tests/mutants/ must make its test fail; MUTANTS="name ..." for some
 mutants:
@@ -75,7 +75,7 @@ docs-test:
 
 ## demo        TiDB, magicd and Spark side by side, with figures; ARGS=--keep leaves them running
 demo:
-	@tools/setup && tools/demo $(ARGS)
+	@tools/setup && tools/door demo tools/demo $(ARGS)
 
 ## clean       remove what was built, but not the Python packages and the test upstream
 clean:
