@@ -172,6 +172,12 @@ static void add_line(struct rows *rows, const char *text, size_t size)
 
 static int compare_lines(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
+static void sort_rows(struct rows *rows)
+{
+    if (rows->count)
+        qsort(rows->lines, rows->count, sizeof *rows->lines, compare_lines);
+}
+
 static void free_rows(struct rows *rows)
 {
     for (size_t i = 0; i < rows->count; i++)
@@ -206,6 +212,16 @@ static void read_header(struct expected *want, char *line)
     }
 }
 
+/* Zero, partial and impossible dates are NULL here: the one mapping that changes a value
+ * (docs/design/tidb-types.md). */
+static bool is_no_date(const char *kind, const char *text)
+{
+    int year, month, day;
+    int32_t days;
+    return strcmp(kind, "time") == 0 && sscanf(text, "%d-%d-%d", &year, &month, &day) == 3 &&
+           !mg_date_from_ymd(year, month, day, &days);
+}
+
 static void read_row(struct expected *want, char *line)
 {
     struct mg_error err;
@@ -222,6 +238,9 @@ static void read_row(struct expected *want, char *line)
         if (strcmp(field, "\\N") != 0 && (strcmp(kind, "f32") == 0 || strcmp(kind, "f64") == 0)) {
             format_float(strcmp(kind, "f32") == 0, strcmp(kind, "f32") == 0 ? strtof(field, NULL) : strtod(field, NULL),
                          text);
+            field = text;
+        } else if (is_no_date(kind, field)) {
+            snprintf(text, sizeof text, "\\N");
             field = text;
         }
         assert_ok(mg_buffer_printf(&out, &err, "%s\t", field));
@@ -249,7 +268,7 @@ static void read_expected(struct expected *want, const char *path)
     }
     free(line);
     fclose(file);
-    qsort(want->rows.lines, want->rows.count, sizeof(char *), compare_lines);
+    sort_rows(&want->rows);
 }
 
 static void format_value(const struct mg_value *value, struct mg_buffer *out)
@@ -302,7 +321,7 @@ static void scan(struct run *run, struct mg_snapshot *snapshot, const struct mg_
     }
     run->ops->scan_close(reading);
     mg_buffer_clear(&line);
-    qsort(out->lines, out->count, sizeof(char *), compare_lines);
+    sort_rows(out);
 }
 
 static void compare_columns(const struct expected *want, const struct mg_schema *schema, const char *what)
