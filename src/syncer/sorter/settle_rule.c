@@ -1,8 +1,9 @@
 /* settle_rule.c -- the table of settle_rule.h as code.
  *
- * Dead     the status port tells to the second when its process began. A transaction that began two seconds before that is not of
- *          this process. Within two seconds (a TiDB that is started again at once) only time helps: no living TiDB takes two
- *          minutes from P to lock, its retries end after 41 s.
+ * Dead     the status port tells, cut to the second, when its process began. A transaction that began before is not of this process. One that
+ *          began in that second or just behind it may be of either (a TiDB that is started again at once): there only time helps: no
+ *          living TiDB takes a minute from P to lock, its retries end after 41 s. That clocks differ a little does no harm: a TiDB
+ *          serves nobody in its first second, and "neither" must be said three times.
  * Threads  pure functions.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "syncer/sorter/settle_rule.h"
@@ -12,9 +13,9 @@ bool mg_settle_sender_dead(const struct mg_settle_case *c)
     int64_t began_ms = (int64_t)(c->start_ts >> 18);
     if (c->peer_start_ms == 0)
         return false;
-    if (c->peer_start_ms >= began_ms + MG_SETTLE_SURE_MS)
+    if (c->peer_start_ms > began_ms)
         return true;
-    return c->peer_start_ms + MG_SETTLE_SURE_MS >= began_ms && c->open_ms >= MG_SETTLE_LONG_MS;
+    return c->peer_start_ms + MG_SETTLE_NEAR_MS >= began_ms && c->open_ms >= MG_SETTLE_LONG_MS;
 }
 
 /* Neither lock nor record: is that proof that it never was? */

@@ -21,8 +21,8 @@
 
 enum {
     MG_SETTLE_FORGETS_MS = 8 * 60 * 1000, /* below the store's ten minutes */
-    MG_SETTLE_SURE_MS = 2000,             /* a process that began as much after a transaction is not the one that sent it */
-    MG_SETTLE_LONG_MS = 120 * 1000,       /* longer than a living TiDB stays between prewrite record and lock */
+    MG_SETTLE_NEAR_MS = 2000,             /* a process that began less before a transaction may still not be its sender */
+    MG_SETTLE_LONG_MS = 60 * 1000,        /* longer than a living TiDB stays between prewrite record and lock */
 };
 
 /* What is known when the store is asked. */
