@@ -1,0 +1,443 @@
+/* syncer_test.c -- does applying follow its state diagram, while taking records goes on whatever it does?
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/io_fault.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "syncer/binlog_testing.h"
+#include "syncer/buffer/buffer_log.h"
+#include "syncer/syncer.h"
+
+/* A source whose answers a test sets; it knows its buffer, so that a test can put records where the pump would. */
+struct fake {
+    struct mg_source source;
+    struct mg_buffer_log *buffer;
+};
+
+static struct {
+    struct mg_mutex lock; /* guards all that follows */
+    bool reachable;
+    char binlog_status[16];
+    uint64_t oracle_ts;
+    struct fake *open;
+} world;
+
+static enum mg_code fake_open(const struct mg_source_options *options, struct mg_source **out, struct mg_error *err)
+{
+    struct fake *fake = calloc(1, sizeof *fake);
+    fake->source.ops = (const struct mg_source_ops *)options->listen; /* the test puts the table there */
+    fake->buffer = options->buffer;
+    world.open = fake;
+    *out = &fake->source;
+    return MG_OK;
+}
+
+static enum mg_code fake_start(struct mg_source *source, struct mg_error *err) { return MG_OK; }
+
+static void fake_stop(struct mg_source *source) { mg_buffer_log_stop_intake(((struct fake *)source)->buffer); }
+
+static void fake_close(struct mg_source *source) { free(source); }
+
+static enum mg_code fake_oracle(struct mg_source *source, int64_t timeout_ms, uint64_t *out_ts, struct mg_error *err)
+{
+    mg_mutex_lock(&world.lock);
+    uint64_t ts = world.oracle_ts;
+    mg_mutex_unlock(&world.lock);
+    if (!ts)
+        return mg_fail(err, MG_UNAVAILABLE, "no oracle");
+    *out_ts = ts;
+    return MG_OK;
+}
+
+static enum mg_code fake_settle(struct mg_source *source, uint64_t start_ts, struct mg_slice prewrite_key,
+                                struct mg_settlement *out, struct mg_error *err)
+{
+    *out = (struct mg_settlement){.fate = MG_FATE_LOCKED};
+    return MG_OK;
+}
+
+static enum mg_code fake_health(struct mg_source *source, struct mg_source_health *out, struct mg_error *err)
+{
+    mg_mutex_lock(&world.lock);
+    *out = (struct mg_source_health){.peer_connected = true, .status_reachable = world.reachable, .peer_start_time = 1};
+    snprintf(out->binlog_status, sizeof out->binlog_status, "%s", world.binlog_status);
+    mg_mutex_unlock(&world.lock);
+    return MG_OK;
+}
+
+/* An empty schema, as far as anything is there. */
+static enum mg_code fake_fetch(struct mg_source *source, const char *path, struct mg_arena *arena, struct mg_slice *out,
+                               struct mg_error *err)
+{
+    mg_mutex_lock(&world.lock);
+    bool reachable = world.reachable;
+    mg_mutex_unlock(&world.lock);
+    if (!reachable)
+        return mg_fail(err, MG_UNAVAILABLE, "the status port is away");
+    *out = mg_slice_text("[]");
+    return MG_OK;
+}
+
+static const struct mg_source_ops fake_ops = {
+    .name = "fake",
+    .open = fake_open,
+    .start = fake_start,
+    .stop = fake_stop,
+    .close = fake_close,
+    .oracle = fake_oracle,
+    .settle = fake_settle,
+    .health = fake_health,
+    .fetch = fake_fetch,
+};
+
+struct bench {
+    struct mg_io_fault *disk;
+    struct mg_engine *engine;
+    struct mg_latch *latch;
+    struct mg_syncer *syncer;
+};
+
+static void set_world(bool reachable, const char *binlog_status, uint64_t oracle_ts)
+{
+    mg_mutex_lock(&world.lock);
+    world.reachable = reachable;
+    snprintf(world.binlog_status, sizeof world.binlog_status, "%s", binlog_status);
+    world.oracle_ts = oracle_ts;
+    mg_mutex_unlock(&world.lock);
+}
+
+static void open_syncer(struct bench *bench)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    const struct mg_syncer_options options = {
+        .source_ops = &fake_ops,
+        .source = {.name = "tidb", .listen = (const char *)&fake_ops, .status_url = ""},
+        .latch = bench->latch,
+        .engine = bench->engine,
+        .io = mg_io_fault_io(bench->disk),
+        .buffer_folder = "buffer",
+        .buffer_limit_bytes = 1 << 30,
+        .buffer_segment_bytes = 8192,
+        .interval_ms = 1,
+    };
+    if (mg_syncer_open(&options, &bench->syncer, &err) != MG_OK)
+        fail_msg("%s", err.text);
+}
+
+static void bench_init(struct bench *bench)
+{
+    *bench = (struct bench){.disk = mg_io_fault_new(1)};
+    const struct mg_engine_options engine = {.folder = NULL};
+    assert_int_equal(mg_engine_model.open(&engine, &bench->engine, NULL), MG_OK);
+    const struct mg_latch_options latch = {.engine = bench->engine, .secret = "a secret of thirty-two bytes..."};
+    assert_int_equal(mg_latch_new(&latch, &bench->latch, NULL), MG_OK);
+    set_world(true, "On", 0);
+    open_syncer(bench);
+}
+
+static void bench_clear(struct bench *bench)
+{
+    mg_syncer_close(bench->syncer);
+    mg_latch_free(bench->latch);
+    bench->engine->ops->close(bench->engine);
+    mg_io_fault_free(bench->disk);
+}
+
+struct ack {
+    struct mg_mutex lock;
+    struct mg_cond there;
+    bool done;
+    enum mg_code code;
+};
+
+static void note_ack(void *arg, enum mg_code code, uint64_t seq, const char *text)
+{
+    struct ack *ack = arg;
+    mg_mutex_lock(&ack->lock);
+    ack->done = true;
+    ack->code = code;
+    mg_cond_signal(&ack->there);
+    mg_mutex_unlock(&ack->lock);
+}
+
+/* As the pump does: durable when it returns. */
+static void put(const struct mg_test_message *message, uint64_t ts)
+{
+    struct ack ack = {.done = false};
+    mg_mutex_init(&ack.lock, MG_RANK_LEAF, "ack");
+    mg_cond_init(&ack.there);
+    mg_buffer_log_know(world.open->buffer, ts);
+    assert_int_equal(mg_buffer_log_put(world.open->buffer, mg_test_slice(message), note_ack, &ack, NULL), MG_OK);
+    mg_mutex_lock(&ack.lock);
+    while (!ack.done)
+        mg_cond_wait(&ack.there, &ack.lock);
+    mg_mutex_unlock(&ack.lock);
+    assert_int_equal(ack.code, MG_OK);
+    mg_cond_destroy(&ack.there);
+    mg_mutex_destroy(&ack.lock);
+}
+
+/* P of a transaction that needs no schema: the use of a sequence. */
+static void put_p(uint64_t start_ts)
+{
+    const struct mg_binlog binlog = {.type = MG_BINLOG_PREWRITE,
+                                     .start_ts = start_ts,
+                                     .prewrite_key = mg_slice_text("m"),
+                                     .ddl_query = mg_slice_text("SELECT SETVAL(`d`.`s`, 5);"),
+                                     .ddl_job_id = 5,
+                                     .ddl_schema_state = 5};
+    const struct mg_test_message message = mg_test_binlog(&binlog);
+    put(&message, start_ts);
+}
+
+static void put_c(uint64_t start_ts, uint64_t commit_ts)
+{
+    const struct mg_test_message message = mg_test_end(MG_BINLOG_COMMIT, start_ts, commit_ts);
+    put(&message, commit_ts);
+}
+
+static struct mg_syncer_lag lag_of(struct bench *bench)
+{
+    struct mg_syncer_lag lag;
+    mg_syncer_lag(bench->syncer, &lag);
+    return lag;
+}
+
+static void wait_watermark(struct bench *bench, uint64_t ts)
+{
+    for (int i = 0; i < 1000; i++) {
+        struct mg_syncer_lag lag = lag_of(bench);
+        if (lag.watermark >= ts) {
+            assert_int_equal(lag.watermark, ts);
+            return;
+        }
+        usleep(5000);
+    }
+    struct mg_syncer_lag lag = lag_of(bench);
+    fail_msg("watermark %llu, not %llu; %s", (unsigned long long)lag.watermark, (unsigned long long)ts, lag.reason);
+}
+
+static struct mg_syncer_lag wait_state(struct bench *bench, enum mg_syncer_state state)
+{
+    struct mg_syncer_lag lag = lag_of(bench);
+    for (int i = 0; i < 1600 && lag.state != state; i++) {
+        usleep(5000);
+        lag = lag_of(bench);
+    }
+    if (lag.state != state)
+        fail_msg("state %d, not %d: %s", (int)lag.state, (int)state, lag.reason);
+    return lag;
+}
+
+static void what_is_complete_becomes_visible(void **state)
+{
+    struct bench bench;
+    bench_init(&bench);
+    put_p(1000);
+    put_c(1000, 1010);
+    wait_watermark(&bench, 1010);
+    struct mg_syncer_lag lag = wait_state(&bench, MG_SYNCER_RUNNING);
+    assert_string_equal(lag.reason, "");
+    assert_true(lag.lag_ms > 0);
+    /* Idle: the oracle moves W. */
+    set_world(true, "On", 5000);
+    wait_watermark(&bench, 5000);
+    /* A transaction that blocks is named. */
+    put_p(6000);
+    put_p(6001);
+    put_c(6001, 6010);
+    for (int i = 0; i < 1000 && lag.waiting_txns == 0; i++) {
+        usleep(5000);
+        lag = lag_of(&bench);
+    }
+    assert_int_equal(lag.oldest_open_start_ts, 6000);
+    assert_string_equal(lag.oldest_open_tables, "schema change 5");
+    assert_int_equal(lag.open_txns, 1);
+    assert_int_equal(lag.known_ts, 6010);
+    put_c(6000, 6020);
+    wait_watermark(&bench, 6020);
+    bench_clear(&bench);
+}
+
+static void goes_on_where_the_store_stands(void **state)
+{
+    struct bench bench;
+    bench_init(&bench);
+    uint64_t ts = 1000;
+    for (int run = 0; run < 5; run++) {
+        for (int i = 0; i < 50; i++, ts += 20) {
+            put_p(ts);
+            put_c(ts, ts + 10);
+        }
+        put_p(ts); /* open over the restart */
+        if (run % 2)
+            wait_watermark(&bench, ts);
+        mg_syncer_close(bench.syncer);
+        open_syncer(&bench);
+        put_c(ts, ts + 10);
+        ts += 20;
+    }
+    wait_watermark(&bench, ts - 10);
+    /* What the store has was trimmed away, but for the newest segments. */
+    struct mg_buffer_log_stats stats;
+    for (int i = 0; i < 1000; i++) {
+        mg_buffer_log_stats(world.open->buffer, &stats);
+        if (stats.disk_bytes <= 3 * 8192)
+            break;
+        put_p(ts);
+        put_c(ts, ts + 10);
+        ts += 20;
+        usleep(5000);
+    }
+    assert_true(stats.disk_bytes <= 3 * 8192);
+    bench_clear(&bench);
+}
+
+static void a_pause_keeps_and_does_not_apply(void **state)
+{
+    struct bench bench;
+    bench_init(&bench);
+    put_p(1000);
+    put_c(1000, 1010);
+    wait_watermark(&bench, 1010);
+    assert_int_equal(mg_syncer_pause(bench.syncer, true, NULL), MG_OK);
+    wait_state(&bench, MG_SYNCER_PAUSED);
+    put_p(2000);
+    put_c(2000, 2010);
+    usleep(50000);
+    struct mg_syncer_lag lag = lag_of(&bench);
+    assert_int_equal(lag.watermark, 1010);
+    assert_int_equal(lag.buffered_records, 2);
+    assert_int_equal(mg_syncer_set_interval(bench.syncer, 5, NULL), MG_OK);
+    assert_int_equal(mg_syncer_set_interval(bench.syncer, 0, NULL), MG_INVALID);
+    assert_int_equal(mg_syncer_pause(bench.syncer, false, NULL), MG_OK);
+    wait_watermark(&bench, 2010);
+    wait_state(&bench, MG_SYNCER_RUNNING);
+    bench_clear(&bench);
+}
+
+static void a_source_that_is_away_is_waited_for(void **state)
+{
+    struct bench bench;
+    bench_init(&bench);
+    mg_syncer_close(bench.syncer);
+    set_world(false, "", 0);
+    open_syncer(&bench);
+    put_p(1000); /* acked all the same */
+    put_c(1000, 1010);
+    struct mg_syncer_lag lag = wait_state(&bench, MG_SYNCER_WAITING);
+    for (int i = 0; i < 1000 && !strstr(lag.reason, "away"); i++) {
+        usleep(5000);
+        lag = lag_of(&bench);
+    }
+    assert_non_null(strstr(lag.reason, "away"));
+    set_world(true, "On", 0);
+    wait_watermark(&bench, 1010);
+    wait_state(&bench, MG_SYNCER_RUNNING);
+    bench_clear(&bench);
+}
+
+static void an_error_stops_applying_but_not_the_buffer(void **state)
+{
+    struct bench bench;
+    bench_init(&bench);
+    put_p(1000);
+    put_c(1000, 1010);
+    wait_watermark(&bench, 1010);
+    put_p(1020);
+    put_c(1020, 1005); /* at or below what is visible */
+    struct mg_syncer_lag lag = wait_state(&bench, MG_SYNCER_STOPPED);
+    assert_non_null(strstr(lag.reason, "1005"));
+    assert_true(lag.since_ms > 0);
+    put_p(1030);
+    put_c(1030, 1040);
+    usleep(50000);
+    lag = lag_of(&bench);
+    assert_int_equal(lag.state, MG_SYNCER_STOPPED);
+    assert_int_equal(lag.watermark, 1010);
+    bench_clear(&bench);
+}
+
+static void skipped_records_stop_it_for_good(void **state)
+{
+    struct bench bench;
+    struct mg_error err = MG_ERROR_INIT;
+    bench_init(&bench);
+    put_p(1000);
+    put_c(1000, 1010);
+    wait_watermark(&bench, 1010);
+    set_world(true, "Skipping", 0);
+    struct mg_syncer_lag lag = wait_state(&bench, MG_SYNCER_STOPPED);
+    assert_non_null(strstr(lag.reason, "Skipping"));
+    set_world(true, "On", 5000);
+    assert_int_equal(mg_syncer_pause(bench.syncer, false, &err), MG_SOURCE_STOPPED);
+    mg_syncer_close(bench.syncer);
+    open_syncer(&bench);
+    put_p(2000);
+    put_c(2000, 2010);
+    lag = wait_state(&bench, MG_SYNCER_STOPPED);
+    assert_non_null(strstr(lag.reason, "Skipping"));
+    assert_int_equal(lag.watermark, 1010);
+    bench_clear(&bench);
+}
+
+static void a_source_without_binlog_has_not_begun(void **state)
+{
+    struct bench bench;
+    bench_init(&bench);
+    set_world(true, "Off", 0);
+    struct mg_syncer_lag lag = wait_state(&bench, MG_SYNCER_WAITING);
+    for (int i = 0; i < 1000 && !strstr(lag.reason, "no binlog yet"); i++) {
+        usleep(5000);
+        lag = lag_of(&bench);
+    }
+    assert_non_null(strstr(lag.reason, "no binlog yet"));
+    set_world(true, "On", 0);
+    put_p(1000);
+    put_c(1000, 1010);
+    wait_watermark(&bench, 1010);
+    bench_clear(&bench);
+}
+
+static enum mg_code count_item(void *arg, const char *name, const char *value, const char *unit, struct mg_error *err)
+{
+    assert_true(*name && value && unit);
+    ++*(int *)arg;
+    return MG_OK;
+}
+
+static void status_tells_every_figure(void **state)
+{
+    struct bench bench;
+    int count = 0;
+    bench_init(&bench);
+    assert_int_equal(mg_syncer_status(bench.syncer, count_item, &count, NULL), MG_OK);
+    assert_true(count >= 20);
+    bench_clear(&bench);
+}
+
+int main(void)
+{
+    mg_log_set_level(MG_LOG_ERROR + 1);
+    mg_mutex_init(&world.lock, MG_RANK_LEAF, "world");
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_complete_becomes_visible),
+        cmocka_unit_test(goes_on_where_the_store_stands),
+        cmocka_unit_test(a_pause_keeps_and_does_not_apply),
+        cmocka_unit_test(a_source_that_is_away_is_waited_for),
+        cmocka_unit_test(an_error_stops_applying_but_not_the_buffer),
+        cmocka_unit_test(skipped_records_stop_it_for_good),
+        cmocka_unit_test(a_source_without_binlog_has_not_begun),
+        cmocka_unit_test(status_tells_every_figure),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
