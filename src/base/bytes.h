@@ -76,7 +76,7 @@ struct mg_reader {
 
 static inline struct mg_reader mg_reader_of(struct mg_slice s)
 {
-    return (struct mg_reader){.at = s.data, .end = s.data + s.size};
+    return (struct mg_reader){.at = s.data, .end = s.size ? s.data + s.size : s.data}; /* NULL + 0 is not defined */
 }
 static inline size_t mg_reader_left(const struct mg_reader *r) { return (size_t)(r->end - r->at); }
 /* The next size bytes, or an empty slice and failed. */
@@ -87,7 +87,7 @@ static inline struct mg_slice mg_reader_take(struct mg_reader *r, uint64_t size)
         return (struct mg_slice){NULL, 0};
     }
     struct mg_slice s = {r->at, (size_t)size};
-    r->at += size;
+    r->at = size ? r->at + size : r->at;
     return s;
 }
 #define MG_READER_(name, bits)                                               \
