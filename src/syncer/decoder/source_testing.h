@@ -85,7 +85,7 @@ static inline const char *table_json(int64_t id, const char *name, const char *c
         columns += used;
         column_id++;
         if (*columns == '=') {
-            column_id = atoi(column);
+            column_id = strtoll(column, NULL, 10);
             assert_int_equal(sscanf(columns, "=%63[^ ,]%n", column, &used), 1);
             columns += used;
         }
