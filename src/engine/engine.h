@@ -67,14 +67,13 @@ struct mg_source_position {
     uint32_t position_size;
 };
 
-/* numbers are stored */
+/* Numbers are stored. */
 enum mg_schema_change_kind {
     MG_SCHEMA_CREATE_DATABASE = 1,
     MG_SCHEMA_DROP_DATABASE = 2, /* only when no table is in it: drop those first, in the same epoch */
-    MG_SCHEMA_PUT_TABLE =
-        /* a new table_id: an empty incarnation; a known one: its next schema (name, columns,
-                                  * state). Ids of dropped tables and columns are never used again */
-    3,
+    /* A new table_id: an empty incarnation; a known one: its next schema (name, columns, state). Ids of dropped tables and
+     * columns are never used again. */
+    MG_SCHEMA_PUT_TABLE = 3,
     MG_SCHEMA_DROP_TABLE = 4,
 };
 struct mg_schema_change {
@@ -84,7 +83,7 @@ struct mg_schema_change {
     uint64_t table_id;        /* DROP_TABLE */
 };
 
-/* what the source said; numbers are stored */
+/* What the source said. Numbers are stored. */
 enum mg_change_op {
     MG_CHANGE_INSERT = 0, /* the row was not there */
     MG_CHANGE_UPDATE = 1, /* it was, under the same key; the whole new row */

@@ -506,12 +506,14 @@ struct mg_store {
     bool is_private;
     struct mg_budget *rows_budget, *index_budget, *marks_budget;
     uint64_t hash_seed;
+    _Atomic uint64_t verify_failed; /* of all tables since open, dropped ones included */
 
     /* The writer's, or whoever replays: */
     struct mg_catalog *catalog; /* a reference: of the newest published epoch */
     struct mg_wtable **tables;  /* sorted by id */
     uint32_t table_count, table_room;
     uint32_t next_segment_id;
+    uint32_t group_segment_id; /* replay: next_segment_id before the group */
     struct mg_mark_version **superseded; /* by the staged epoch */
     uint32_t superseded_count, superseded_room;
     void *scratch; /* of put; scratch_bytes are reserved in rows_budget */

@@ -27,17 +27,27 @@ static enum mg_code check_run(const struct mg_schema *schema, const struct mg_wa
     return MG_OK;
 }
 
+static int find_slot(const struct mg_wtable *table, uint32_t segment_id)
+{
+    for (uint32_t i = table->slot_count; i-- > 0;)
+        if (table->slots[i]->segment->id == segment_id)
+            return (int)i;
+    return -1;
+}
+
 enum mg_code mg_wtable__replay_run(struct mg_store *store, struct mg_wtable *table, struct mg_schema *schema,
                                    const struct mg_wal_run *run, struct mg_error *err)
 {
     MG_TRY(check_run(schema, run, err));
     struct mg_wsegment *segment = mg_wtable__tail(table);
     if (!segment || segment->segment->id != run->segment_id) {
-        if (run->segment_id < store->next_segment_id || run->segment_id == UINT32_MAX)
+        /* The tables of a group got their segments in another order than they stand in it. */
+        if (run->segment_id < store->group_segment_id || run->segment_id == UINT32_MAX ||
+            find_slot(table, run->segment_id) >= 0)
             return mg_fail(err, MG_CORRUPT, "segment %u gets rows, but the next new one is %u", run->segment_id,
-                           store->next_segment_id);
+                           store->group_segment_id);
         MG_TRY(mg_wtable__add_segment(table, run->segment_id, schema, &segment, err));
-        store->next_segment_id = run->segment_id + 1;
+        store->next_segment_id = MG_MAX(store->next_segment_id, run->segment_id + 1);
     }
     if (run->first_row != segment->row_count || !mg_wtable__same_columns(segment->segment->schema, schema))
         return mg_fail(err, MG_CORRUPT, "segment %u gets rows from %u on, but ends at %u, or has other columns",
@@ -53,14 +63,6 @@ enum mg_code mg_wtable__replay_run(struct mg_store *store, struct mg_wtable *tab
     MG_TRY(mg_wtable__append(store, table, segment, run->columns, NULL, run->row_count, bytes, err));
     table->live_count += run->row_count;
     return MG_OK;
-}
-
-static int find_slot(const struct mg_wtable *table, uint32_t segment_id)
-{
-    for (uint32_t i = table->slot_count; i-- > 0;)
-        if (table->slots[i]->segment->id == segment_id)
-            return (int)i;
-    return -1;
 }
 
 enum mg_code mg_wtable__replay_marks(struct mg_store *store, struct mg_wtable *table, const struct mg_wal_marks *marks,
@@ -214,6 +216,7 @@ enum mg_code mg_store__replay(struct mg_store *store, const struct mg_wal_group 
     if (group->epoch != store->epoch + 1)
         return mg_fail(err, MG_CORRUPT, "epoch %llu follows epoch %llu", (unsigned long long)group->epoch,
                        (unsigned long long)store->epoch);
+    store->group_segment_id = store->next_segment_id;
     enum mg_code code = replay_parts(store, group, err);
     if (code != MG_OK)
         return mg_fail_in(err, code, "epoch %llu of the WAL", (unsigned long long)group->epoch);

@@ -51,7 +51,7 @@ static void copy_guarded(struct mg_magic *magic, struct guarded *out)
 
 static enum mg_code tell_tables(const struct teller *teller, const struct mg_catalog *catalog)
 {
-    uint64_t live = 0, dead = 0, segments = 0, chunks = 0, failed = 0;
+    uint64_t live = 0, dead = 0, segments = 0, chunks = 0;
     for (uint32_t i = 0; i < catalog->table_count; i++) {
         const struct mg_table_view *table = catalog->tables[i];
         live += table->live_count;
@@ -61,7 +61,6 @@ static enum mg_code tell_tables(const struct teller *teller, const struct mg_cat
             dead += table->segments[s].marks ? table->segments[s].marks->dead_count : 0;
         }
         uint64_t violations = atomic_load_explicit(&table->table->verify_failed, memory_order_relaxed);
-        failed += violations;
         if (violations == 0)
             continue;
         char name[2 * MG_NAME_MAX + 32];
@@ -72,8 +71,7 @@ static enum mg_code tell_tables(const struct teller *teller, const struct mg_cat
     MG_TRY(tell(teller, "rows", live, "rows"));
     MG_TRY(tell(teller, "rows_deleted", dead, "rows"));
     MG_TRY(tell(teller, "segments", segments, "segments"));
-    MG_TRY(tell(teller, "chunks", chunks, "chunks"));
-    return tell(teller, "verify_failed", failed, "rows");
+    return tell(teller, "chunks", chunks, "chunks");
 }
 
 static enum mg_code tell_memory(const struct teller *teller, struct mg_magic *magic)
@@ -102,6 +100,8 @@ static enum mg_code tell_all(const struct teller *teller, struct mg_magic *magic
     MG_TRY(tell(teller, "views_rebuilt", now->private_count, "epochs"));
     MG_TRY(tell(teller, "oldest_view_epoch", now->oldest_epoch, ""));
     MG_TRY(tell_tables(teller, now->view->catalog));
+    uint64_t failed = atomic_load_explicit(&magic->store.verify_failed, memory_order_relaxed);
+    MG_TRY(tell(teller, "verify_failed", failed, "rows"));
     MG_TRY(tell_memory(teller, magic));
     MG_TRY(tell(teller, "wal_bytes", mg_journal_bytes(magic->journal), "bytes"));
     return tell(teller, "wal_syncs", mg_journal_syncs(magic->journal), "syncs");
