@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -19,12 +20,14 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
+import pymysql
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "tests" / "e2e")]
 
 import shop  # noqa: E402
-from lib import paths, process, spark as spark_lib  # noqa: E402
+from lib import paths, process, spark as spark_lib, wait  # noqa: E402
 from lib.magicd import Magicd  # noqa: E402
 from lib.tidb import Tidb  # noqa: E402
 from lib.wire import Wire  # noqa: E402
@@ -268,8 +271,15 @@ def live(options, steps, folder):
     magicd = Magicd(folder / "magicd", tidb=tidb, survives=options.keep)
     steps.say(f"Magic {paths.VERSION}: a live columnar replica of TiDB, read by Spark. Folder: {folder}")
     with contextlib.ExitStack() as cleanup:
-        cleanup.callback(lambda: None if options.keep and completed else end_all(folder, tidb, magicd))
         completed = False
+
+        def end(kind, failure, _trace):
+            if kind is not None and kind is not KeyboardInterrupt:
+                steps.say(f"\nlogs are kept in {keep_logs(folder)}")
+            if not (options.keep and completed):
+                end_all(folder, tidb, magicd)
+
+        cleanup.push(end)
         with steps.step("starting magicd"):
             magicd.start()
         with steps.step("starting PD and a real TiDB that sends its binlog to it"):
@@ -287,6 +297,8 @@ def live(options, steps, folder):
             spark = spark_lib.session(magicd.uri)
         with steps.step("waiting until Magic shows what TiDB holds"), Wire(magicd.uri) as wire:
             wire.visible(tidb.now_ts(), 60)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # pyspark has put its own handler there
+            signal.signal(number, interrupt)
         writer = Writer(tidb, folder, options.connections)
         cleanup.callback(writer.stop)
         pulse = Pulse(tidb, magicd)
@@ -303,6 +315,15 @@ def live(options, steps, folder):
         if options.keep:
             (folder / "demo.pids").write_text(" ".join(map(str, tidb.pids() + [magicd.program.pid])), encoding="utf-8")
     go_on(steps, options.keep, folder, tidb, magicd)
+
+
+def keep_logs(folder):
+    kept = ROOT / "build" / "results" / folder.name
+    kept.mkdir(parents=True, exist_ok=True)
+    for pattern in ("*.log", "*/*.log", "*/*.out"):
+        for file in folder.glob(pattern):
+            shutil.copy(file, kept / f"{file.parent.name}-{file.name}")
+    return kept
 
 
 def end_all(folder, tidb, magicd):
@@ -357,8 +378,8 @@ def main():
     except KeyboardInterrupt as ended:
         print(f"\nended ({ended}); nothing was left behind", flush=True)
         return 130
-    except Failed as failure:
-        print(f"\nthe demo FAILED: {failure}", file=sys.stderr, flush=True)
+    except (Failed, RuntimeError, OSError, pymysql.MySQLError, subprocess.SubprocessError, wait.Timeout) as failure:
+        print(f"\nthe demo FAILED: {failure or type(failure).__name__}", file=sys.stderr, flush=True)
         return 1
     return 0
 

@@ -81,15 +81,17 @@ def wire(cluster):
 
 @pytest.fixture
 def same(cluster, spark, settings):
-    """Every row of a table, once a commit is visible: Spark against TiDB at the statement's own watermark."""
+    """Every row of a table, once a commit is visible: Spark against TiDB at the statement's own watermark.
 
-    def check(table, commit_ts, columns="*", kinds=None):
+    TiDB prints a FLOAT with 6 digits only; tidb_columns can ask for all of them."""
+
+    def check(table, commit_ts, columns="*", kinds=None, tidb_columns=None):
         settings(snapshot=f"wait:{commit_ts}")
         frame = spark.sql(f"SELECT {columns} FROM magic.{table}")
         _, watermark = spark_lib.snapshot(frame)
         assert watermark >= commit_ts
         got = [tuple(row) for row in frame.collect()]
-        expected = cluster.tidb.rows_at(watermark, f"SELECT {columns} FROM {table}")
+        expected = cluster.tidb.rows_at(watermark, f"SELECT {tidb_columns or columns} FROM {table}")
         wrong = differences(expected, got, kinds)
         assert not wrong, f"{table} at {watermark}:\n{wrong}"
         return got

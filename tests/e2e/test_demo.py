@@ -41,11 +41,9 @@ class Demo:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def learn_ports(self):
-        """Of TiDB, PD and magicd, from their command lines and configuration, while they are there."""
-        for file in self.folder.glob("*/tidb/tidb.toml"):
-            self.ports |= {int(number) for number in re.findall(r"port = (\d+)|127\.0\.0\.1:(\d+)", file.read_text()) for number in number if number}
-        for line in process.processes_naming(str(self.folder)).values():
-            self.ports |= {int(number) for number in re.findall(r"127\.0\.0\.1:(\d+)", line)}
+        """Those that its processes listen on now."""
+        for pid in process.processes_naming(str(self.folder)):
+            self.ports |= process.listening_ports(pid)
 
     def until(self, text, seconds=180):
         def said():
@@ -62,10 +60,10 @@ class Demo:
         return self.child.wait(END_SECONDS)
 
     def left(self):
-        left = [f"process {pid}: {line}" for pid, line in process.processes_naming(str(self.folder)).items()]
-        left += [f"port {port}" for port in sorted(self.ports) if process.listens(port)]
-        left += [f"file {path}" for path in sorted(self.folder.rglob("*"))]
-        return left
+        left = []
+        for pid, line in process.processes_naming(str(self.folder)).items():
+            left.append(f"process {pid} on ports {process.listening_ports(pid)}: {line}")
+        return left + [f"file {path}" for path in sorted(self.folder.rglob("*"))]
 
     def forget(self):
         for pid in process.processes_naming(str(self.folder)):

@@ -164,28 +164,36 @@ def test_the_sessions_snapshot(cluster, spark, pair, wire, settings):
         spark.sql("SELECT 1 FROM magic.pair.a").collect()
 
 
-def test_an_old_frame_says_how_to_go_on(cluster, spark, catalog_of):
+def test_an_old_frame_says_how_to_go_on(cluster, spark, pair, catalog_of):
     """A lease that is not renewed any more: a clear error, never other rows."""
-    name = catalog_of(cluster, **{"lease.ttl": "1s", "lease.max_age": "1s"})
-    frame = spark.sql(f"SELECT sum(v) FROM {name}.pair.a")
-    spark_lib.plan_text(frame)
-    read = spark.sql(f"SELECT max(v) FROM {name}.pair.a")
-    assert read.collect() == read.collect()
-    time.sleep(3)
-    for old in (frame, read):
-        with pytest.raises(Exception, match="SNAPSHOT_EXPIRED.*Run the statement again"):
-            old.collect()
+    name = catalog_of(cluster, **{"lease.ttl": "2s", "lease.max_age": "8s"})
+    planned = spark.sql(f"SELECT sum(v) FROM {name}.pair.a")
+    spark_lib.plan_text(planned)
+    read = spark.sql(f"SELECT id, v FROM {name}.pair.a")
+    first = sorted(read.collect())
+    time.sleep(12)
+    with pytest.raises(Exception, match="SNAPSHOT_EXPIRED.*Run the statement again"):
+        planned.collect()
+    with pytest.raises(Exception, match="SNAPSHOT_EXPIRED.*Run the statement again"):
+        assert sorted(read.collect()) == first
+        pytest.fail("the store still reads tickets of a lease that was released, with the rows of then")
     assert spark.sql(f"SELECT count(*) FROM {name}.pair.a").collect()[0][0] == ROWS
 
 
 def test_leases_are_released(spark, pair, wire):
     """What no plan refers to any more is let go."""
-    for _ in range(5):
-        spark.sql("SELECT count(*) FROM magic.pair.a").collect()
 
-    def released():
+    def leases():
+        return int(wire.status()[("lease", "leases")])
+
+    def collect():
         gc.collect()
         spark._jvm.System.gc()
-        return int(wire.status()[("lease", "leases")]) <= 1
+        return leases()
 
-    wait.until(released, 60, "leases are released", step=1)
+    before = collect()
+    held = [spark.sql("SELECT count(*) FROM magic.pair.a") for _ in range(10)]
+    assert all(frame.collect()[0][0] == ROWS for frame in held)
+    assert leases() >= before + 10
+    held.clear()
+    wait.until(lambda: collect() <= before, 60, "leases are released", step=1)

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from . import process
+from . import paths, process
 from .magicd import Magicd
 from .tidb import Tidb
 
@@ -35,16 +35,26 @@ class Cluster:
             self.tidb.stop()
             self.magicd.stop()
         finally:
+            self.keep_logs()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def left_behind(self):
-        """Processes and ports that should be gone after stop()."""
-        ports = [self.magicd.port, self.tidb.port, self.tidb.status_port, self.tidb.pd_port, self.tidb.peer_port]
-        left = [f"process {pid}: {line}" for pid, line in process.processes_naming(str(self.folder)).items()]
-        left += [f"port {port}" for port in ports if process.listens(port)]
+        """What should be gone after stop(): processes, with the ports they hold, and the folder."""
+        left = []
+        for pid, line in process.processes_naming(str(self.folder)).items():
+            left.append(f"process {pid} on ports {process.listening_ports(pid)}: {line}")
         if self.folder.exists():
             left.append(f"folder {self.folder}")
         return left
+
+    def keep_logs(self):
+        """For who looks for the reason of a failure: build/results/e2e/FOLDER."""
+        kept = paths.ROOT / "build" / "results" / "e2e" / self.folder.name
+        kept.mkdir(parents=True, exist_ok=True)
+        for pattern in ("*/*.log", "*/*.out"):
+            for file in self.folder.glob(pattern):
+                shutil.copy(file, kept / f"{file.parent.name}-{file.name}")
+        return kept
 
     def __enter__(self):
         return self.start()

@@ -5,6 +5,7 @@ SPDX-License-Identifier: Apache-2.0
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,22 +22,22 @@ def _die_with_parent():
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+PORTS = range(18000, 32000)  # below those that the kernel gives to outgoing connections
+
+
 def free_ports(count):
     """Ports of 127.0.0.1 that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
-def listens(port):
-    with socket.socket() as one:
-        one.settimeout(1)
-        return one.connect_ex(("127.0.0.1", port)) == 0
+    found = []
+    for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        if len(found) == count:
+            return found
+        with socket.socket() as one:
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found.append(port)
+    raise RuntimeError("no free ports")
 
 
 def alive(pid):
@@ -48,18 +49,37 @@ def alive(pid):
     return stat.rsplit(")", 1)[1].split()[0] != "Z"
 
 
+def _of(pid, name):
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ""
+
+
 def processes_naming(text):
-    """{pid: command line} of every process whose command line holds the text; this one left out."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
-            continue
-        try:
-            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        if text in line and alive(int(folder.name)):
-            found[int(folder.name)] = line.strip()
+    """{pid: command line} of every process whose command line or environment holds the text; this one left out."""
+    pids = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    return {
+        pid: _of(pid, "cmdline").strip()
+        for pid in pids
+        if pid != os.getpid() and (text in _of(pid, "cmdline") or text in _of(pid, "environ")) and alive(pid)
+    }
+
+
+def listening_ports(pid):
+    """Ports on which a process listens."""
+    sockets = set()
+    try:
+        for one in Path(f"/proc/{pid}/fd").iterdir():
+            sockets.add(os.readlink(one))
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return set()
+    found = set()
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{name}").read_text(encoding="utf-8").splitlines()[1:]:
+            part = line.split()
+            if part[3] == "0A" and f"socket:[{part[9]}]" in sockets:
+                found.add(int(part[1].rsplit(":", 1)[1], 16))
     return found
 
 

@@ -7,9 +7,11 @@ import io.magicstore.client.MagicClient;
 import io.magicstore.client.SnapshotChoice;
 import io.magicstore.client.SnapshotLease;
 import io.magicstore.proto.SnapshotRef;
+import java.lang.ref.Reference;
+import java.lang.ref.WeakReference;
+import java.util.HashMap;
 import java.util.Map;
 import java.util.WeakHashMap;
-import java.util.concurrent.ConcurrentHashMap;
 import org.apache.spark.SparkEnv;
 import org.apache.spark.sql.catalyst.QueryPlanningTracker;
 import scala.Option;
@@ -22,8 +24,11 @@ import scala.Option;
  * before; a new one. The same wish in the same statement is the same lease.
  */
 final class StatementLeases {
-  /** Trackers compare by identity. A value must not refer to its key. */
-  private static final Map<QueryPlanningTracker, Map<Wish, SnapshotLease>> BY_TRACKER = new WeakHashMap<>();
+  /**
+   * Trackers compare by identity. The scans of the statement hold the lease; here it is held weakly, as the map lets go of the
+   * values of lost keys only when it is used again.
+   */
+  private static final Map<QueryPlanningTracker, Map<Wish, Reference<SnapshotLease>>> BY_TRACKER = new WeakHashMap<>();
 
   private record Wish(Address store, SnapshotRef snapshot) {}
 
@@ -37,11 +42,19 @@ final class StatementLeases {
     if (tracker.isEmpty()) {
       return take(options, wish);
     }
-    Map<Wish, SnapshotLease> leases;
+    Map<Wish, Reference<SnapshotLease>> leases;
     synchronized (BY_TRACKER) {
-      leases = BY_TRACKER.computeIfAbsent(tracker.get(), key -> new ConcurrentHashMap<>());
+      leases = BY_TRACKER.computeIfAbsent(tracker.get(), key -> new HashMap<>());
     }
-    return leases.computeIfAbsent(wish, key -> take(options, key));
+    synchronized (leases) {
+      Reference<SnapshotLease> known = leases.get(wish);
+      SnapshotLease lease = known == null ? null : known.get();
+      if (lease == null) {
+        lease = take(options, wish);
+        leases.put(wish, new WeakReference<>(lease));
+      }
+      return lease;
+    }
   }
 
   /** The session's setting; without one, the newest snapshot. */
