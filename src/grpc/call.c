@@ -388,11 +388,13 @@ enum mg_code mg_grpc_call_receive(struct mg_grpc_call *call, struct mg_slice *ou
 {
     if (call->taken && !mg_grpc_call_cancelled(call) && mg_grpc__batch_next(call->taken, out))
         return MG_OK;
-    mg_grpc__batch_free(MG_TAKE(call->taken));
 
     enum mg_code code = MG_OK;
     bool post = false;
+    struct mg_grpc__batch *read = MG_TAKE(call->taken);
     mg_mutex_lock(&call->lock);
+    if (read && atomic_load(&call->ended_by) == MG_OK)
+        mg_grpc__inbox_keep(&call->inbox, read);
     while (atomic_load(&call->ended_by) == MG_OK && !call->inbox.first && !call->inbox.ended)
         mg_cond_wait(&call->changed, &call->lock);
     if (atomic_load(&call->ended_by) != MG_OK) {
@@ -407,6 +409,7 @@ enum mg_code mg_grpc_call_receive(struct mg_grpc_call *call, struct mg_slice *ou
     mg_mutex_unlock(&call->lock);
     if (post)
         mg_grpc__loop_post(call->loop, call);
+    mg_grpc__batch_free(read);
     if (code != MG_OK)
         return code;
     bool there = mg_grpc__batch_next(call->taken, out);

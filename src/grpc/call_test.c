@@ -292,6 +292,35 @@ static void test_too_large(void **state)
     mg_grpc_client_close(client);
 }
 
+/* What is on its way when a call is refused or cancelled must not cost the connection's window for good. */
+static void test_window_survives_refusals(void **state)
+{
+    struct mg_grpc_client *client = connect_client();
+    size_t size = 4 << 20;
+    uint8_t *bytes = calloc(1, size);
+    struct mg_slice response;
+    for (int i = 0; i < 60; i++) {
+        mg_store_le32(bytes, MG_INVALID);
+        /* Fails as soon as the first message is there, while more comes. */
+        assert_ok(mg_grpc_client_begin(client, "/test.Test/Fail", 0, &err));
+        enum mg_code code = MG_OK;
+        while (code == MG_OK)
+            code = mg_grpc_client_send(client, &(struct iovec){bytes, 100000}, 1, &err);
+        assert_int_equal(code, MG_INVALID);
+        mg_grpc_client_end(client);
+        /* Cancelled in the middle of an upload that nobody reads. */
+        assert_ok(mg_grpc_client_begin(client, "/test.Test/Held", 20, &err));
+        test.hold = true;
+        while (mg_grpc_client_send(client, &(struct iovec){bytes, size}, 1, &err) == MG_OK)
+            ;
+        mg_grpc_client_end(client);
+        test.hold = false;
+    }
+    assert_ok(mg_grpc_client_unary(client, "/test.Test/Unary", 20000, MG_SLICE(bytes, size), &response, &err));
+    free(bytes);
+    mg_grpc_client_close(client);
+}
+
 struct caller {
     struct mg_thread thread;
     size_t size;
@@ -419,11 +448,13 @@ int main(void)
 #name " (unix)", name, start_unix, stop, NULL \
     }
     const struct CMUnitTest tests[] = {
-        T(test_unary_sizes),      U(test_unary_sizes),      T(test_64_mib),           T(test_server_streaming),
-        U(test_server_streaming), T(test_client_streaming), U(test_client_streaming), T(test_bidi_turns),
-        U(test_bidi_turns),       T(test_errors),           T(test_metadata),         T(test_deadline),
-        T(test_cancel),           T(test_client_vanishes),  U(test_client_vanishes),  T(test_slow_reader),
-        T(test_too_large),        T(test_async_batches),    U(test_async_batches),    T(test_async_client_gone),
+        T(test_unary_sizes),      U(test_unary_sizes),      T(test_64_mib),
+        T(test_server_streaming), U(test_server_streaming), T(test_client_streaming),
+        U(test_client_streaming), T(test_bidi_turns),       U(test_bidi_turns),
+        T(test_errors),           T(test_metadata),         T(test_deadline),
+        T(test_cancel),           T(test_client_vanishes),  U(test_client_vanishes),
+        T(test_slow_reader),      T(test_too_large),        T(test_window_survives_refusals),
+        T(test_async_batches),    U(test_async_batches),    T(test_async_client_gone),
         T(test_stop_with_calls),  T(test_stop_waits),       T(test_interrupt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -175,6 +175,7 @@ static int status_of_http(const char *http_status)
 static int status_of_reset(uint32_t error_code)
 {
     switch (error_code) {
+    case NGHTTP2_NO_ERROR: return MG_GRPC_UNKNOWN; /* an orderly end, but for the status */
     case NGHTTP2_REFUSED_STREAM: return MG_GRPC_UNAVAILABLE;
     case NGHTTP2_CANCEL: return MG_GRPC_CANCELLED;
     case NGHTTP2_ENHANCE_YOUR_CALM: return MG_GRPC_RESOURCE_EXHAUSTED;
@@ -319,9 +320,13 @@ static void flush(struct mg_grpc_client *client)
         enum mg_grpc__flushed flushed = mg_grpc__output_flush(&client->output, client->fd);
         if (flushed == MG_GRPC__FLUSH_FAILED)
             lose(client, strerrordesc_np(errno));
-        if (flushed != MG_GRPC__FLUSHED || !more)
+        if (flushed != MG_GRPC__FLUSHED)
             return;
+        if (!more)
+            break;
     }
+    if (!client->lost && !nghttp2_session_want_read(client->session) && !nghttp2_session_want_write(client->session))
+        lose(client, "the server ended it, or broke the protocol");
 }
 
 /* Reads what has come. */
@@ -645,6 +650,8 @@ static bool take_message(struct mg_grpc_client *client, struct mg_slice *out)
 {
     if (client->taken && mg_grpc__batch_next(client->taken, out))
         return true;
+    if (client->taken)
+        mg_grpc__inbox_keep(&client->inbox, client->taken);
     mg_grpc__batch_free(MG_TAKE(client->taken));
     client->taken = mg_grpc__inbox_pop(&client->inbox);
     if (!client->taken)

@@ -1,7 +1,8 @@
 /* framing.c -- the bytes of a stream to messages: each is a flag, a size and that many bytes.
  *
  * Input   u8 compressed (must be 0), u32 big endian size, bytes; any cut between two feeds.
- * Shape   memory grows with what has arrived, by doubling, never with what a head announces.
+ * Shape   memory for a message begins with what its head announces, at most 1 MiB: as much as a client may send ahead;
+ *         above it grows with what has arrived, by doubling.
  * Errors  MG_TOO_BIG above message_max, MG_UNIMPLEMENTED for compressed ones, MG_NO_MEMORY from the budget.
  * Threads owned by one thread at a time.
  * Source  gRPC over HTTP/2: Length-Prefixed-Message.
@@ -10,7 +11,7 @@
 
 #include "grpc/grpc_internal.h"
 
-enum { FIRST_CAPACITY = 64, STEP_CAPACITY = 64 << 10 };
+enum { FIRST_CAPACITY = 64, STEP_CAPACITY = MG_GRPC__STREAM_WINDOW };
 
 void mg_grpc__framing_init(struct mg_grpc__framing *framing, size_t message_max, struct mg_budget *budget)
 {
@@ -59,7 +60,7 @@ static enum mg_code append_part(struct mg_grpc__framing *framing, const uint8_t 
     if (size == 0)
         return MG_OK;
     if (part->size + size > part->capacity) {
-        size_t least = framing->message_size <= STEP_CAPACITY ? framing->message_size : STEP_CAPACITY;
+        size_t least = MG_MIN(framing->message_size, (uint32_t)STEP_CAPACITY);
         size_t capacity = MG_MAX(MG_MAX(part->size + size, part->capacity * 2), least);
         capacity = MG_MAX(MG_MIN(capacity, (size_t)framing->message_size), (size_t)FIRST_CAPACITY);
         MG_TRY(mg_grpc__grow(part, capacity, framing->budget, err));

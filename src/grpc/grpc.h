@@ -47,8 +47,9 @@ struct mg_grpc_server;
 struct mg_grpc_call; /* one call; lives until its handler returned (blocking) or mg_grpc_call_complete (async) */
 
 /* A blocking handler: receives, sends, and returns how the call ends. MG_OK = gRPC OK. On another code the status is
- * mg_code_grpc_status(code), the message err's text, and the trailer "magic-code" the code's name. It gets a worker when
- * the first message is there or the client has sent all; that of a method that `streams` as soon as the call begins. */
+ * mg_code_grpc_status(code), the message err's text, and the trailer "magic-code" the code's name. It gets a worker
+ * when the first message is there or the client has sent all; that of a method that `streams` as soon as the call
+ * begins. */
 typedef enum mg_code mg_grpc_handler(struct mg_grpc_call *call, void *arg, struct mg_error *err);
 /* An async unary handler: called on the I/O thread with the whole request (borrowed for the call's life); must not
  * block; the answer is given, once, with mg_grpc_call_complete. */
@@ -105,8 +106,8 @@ void mg_grpc_server_stats(struct mg_grpc_server *server, struct mg_grpc_server_s
  * the next receive or the end of the call. Blocks. */
 MG_MUST_CHECK enum mg_code mg_grpc_call_receive(struct mg_grpc_call *call, struct mg_slice *out, struct mg_error *err);
 
-/* Called once when the message's memory is no longer needed, sent or not. Any thread, mostly the I/O thread: it must not
- * block. */
+/* Called once when the message's memory is no longer needed, sent or not. Any thread, mostly the I/O thread: it must
+ * not block. */
 typedef void mg_grpc_release(void *arg);
 /* Queue one message made of pieces (the 5-byte frame is added). The pieces' memory must stay until release(release_arg)
  * is called; with release NULL the pieces are copied before return. Blocks while the call's output queue is full.

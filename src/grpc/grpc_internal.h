@@ -142,7 +142,9 @@ struct mg_grpc__inbox {
     struct mg_grpc__batch *first, *last;
     size_t held_part_bytes; /* window held by the message in progress while others wait before it */
     size_t freed_bytes;     /* window to give back */
-    bool ended;             /* the peer sent all */
+    struct mg_buffer spare; /* memory of a large message that was read, for the next one; reserved in spare_budget */
+    struct mg_budget *spare_budget;
+    bool ended; /* the peer sent all */
 };
 
 /* Takes the whole message out of framing. */
@@ -150,6 +152,8 @@ MG_MUST_CHECK enum mg_code mg_grpc__inbox_push(struct mg_grpc__inbox *inbox, str
                                                struct mg_error *err);
 /* The oldest batch, or NULL; the caller frees it. */
 struct mg_grpc__batch *mg_grpc__inbox_pop(struct mg_grpc__inbox *inbox);
+/* A popped batch was read: its memory may serve the next large message. The caller still frees the batch. */
+void mg_grpc__inbox_keep(struct mg_grpc__inbox *inbox, struct mg_grpc__batch *batch);
 /* Window to give back now; resets it. */
 size_t mg_grpc__inbox_consume(struct mg_grpc__inbox *inbox);
 void mg_grpc__inbox_clear(struct mg_grpc__inbox *inbox);

@@ -14,6 +14,7 @@ enum {
     PACKED_MESSAGE_MAX = 4 << 10, /* copying less than this is cheaper than an allocation */
     PACKED_BATCH_MAX = 64 << 10,
     PACKED_FIRST = 128,
+    SPARE_MAX = 4 << 20, /* larger memory goes back to the system */
     SIZE_BYTES = sizeof(uint32_t),
 };
 
@@ -67,7 +68,8 @@ enum mg_code mg_grpc__inbox_push(struct mg_grpc__inbox *inbox, struct mg_grpc__f
         if (!batch)
             return MG_NO_MEMORY;
         batch->bytes = framing->part; /* with its reservation */
-        mg_buffer_init(&framing->part, SIZE_MAX);
+        framing->part = inbox->spare; /* also with its reservation */
+        mg_buffer_init(&inbox->spare, SIZE_MAX);
     }
     mg_grpc__framing_next(framing);
     batch->held_bytes += inbox->held_part_bytes;
@@ -89,6 +91,18 @@ struct mg_grpc__batch *mg_grpc__inbox_pop(struct mg_grpc__inbox *inbox)
     return batch;
 }
 
+void mg_grpc__inbox_keep(struct mg_grpc__inbox *inbox, struct mg_grpc__batch *batch)
+{
+    /* Without this a stream of 1 MiB messages spends two thirds of its reader's time in page faults. */
+    if (batch->packed || batch->bytes.capacity > SPARE_MAX || batch->bytes.capacity <= inbox->spare.capacity)
+        return;
+    struct mg_buffer smaller = inbox->spare;
+    inbox->spare = batch->bytes;
+    inbox->spare_budget = batch->budget;
+    mg_buffer_reset(&inbox->spare);
+    batch->bytes = smaller;
+}
+
 size_t mg_grpc__inbox_consume(struct mg_grpc__inbox *inbox)
 {
     size_t bytes = inbox->freed_bytes;
@@ -104,6 +118,8 @@ void mg_grpc__inbox_clear(struct mg_grpc__inbox *inbox)
 {
     for (struct mg_grpc__batch *batch; (batch = mg_grpc__inbox_pop(inbox));)
         mg_grpc__batch_free(batch);
+    mg_budget_release(inbox->spare_budget, inbox->spare.capacity);
+    mg_buffer_clear(&inbox->spare);
     *inbox = (struct mg_grpc__inbox){.ended = inbox->ended};
 }
 
