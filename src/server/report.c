@@ -163,7 +163,8 @@ enum mg_code mg_server__apply(struct mg_server *server, enum mg_setting_id id, s
 
     switch (id) {
     case MG_SETTING_SPLITS:
-        mg_flight_set_splits(server->flight, value ? (uint32_t)value : (uint32_t)MG_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1));
+        mg_flight_set_splits(server->flight,
+                             value ? (uint32_t)value : (uint32_t)MG_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1));
         return MG_OK;
     case MG_SETTING_SPLITS_FORCE: mg_flight_set_splits_force(server->flight, value != 0); return MG_OK;
     case MG_SETTING_LOG_LEVEL:

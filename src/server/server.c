@@ -1,7 +1,7 @@
 /* server.c -- starts the parts of magicd in order, wires them together, and ends them in the reverse order.
  *
- * Order   folders, engine (recovers), secret, latch, connector, syncer (its socket takes records from here on), listener. A part that fails to start
- *         ends those before it.
+ * Order   folders, engine (recovers), secret, latch, connector, syncer (its socket takes records from here on),
+ *         listener. A part that fails to start ends those before it.
  * Errors  the part's own, with what it was for in front.
  * Threads main only; the parts have their own.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -77,8 +77,9 @@ static enum mg_code read_secret(struct mg_server *server, uint8_t secret[MG_SECR
     mg_buffer_init(&file, SECRET_FILE_MAX);
     enum mg_code code = mg_io_read_file(server->io, path, &file, err);
     if (code == MG_OK && file.size != MG_SECRET_SIZE)
-        code = mg_fail(err, MG_CORRUPT, "%s holds %zu bytes, not %d: remove it to make a new one (tickets given out end)",
-                       path, file.size, MG_SECRET_SIZE);
+        code = mg_fail(err, MG_CORRUPT,
+                       "%s holds %zu bytes, not %d: remove it to make a new one (tickets given out end)", path,
+                       file.size, MG_SECRET_SIZE);
     if (code == MG_OK)
         memcpy(secret, file.data, MG_SECRET_SIZE);
     mg_buffer_clear(&file);
@@ -173,8 +174,7 @@ static enum mg_code start_syncer(struct mg_server *server, struct mg_error *err)
     if (buffer)
         snprintf(server->buffer_folder, sizeof server->buffer_folder, "%s", buffer);
     else
-        snprintf(server->buffer_folder, sizeof server->buffer_folder, "%s/buffer",
-                 mg_setting_text(s, MG_SETTING_DATA));
+        snprintf(server->buffer_folder, sizeof server->buffer_folder, "%s/buffer", mg_setting_text(s, MG_SETTING_DATA));
     MG_TRY(read_password(server, err));
     enum mg_code code = mg_syncer_open(&options, &server->syncer, err);
     return code == MG_OK ? MG_OK : mg_fail_in(err, code, "could not start the source");

@@ -1,6 +1,7 @@
 /* server.h -- magicd as one thing: engine, latch service, connector and, when a source is set, the syncer.
  *
- * The only room that names engines. Everything starts in mg_server_start and ends in mg_server_stop, in the reverse order.
+ * The only room that names engines. Everything starts in mg_server_start and ends in mg_server_stop, in the reverse
+ * order.
  * Threads  start, stop: the main thread.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_SERVER_SERVER_H

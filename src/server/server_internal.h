@@ -16,18 +16,18 @@ struct mg_server {
     struct mg_clock *clock;
     int64_t started_ms;
     char address[128];
-    struct mg_budget memory;          /* the root: memory_limit */
+    struct mg_budget memory; /* the root: memory_limit */
     struct mg_budget engine_memory, scan_memory, grpc_memory, syncer_memory;
     struct mg_engine *engine;
     struct mg_latch *latch;
     struct mg_flight *flight;
     struct mg_grpc_server *grpc;
-    struct mg_syncer *syncer;         /* NULL: no source */
+    struct mg_syncer *syncer; /* NULL: no source */
     char source_password[256];
     char engine_folder[MG_SETTING_TEXT_MAX + 16], buffer_folder[MG_SETTING_TEXT_MAX + 16];
 
-    struct mg_mutex lock;             /* MG_RANK_SERVER */
-    struct mg_settings settings;      /* MG_GUARDED_BY(lock) once started */
+    struct mg_mutex lock;        /* MG_RANK_SERVER */
+    struct mg_settings settings; /* MG_GUARDED_BY(lock) once started */
 };
 
 /* What the connector asks the server for: status, lag, set (report.c). */

@@ -91,8 +91,7 @@ static enum mg_code read_value(enum kind kind, const char *text, uint64_t *out, 
     case NUMBER:
         return read_with_unit(text, size_units, 1, out) ? MG_OK
                                                         : mg_fail(err, MG_INVALID, "'%s' is no whole number", text);
-    case BOOL:
-        return read_bool(text, out) ? MG_OK : mg_fail(err, MG_INVALID, "'%s' is neither true nor false", text);
+    case BOOL: return read_bool(text, out) ? MG_OK : mg_fail(err, MG_INVALID, "'%s' is neither true nor false", text);
     default: return MG_OK;
     }
 }
@@ -117,8 +116,7 @@ static enum mg_code check_value(enum mg_setting_id id, const char *text, uint64_
         return number >= 1 && number <= 60000 ? MG_OK
                                               : mg_fail(err, MG_INVALID, "'%s' is not between 1ms and 60s", text);
     case MG_SETTING_LEASE_TTL:
-    case MG_SETTING_LEASE_AGE_MAX:
-        return number >= 100 ? MG_OK : mg_fail(err, MG_INVALID, "'%s' is below 100ms", text);
+    case MG_SETTING_LEASE_AGE_MAX: return number >= 100 ? MG_OK : mg_fail(err, MG_INVALID, "'%s' is below 100ms", text);
     case MG_SETTING_SPLITS:
         return !*text || (number >= 1 && number <= 1024)
                    ? MG_OK
@@ -131,7 +129,8 @@ static enum mg_code check_value(enum mg_setting_id id, const char *text, uint64_
     }
 }
 
-enum mg_code mg_settings_set(struct mg_settings *settings, enum mg_setting_id id, const char *text, struct mg_error *err)
+enum mg_code mg_settings_set(struct mg_settings *settings, enum mg_setting_id id, const char *text,
+                             struct mg_error *err)
 {
     uint64_t number;
     enum mg_code code;
@@ -212,7 +211,8 @@ static int take_item(void *arg, const char *key, const char *value, int line)
     return walk->code != MG_OK;
 }
 
-enum mg_code mg_settings_read_file(struct mg_settings *settings, struct mg_io *io, const char *path, struct mg_error *err)
+enum mg_code mg_settings_read_file(struct mg_settings *settings, struct mg_io *io, const char *path,
+                                   struct mg_error *err)
 {
     struct file_walk walk = {.settings = settings, .path = path, .err = err};
     char problem[256] = "";

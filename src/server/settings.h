@@ -1,6 +1,7 @@
 /* settings.h -- the settings of magicd: defaults, then the file, then flags; some can change while it runs.
  *
- * Threads  filled by main before threads start; afterwards changed only through mg_settings_set under the server's lock.
+ * Threads  filled by main before threads start; afterwards changed only through mg_settings_set under the server's
+ *          lock.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_SERVER_SETTINGS_H
 #define MG_SERVER_SETTINGS_H

@@ -50,7 +50,8 @@ static void flags_go_above_the_file(void **state)
     struct mg_settings s;
     struct mg_error err;
 
-    write_file("data = \"/one\"\nmemory_limit = \"1GiB\"\n[source]\ninterval = \"25ms\"\nsql_port = 4001\npaused = true\n");
+    write_file(
+        "data = \"/one\"\nmemory_limit = \"1GiB\"\n[source]\ninterval = \"25ms\"\nsql_port = 4001\npaused = true\n");
     assert_int_equal(READ(&s, &err, "--data", "/two", "--config", path, "--splits=3"), MG_OK);
     assert_string_equal(mg_setting_text(&s, MG_SETTING_DATA), "/two");
     assert_true(mg_setting_number(&s, MG_SETTING_MEMORY_LIMIT) == (uint64_t)1 << 30);

@@ -12,8 +12,8 @@ extern "C" {
 /* key is dotted ("source.listen"), value its text, line its place. Not 0 ends the walk. */
 typedef int mg_toml_item(void *arg, const char *key, const char *value, int line);
 
-/* 0; 1 when item ended the walk; -1 with a text in error, which holds the line, when the file is no TOML or a value is neither text, whole number
- * nor true or false. Not reentrant in error, otherwise pure. */
+/* 0; 1 when item ended the walk; -1 with a text in error, which holds the line, when the file is no TOML or a value is
+ * neither text, whole number nor true or false. Not reentrant in error, otherwise pure. */
 int mg_toml_walk(const char *text, size_t size, mg_toml_item *item, void *arg, char *error, size_t error_size);
 
 #ifdef __cplusplus

@@ -1,7 +1,7 @@
 /* syncer.h -- the syncer as one thing: source -> buffer -> sorter -> writer, with its threads.
  *
- * Acks come from the buffer alone; applying runs in a thread of its own. When applying stops (an error that must not be passed over), the buffer
- * goes on taking records up to its limit, and lag and status say since when and why.
+ * Acks come from the buffer alone; applying runs in a thread of its own. When applying stops (an error that must not be
+ * passed over), the buffer goes on taking records up to its limit, and lag and status say since when and why.
  * Threads  open/close: the owner. The rest: any.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_SYNCER_SYNCER_H
@@ -21,10 +21,10 @@ struct mg_syncer_options {
     struct mg_clock *clock;
     struct mg_budget *budget;
     const char *buffer_folder;
-    uint64_t buffer_limit_bytes;  /* 0 = the default */
+    uint64_t buffer_limit_bytes;   /* 0 = the default */
     uint64_t buffer_segment_bytes; /* 0 = 64 MiB */
-    int64_t interval_ms;          /* 0 = 10 */
-    bool paused;                  /* start without applying */
+    int64_t interval_ms;           /* 0 = 10 */
+    bool paused;                   /* start without applying */
 };
 
 /* Listens first, then connects to the store side; records are acked from the moment it returns. */
@@ -36,10 +36,10 @@ void mg_syncer_close(struct mg_syncer *syncer); /* NULL is allowed */
 enum mg_syncer_state { MG_SYNCER_WAITING, MG_SYNCER_RUNNING, MG_SYNCER_PAUSED, MG_SYNCER_STOPPED };
 struct mg_syncer_lag {
     enum mg_syncer_state state;
-    char reason[512];             /* STOPPED, WAITING: why */
-    int64_t since_ms;             /* unix time of the last change of state */
-    uint64_t watermark;           /* visible */
-    int64_t lag_ms;               /* age of the watermark: wall clock minus its physical part */
+    char reason[512];   /* STOPPED, WAITING: why */
+    int64_t since_ms;   /* unix time of the last change of state */
+    uint64_t watermark; /* visible */
+    int64_t lag_ms;     /* age of the watermark: wall clock minus its physical part */
     uint64_t known_ts;
     uint32_t open_txns, waiting_txns;
     uint64_t buffered_records;
@@ -48,7 +48,8 @@ struct mg_syncer_lag {
     char oldest_open_tables[256];
 };
 void mg_syncer_lag(struct mg_syncer *syncer, struct mg_syncer_lag *out);
-/* paused false also tries again after an error that stopped applying; MG_SOURCE_STOPPED when that cannot help: records are missing. */
+/* paused false also tries again after an error that stopped applying; MG_SOURCE_STOPPED when that cannot help: records
+ * are missing. */
 MG_MUST_CHECK enum mg_code mg_syncer_pause(struct mg_syncer *syncer, bool paused, struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_syncer_set_interval(struct mg_syncer *syncer, int64_t interval_ms, struct mg_error *err);
 /* name, value, unit triples for status: buffer, sorter, writer, source. */

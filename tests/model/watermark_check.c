@@ -1,15 +1,20 @@
-/* watermark_check.c -- walks every interleaving of a few transactions, two servers and a restart, with the production watermark.c inside.
+/* watermark_check.c -- walks every interleaving of a few transactions, two servers and a restart, with the production
+ * watermark.c inside.
  *
- * World     transactions on two TiDB servers fetch a start_ts and send P, get our ack and fetch a commit_ts, are committed or not in the store, send C
- *           or R or nothing. An R may also come while the store has not decided (an undetermined commit). Rare: a record is sent twice; a
- *           server dies (any part of the transactions under way was on it); the oracle is asked.
- * Consumer  reads records in order, asks the oracle (in two steps: a timestamp comes back; later the module and the buffer learn it), settles
- *           what is open by the rules of the sorter, publishes (W, and the place to read from again), and is killed and started again once.
- * Checked   after every step: each transaction committed at or below the published W is applied, once; none that is not committed is;
- *           W never falls; nothing is late, lost or an error. From every state in which nothing is under way: reading and settling all is enough for
- *           W to reach every record, and one oracle's timestamp for all. Each state is visited once (a set of 64-bit hashes).
- * Bound     3 transactions with a restart and a death; 2 with a restart and each pair of the rare events. Transactions are alike, so they start in order;
- *           a start_ts is fetched just before its P, since it only tells N something, and an older one tells less. About a minute.
+ * World     transactions on two TiDB servers fetch a start_ts and send P, get our ack and fetch a commit_ts, are
+ *           committed or not in the store, send C or R or nothing. An R may also come while the store has not decided
+ *           (an undetermined commit). Rare: a record is sent twice; a server dies (any part of the transactions under
+ *           way was on it); the oracle is asked.
+ * Consumer  reads records in order, asks the oracle (in two steps: a timestamp comes back; later the module and the
+ *           buffer learn it), settles what is open by the rules of the sorter, publishes (W, and the place to read from
+ *           again), and is killed and started again once.
+ * Checked   after every step: each transaction committed at or below the published W is applied, once; none that is not
+ *           committed is; W never falls; nothing is late, lost or an error. From every state in which nothing is under
+ *           way: reading and settling all is enough for W to reach every record, and one oracle's timestamp for all.
+ *           Each state is visited once (a set of 64-bit hashes).
+ * Bound     3 transactions with a restart and a death; 2 with a restart and each pair of the rare events. Transactions
+ *           are alike, so they start in order; a start_ts is fetched just before its P, since it only tells N
+ *           something, and an older one tells less. About a minute.
  * Usage     watermark_check [TRANSACTIONS RARE]. A failure prints the steps that lead to it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
@@ -45,18 +50,18 @@ struct state {
     struct record records[RECORDS_MAX];
     uint8_t record_count;
     uint8_t tso, buffer_known;
-    uint8_t dead;                           /* bit a transaction: its server is */
+    uint8_t dead;                               /* bit a transaction: its server is */
     uint8_t deaths, repeats, restarts, oracles; /* how many there were */
-    uint8_t oracle_ts, oracle_seq;          /* fetched, not delivered; 0: none */
+    uint8_t oracle_ts, oracle_seq;              /* fetched, not delivered; 0: none */
 
     /* the consumer */
-    uint8_t base_published, base_position;  /* at its start */
-    uint8_t published, position;            /* durable */
-    uint8_t applied;                        /* bit a transaction; durable */
-    uint8_t next_read;                      /* seq */
-    uint8_t complete;                       /* bit a transaction: whole, waits for W */
+    uint8_t base_published, base_position; /* at its start */
+    uint8_t published, position;           /* durable */
+    uint8_t applied;                       /* bit a transaction; durable */
+    uint8_t next_read;                     /* seq */
+    uint8_t complete;                      /* bit a transaction: whole, waits for W */
     uint8_t settled_gone;
-    uint8_t known_ts, known_seq;            /* delivered from the oracle last */
+    uint8_t known_ts, known_seq; /* delivered from the oracle last */
 
     /* not part of what makes two states equal */
     uint8_t op_count;
@@ -76,8 +81,8 @@ static _Noreturn void fail(const struct state *s, const char *what)
     for (int i = 0; i < depth; i++)
         fprintf(stderr, "  %2d %s %d\n", i + 1, path[i], path_txn[i]);
     for (unsigned t = 0; t < txn_count; t++)
-        fprintf(stderr, "  txn %u: phase %d end %d start %d commit %d applied %d\n", t, s->txns[t].phase, s->txns[t].end,
-                s->txns[t].start_ts, s->txns[t].commit_ts, s->applied >> t & 1);
+        fprintf(stderr, "  txn %u: phase %d end %d start %d commit %d applied %d\n", t, s->txns[t].phase,
+                s->txns[t].end, s->txns[t].start_ts, s->txns[t].commit_ts, s->applied >> t & 1);
     fprintf(stderr, "  published %d position %d\n", s->published, s->position);
     exit(1);
 }
@@ -209,7 +214,7 @@ static void apply_complete(struct state *s, const struct mg_watermark *w, uint64
             if (s->applied >> t & 1)
                 fail(s, "a transaction is applied twice");
             s->applied |= (uint8_t)(1 << t);
-            s->complete &= (uint8_t)~(1 << t);
+            s->complete &= (uint8_t) ~(1 << t);
             continue;
         }
         for (unsigned seq = s->record_count; seq >= 1; seq--) /* a restart needs its first P again */
@@ -311,13 +316,13 @@ static void go(const struct state *next, const char *step, int t)
     depth--;
 }
 
-#define STEP(name, t, change)       \
-    do {                            \
-        struct state next = *s;     \
+#define STEP(name, t, change)          \
+    do {                               \
+        struct state next = *s;        \
         struct txn *x = &next.txns[t]; \
-        (void)x;                    \
-        change;                     \
-        go(&next, name, (int)(t));  \
+        (void)x;                       \
+        change;                        \
+        go(&next, name, (int)(t));     \
     } while (0)
 
 static void step_txn(const struct state *s, unsigned t)
@@ -482,7 +487,8 @@ int main(int argc, char **argv)
         }
     }
     if (argc != 1) {
-        fprintf(stderr, "usage: watermark_check [TRANSACTIONS RARE]: 1 to %d; 1 death + 2 repeat + 4 oracle\n", TXNS_MAX);
+        fprintf(stderr, "usage: watermark_check [TRANSACTIONS RARE]: 1 to %d; 1 death + 2 repeat + 4 oracle\n",
+                TXNS_MAX);
         return 2;
     }
     walk(2, DEATH | REPEAT);

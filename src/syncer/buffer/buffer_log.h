@@ -1,15 +1,19 @@
-/* buffer_log.h -- the syncer's durable buffer: takes records as fast as the source sends them, answers when they are on disk.
+/* buffer_log.h -- the syncer's durable buffer: takes records as fast as the source sends them, answers when they are on
+ * disk.
  *
- * A record is {received_ms, known_ts, payload}. Writers from any thread queue records; one thread writes what is queued as one group,
- * syncs once, and calls every record's `done`. So N connections share an fdatasync. Nothing else delays an ack, but that a
- * group waits up to 2 ms for more where many writers wait at once (gather.h).
+ * A record is {received_ms, known_ts, payload}. Writers from any thread queue records; one thread writes what is queued
+ * as one group, syncs once, and calls every record's `done`. So N connections share an fdatasync. Nothing else delays
+ * an ack, but that a group waits up to 2 ms for more where many writers wait at once (gather.h).
  * Numbers    seq rises with every record, but is not dense: group << 10 | place. `ordinal` is: it counts from 1.
- * Known ts   known_ts is the greatest timestamp known to be handed out by the source's oracle when the record was queued: it is taken under
- *            the same lock that orders records, before the ack (sorter/watermark.h needs that).
- * Limits     queued bytes are bounded, and counted against no budget: acks must not fail because queries use memory; disk use is bounded by limit_bytes (it may pass by one segment), also by a disk that is
- *            full: then records wait, unanswered, until room is made, and `full` says so early.
+ * Known ts   known_ts is the greatest timestamp known to be handed out by the source's oracle when the record was
+ *            queued: it is taken under the same lock that orders records, before the ack (sorter/watermark.h needs
+ *            that).
+ * Limits     queued bytes are bounded, and counted against no budget: acks must not fail because queries use memory;
+ *            disk use is bounded by limit_bytes (it may pass by one segment), also by a disk that is full: then records
+ *            wait, unanswered, until room is made, and `full` says so early.
  * Trim       happens in the group thread, soon after it was asked for.
- * Errors     A failed write or sync fails every waiting record and all later ones (MG_STOPPED): the source must not believe they are safe.
+ * Errors     A failed write or sync fails every waiting record and all later ones (MG_STOPPED): the source must not
+ *            believe they are safe.
  * Format     docs/format/buffer.md on base/journal.h.
  * Threads    put: any. Cursors: base/journal.h. Lock: MG_RANK_BUFFER.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -23,14 +27,14 @@
 struct mg_buffer_log;
 
 struct mg_buffer_log_options {
-    const char *folder;         /* made when missing */
+    const char *folder; /* made when missing */
     struct mg_io *io;
     struct mg_clock *clock;
-    uint64_t store_id;          /* of the store it feeds; a buffer of another one is refused */
-    uint64_t segment_bytes;     /* 0 = 64 MiB */
-    uint64_t limit_bytes;       /* of disk; 0 = min(64 GiB, half of the free disk) */
-    size_t queue_max;           /* bytes waiting for the group; 0 = 256 MiB; one record always fits */
-    size_t record_max;          /* 0 = 1 GiB + 64 KiB */
+    uint64_t store_id;      /* of the store it feeds; a buffer of another one is refused */
+    uint64_t segment_bytes; /* 0 = 64 MiB */
+    uint64_t limit_bytes;   /* of disk; 0 = min(64 GiB, half of the free disk) */
+    size_t queue_max;       /* bytes waiting for the group; 0 = 256 MiB; one record always fits */
+    size_t record_max;      /* 0 = 1 GiB + 64 KiB */
 };
 
 MG_MUST_CHECK enum mg_code mg_buffer_log_open(const struct mg_buffer_log_options *options, struct mg_buffer_log **out,
@@ -41,17 +45,19 @@ void mg_buffer_log_close(struct mg_buffer_log *log); /* stops intake and waits f
 
 /* Called once per put, from the group thread: MG_OK = durable under seq. */
 typedef void mg_buffer_done(void *arg, enum mg_code code, uint64_t seq, const char *text);
-/* Queue one record. payload is borrowed until `done`. Does not block on the disk. MG_BUSY when the queue is full (nothing is queued and
- * done is not called). */
+/* Queue one record. payload is borrowed until `done`. Does not block on the disk. MG_BUSY when the queue is full
+ * (nothing is queued and done is not called). */
 MG_MUST_CHECK enum mg_code mg_buffer_log_put(struct mg_buffer_log *log, struct mg_slice payload, mg_buffer_done *done,
                                              void *arg, struct mg_error *err);
 /* The same for a record whose sender does not wait: it may stay up to 2 ms in the queue, to share a sync. */
 MG_MUST_CHECK enum mg_code mg_buffer_log_put_lazy(struct mg_buffer_log *log, struct mg_slice payload,
                                                   mg_buffer_done *done, void *arg, struct mg_error *err);
-/* Whose records these are: the first id that comes is kept beside them, before any record is acked; another one is MG_INVALID. */
+/* Whose records these are: the first id that comes is kept beside them, before any record is acked; another one is
+ * MG_INVALID. */
 MG_MUST_CHECK enum mg_code mg_buffer_log_bind(struct mg_buffer_log *log, uint64_t cluster_id, struct mg_error *err);
 uint64_t mg_buffer_log_cluster_id(struct mg_buffer_log *log); /* 0: none yet */
-/* Raise known ts: a timestamp that the oracle has handed out (from a record's start_ts or commit_ts, or asked while idle). */
+/* Raise known ts: a timestamp that the oracle has handed out (from a record's start_ts or commit_ts, or asked while
+ * idle). */
 void mg_buffer_log_know(struct mg_buffer_log *log, uint64_t ts);
 uint64_t mg_buffer_log_known(struct mg_buffer_log *log);
 
@@ -63,9 +69,10 @@ struct mg_record {
     struct mg_slice payload; /* as the cursor's contract says */
 };
 struct mg_buffer_cursor;
-/* From the first record at or above seq on; 0 = the first one kept. MG_NOT_FOUND: records from seq on were trimmed away. */
-MG_MUST_CHECK enum mg_code mg_buffer_cursor_open(struct mg_buffer_log *log, uint64_t seq,
-                                                 struct mg_buffer_cursor **out, struct mg_error *err);
+/* From the first record at or above seq on; 0 = the first one kept. MG_NOT_FOUND: records from seq on were trimmed
+ * away. */
+MG_MUST_CHECK enum mg_code mg_buffer_cursor_open(struct mg_buffer_log *log, uint64_t seq, struct mg_buffer_cursor **out,
+                                                 struct mg_error *err);
 /* MG_OK; MG_NOT_FOUND: nothing more is durable now. */
 MG_MUST_CHECK enum mg_code mg_buffer_cursor_next(struct mg_buffer_cursor *cursor, struct mg_record *out,
                                                  struct mg_error *err);
@@ -87,8 +94,8 @@ struct mg_buffer_log_stats {
     uint64_t disk_bytes, limit_bytes;
     uint64_t queued_bytes, queued_records;
     uint64_t syncs;
-    bool full;                    /* little room is left, or none: queued records wait for it */
-    bool stopped;                 /* a write or sync failed */
+    bool full;                      /* little room is left, or none: queued records wait for it */
+    bool stopped;                   /* a write or sync failed */
     char reason[MG_ERROR_TEXT_MAX]; /* of full or stopped */
 };
 void mg_buffer_log_stats(struct mg_buffer_log *log, struct mg_buffer_log_stats *out);

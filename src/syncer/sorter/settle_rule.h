@@ -1,6 +1,7 @@
 /* settle_rule.h -- what an answer of the store means for a transaction whose end we do not know.
  *
- * R is not proof of rollback: TiDB sends it for every commit that failed, also when it does not know. C may never come. So the store decides:
+ * R is not proof of rollback: TiDB sends it for every commit that failed, also when it does not know. C may never come.
+ * So the store decides:
  *
  *     a write record of the transaction: commit         -> committed at its commit_ts
  *     a write record of the transaction: rollback       -> gone
@@ -9,9 +10,10 @@
  *     neither, no R, the TiDB that sent P is dead       -> gone
  *     neither, no R, that TiDB lives or may live        -> wait
  *
- * "Neither" is proof only while the store cannot have forgotten: it collects old versions as garbage after ten minutes at the earliest. A version
- * that is older than the transaction shows that it did not for this key. And a store in TiDB's own process (tests) forgets which transaction wrote
- * a row when the process ends uncleanly. Where there is no proof the transaction is lost: its tables must be loaded again.
+ * "Neither" is proof only while the store cannot have forgotten: it collects old versions as garbage after ten minutes
+ * at the earliest. A version that is older than the transaction shows that it did not for this key. And a store in
+ * TiDB's own process (tests) forgets which transaction wrote a row when the process ends uncleanly. Where there is no
+ * proof the transaction is lost: its tables must be loaded again.
  * Threads  pure functions.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_SYNCER_SETTLE_RULE_H
@@ -21,8 +23,9 @@
 
 enum {
     MG_SETTLE_FORGETS_MS = 8 * 60 * 1000, /* below the store's ten minutes */
-    MG_SETTLE_NEAR_MS = 2000,             /* a process that began less before a transaction may still not be its sender */
-    MG_SETTLE_LONG_MS = 60 * 1000,        /* longer than a living TiDB stays between prewrite record and lock */
+    /* a process that began less before a transaction may still not be its sender */
+    MG_SETTLE_NEAR_MS = 2000,
+    MG_SETTLE_LONG_MS = 60 * 1000, /* longer than a living TiDB stays between prewrite record and lock */
 };
 
 /* What is known when the store is asked. */

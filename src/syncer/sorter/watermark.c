@@ -1,9 +1,11 @@
-/* watermark.c -- open transactions in order of arrival, and the greatest timestamp known: W is the lower of the two fronts.
+/* watermark.c -- open transactions in order of arrival, and the greatest timestamp known: W is the lower of the two
+ * fronts.
  *
- * Shape     one entry a transaction in a pool; a hash table start_ts -> entry; two lists through the pool: open entries in order of arrival (their floors
- *           never fall, since known_ts never does: so the head's is the least), ended ones in order of their end, the oldest forgotten first.
- * Why W     see watermark.h. W is never recomputed downwards: a P whose floor lies below a W that an oracle's timestamp allowed was acked after
- *           that timestamp was handed out, so it commits above it.
+ * Shape     one entry a transaction in a pool; a hash table start_ts -> entry; two lists through the pool: open entries
+ *           in order of arrival (their floors never fall, since known_ts never does: so the head's is the least), ended
+ *           ones in order of their end, the oldest forgotten first.
+ * Why W     see watermark.h. W is never recomputed downwards: a P whose floor lies below a W that an oracle's timestamp
+ *           allowed was acked after that timestamp was handed out, so it commits above it.
  * Threads   owned by one thread at a time.
  * Errors    MG_NO_MEMORY leaves everything as it was.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -29,10 +31,10 @@ struct list {
 };
 
 struct mg_watermark {
-    uint64_t published;   /* before this start */
-    uint64_t taken;       /* handed out */
-    uint64_t known;       /* N */
-    uint64_t seq, record_known; /* of the last record */
+    uint64_t published;             /* before this start */
+    uint64_t taken;                 /* handed out */
+    uint64_t known;                 /* N */
+    uint64_t seq, record_known;     /* of the last record */
     uint64_t oracle_ts, oracle_seq; /* waits for record oracle_seq; ts 0: none */
 
     struct entry *entries;

@@ -128,7 +128,8 @@ static void what_must_not_be_stops_the_source(void **state)
     struct mg_watermark_record late = {.seq = ++seq, .known_ts = 30, .start_ts = 31, .commit_ts = 29};
     assert_int_equal(mg_watermark_commit(w, &late, &verdict, &err), MG_SOURCE_STOPPED);
     assert_non_null(strstr(err.text, "start_ts 31 commits at 29"));
-    mg_watermark_settle_commit(w, 31, 29, &verdict); /* the store may say so (its timestamps are not always to be trusted) */
+    mg_watermark_settle_commit(w, 31, 29,
+                               &verdict); /* the store may say so (its timestamps are not always to be trusted) */
     assert_int_equal(verdict, MG_VERDICT_LATE);
     struct mg_watermark_record back = {.seq = seq, .known_ts = 30, .start_ts = 32};
     assert_int_equal(mg_watermark_prewrite(w, &back, &verdict, NULL), MG_CORRUPT);

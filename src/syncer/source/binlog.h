@@ -1,9 +1,10 @@
 /* binlog.h -- TiDB's binlog messages, read where they lie: no copy, every length checked.
  *
- * Messages  binlog.WriteBinlogReq, binlog.Binlog and the outline of binlog.PrewriteValue; proto/pump.proto has their fields.
+ * Messages  binlog.WriteBinlogReq, binlog.Binlog and the outline of binlog.PrewriteValue; proto/pump.proto has their
+ *           fields.
  * Shape     what a reader gives out are slices of its input and live as long as that: a payload may have a gigabyte.
- * Rules     unknown fields are skipped; of a field that comes twice the last counts; groups, field number 0, cut or overlong
- *           values, and timestamps with the top bit set are MG_PROTOCOL.
+ * Rules     unknown fields are skipped; of a field that comes twice the last counts; groups, field number 0, cut or
+ *           overlong values, and timestamps with the top bit set are MG_PROTOCOL.
  * Threads   pure functions.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_SYNCER_BINLOG_H
@@ -12,7 +13,8 @@
 #include "base/bytes.h"
 #include "base/error.h"
 
-struct mg_binlog_request { /* WriteBinlogReq */
+/* WriteBinlogReq */
+struct mg_binlog_request {
     uint64_t cluster_id;
     struct mg_slice payload; /* a marshalled Binlog; empty: the peer asks whether we are alive */
 };

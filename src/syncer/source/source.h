@@ -1,8 +1,8 @@
 /* source.h -- a stream of changes of some kind, as the rest of the syncer sees it.
  *
- * A source hands raw records to the buffer as fast as its peer sends them and answers the peer when they are durable. It knows its own
- * oracle (timestamps), how to ask what became of an open transaction, and where schemas are told. One const table of functions per kind;
- * this version has `pump`: we serve TiDB's Pump service on a unix socket.
+ * A source hands raw records to the buffer as fast as its peer sends them and answers the peer when they are durable.
+ * It knows its own oracle (timestamps), how to ask what became of an open transaction, and where schemas are told. One
+ * const table of functions per kind; this version has `pump`: we serve TiDB's Pump service on a unix socket.
  * Threads  open, start, stop, close: the syncer's owner. oracle, settle, schema: any one thread each, they block.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_SYNCER_SOURCE_H
@@ -24,14 +24,14 @@ struct mg_source {
 };
 
 struct mg_source_options {
-    const char *name;          /* "tidb": the store's name of this source */
-    const char *listen;        /* pump: "unix:/run/magic/pump.sock" or HOST:PORT */
-    const char *status_url;    /* "http://127.0.0.1:10080" */
-    const char *sql_host;      /* oracle and names; NULL = no SQL: idle time is not followed */
+    const char *name;       /* "tidb": the store's name of this source */
+    const char *listen;     /* pump: "unix:/run/magic/pump.sock" or HOST:PORT */
+    const char *status_url; /* "http://127.0.0.1:10080" */
+    const char *sql_host;   /* oracle and names; NULL = no SQL: idle time is not followed */
     uint16_t sql_port;
     const char *sql_user, *sql_password; /* NULL = "root", "" */
-    uint64_t cluster_id;       /* 0 = take the first one that comes, and keep it in the buffer's folder */
-    size_t message_max;        /* 0 = 1 GiB */
+    uint64_t cluster_id;                 /* 0 = take the first one that comes, and keep it in the buffer's folder */
+    size_t message_max;                  /* 0 = 1 GiB */
     struct mg_buffer_log *buffer;
     struct mg_clock *clock;
     struct mg_budget *budget;
@@ -48,13 +48,14 @@ enum mg_fate {
 struct mg_settlement {
     enum mg_fate fate;
     uint64_t commit_ts;
-    bool versions_trusted; /* false: a store that forgets which transaction wrote a row when its process ends uncleanly */
-    bool any_version;      /* the key has versions, of whatever transaction */
-    bool older_kept;       /* one of them is older than the transaction: so its own was not collected as garbage */
+    /* false: a store that forgets which transaction wrote a row when its process ends uncleanly */
+    bool versions_trusted;
+    bool any_version; /* the key has versions, of whatever transaction */
+    bool older_kept;  /* one of them is older than the transaction: so its own was not collected as garbage */
 };
 
 struct mg_source_health {
-    bool peer_connected;     /* somebody speaks to us */
+    bool peer_connected; /* somebody speaks to us */
     bool status_reachable;
     int64_t peer_start_time; /* the server's start time as its status port tells; 0 = unknown */
     char binlog_status[32];  /* "On", "Off", "Skipping", ""; not On: rows are missing */
@@ -69,14 +70,16 @@ struct mg_source_ops {
     void (*stop)(struct mg_source *source);
     void (*close)(struct mg_source *source);
 
-    /* A timestamp that the source's own oracle gives out now. MG_UNAVAILABLE when it cannot be asked. Blocks up to timeout_ms. */
+    /* A timestamp that the source's own oracle gives out now. MG_UNAVAILABLE when it cannot be asked. Blocks up to
+     * timeout_ms. */
     enum mg_code (*oracle)(struct mg_source *source, int64_t timeout_ms, uint64_t *out_ts, struct mg_error *err);
     /* Ask the store about the transaction with this start_ts by its prewrite key. */
     enum mg_code (*settle)(struct mg_source *source, uint64_t start_ts, struct mg_slice prewrite_key,
                            struct mg_settlement *out, struct mg_error *err);
     enum mg_code (*health)(struct mg_source *source, struct mg_source_health *out, struct mg_error *err);
-    /* Schema texts (JSON), as the pump kind's /ddl/history and /schema give them: path is the part behind the status address,
-     * for example "/ddl/history?start_job_id=120&limit=1". The answer lives in the arena. MG_NOT_FOUND for 404. */
+    /* Schema texts (JSON), as the pump kind's /ddl/history and /schema give them: path is the part behind the status
+     * address, for example "/ddl/history?start_job_id=120&limit=1". The answer lives in the arena. MG_NOT_FOUND for
+     * 404. */
     enum mg_code (*fetch)(struct mg_source *source, const char *path, struct mg_arena *arena, struct mg_slice *out,
                           struct mg_error *err);
 };

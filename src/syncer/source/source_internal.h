@@ -1,4 +1,5 @@
-/* source_internal.h -- what the files of the pump source share: HTTP to the status port, SQL to the oracle, the settlement's reader.
+/* source_internal.h -- what the files of the pump source share: HTTP to the status port, SQL to the oracle, the
+ * settlement's reader.
  *
  * Not for other rooms.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -15,8 +16,8 @@ struct mg_http__client;
 /* base_url: "http://127.0.0.1:10080". */
 MG_MUST_CHECK enum mg_code mg_http__new(const char *base_url, struct mg_http__client **out, struct mg_error *err);
 void mg_http__free(struct mg_http__client *client); /* NULL is allowed */
-/* The body of base_url + path, in an initialised buffer whose maximum bounds it. MG_NOT_FOUND: 404; MG_INVALID: another 4xx, with the
- * body's first line; MG_UNAVAILABLE: no connection, no answer in time, or 5xx. */
+/* The body of base_url + path, in an initialised buffer whose maximum bounds it. MG_NOT_FOUND: 404; MG_INVALID: another
+ * 4xx, with the body's first line; MG_UNAVAILABLE: no connection, no answer in time, or 5xx. */
 MG_MUST_CHECK enum mg_code mg_http__get(struct mg_http__client *client, const char *path, int64_t timeout_ms,
                                         struct mg_buffer *out, struct mg_error *err);
 
