@@ -155,7 +155,8 @@ static void print_lag_json(const Magic__V1__LagResponse *lag)
     json_field(false, "reason", lag->reason);
     printf(", \"watermark_ts\": \"%" PRIu64 "\", \"known_ts\": \"%" PRIu64 "\", \"lag_ms\": %" PRId64
            ", \"open_txns\": %" PRIu64 ", \"waiting_txns\": %" PRIu64 ", \"buffered_records\": %" PRIu64
-           ", \"oldest_open_start_ts\": \"%" PRIu64 "\", \"oldest_open_age_ms\": %" PRId64 ", \"oldest_open_tables\": [",
+           ", \"oldest_open_start_ts\": \"%" PRIu64 "\", \"oldest_open_age_ms\": %" PRId64
+           ", \"oldest_open_tables\": [",
            lag->watermark_ts, lag->known_ts, lag->lag_ms, lag->open_txns, lag->waiting_txns, lag->buffered_records,
            lag->oldest_open_start_ts, lag->oldest_open_age_ms);
     for (size_t i = 0; i < lag->n_oldest_open_tables; i++) {
@@ -287,7 +288,8 @@ enum mg_code mg_command__set(const struct mg_command_line *line, struct mg_error
     Magic__V1__SetRequest request;
 
     if (line->arg_count != 2)
-        return mg_fail(err, MG_INVALID, "set takes a name and a value, got %d arguments; magic status lists the settings",
+        return mg_fail(err, MG_INVALID,
+                       "set takes a name and a value, got %d arguments; magic status lists the settings",
                        line->arg_count);
     magic__v1__set_request__init(&request);
     request.name = line->args[0];

@@ -10,7 +10,7 @@
 struct mg_command_line {
     const char *server;
     enum mg_format format;
-    bool format_said;    /* by --format */
+    bool format_said; /* by --format */
     const char *database;
     const char *execute; /* sql -e */
     int64_t watch_ms;    /* lag --watch; 0 = once */

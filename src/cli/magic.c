@@ -41,8 +41,8 @@ static const struct command commands[] = {
      "  -w, --watch SECONDS       again and again, this often\n"
      "  -f, --format FORMAT       table (default) or json\n",
      mg_command__lag},
-    {"set", "NAME VALUE", "change a setting of the running server", "magic status lists the settings and their values.\n",
-     mg_command__set},
+    {"set", "NAME VALUE", "change a setting of the running server",
+     "magic status lists the settings and their values.\n", mg_command__set},
 };
 
 /* Of later versions: refused by name. */
@@ -50,15 +50,18 @@ static const char *const later[] = {"compact", "verify", "check", "user", "load"
 
 static void print_usage(FILE *to)
 {
-    fprintf(to, "magic -- shell and operator's tool of Magic %s\n\nUsage: magic [--server ADDRESS] COMMAND [ARGUMENTS]\n\n",
+    fprintf(to,
+            "magic -- shell and operator's tool of Magic %s\n\nUsage: magic [--server ADDRESS] COMMAND [ARGUMENTS]\n\n",
             mg_version());
     for (size_t i = 0; i < MG_COUNT_OF(commands); i++)
         fprintf(to, "  %-7s %-22s %s\n", commands[i].name, commands[i].arguments, commands[i].sentence);
-    fprintf(to,
-            "\nOptions\n"
-            "  -s, --server ADDRESS   grpc://HOST:PORT or grpc+unix:///PATH; default $MAGIC_SERVER, else " DEFAULT_SERVER "\n"
-            "  -h, --help             this text, or a command's behind its name\n"
-            "  -V, --version          the version\n");
+    fprintf(
+        to,
+        "\nOptions\n"
+        "  -s, --server ADDRESS   grpc://HOST:PORT or grpc+unix:///PATH; default $MAGIC_SERVER, else " DEFAULT_SERVER
+        "\n"
+        "  -h, --help             this text, or a command's behind its name\n"
+        "  -V, --version          the version\n");
 }
 
 static const struct command *find_command(const char *name)

@@ -1,6 +1,7 @@
 /* print.c -- batches to text: one small printer a format.
  *
- * Table    rows are held back until their widths are known, at most HELD_ROWS_MAX of them; later rows keep those widths.
+ * Table    rows are held back until their widths are known, at most HELD_ROWS_MAX of them; later rows keep those
+ *          widths.
  * Errors   a failed write (a full disk, a closed pipe) is MG_IO.
  * Source   CSV: RFC 4180; JSON: RFC 8259, one object a line; Arrow: IPC stream format.
  * Threads  as print.h says.
@@ -54,11 +55,26 @@ static enum mg_code check_output(struct mg_printer *p, struct mg_error *err)
     return ferror(p->to) ? mg_fail_errno(err, errno, "could not write the rows") : MG_OK;
 }
 
-/* The value's text, terminated, in p->cell. */
-static enum mg_code format_cell(struct mg_printer *p, const struct mg_vector *vector, uint32_t row, struct mg_error *err)
+/* Arrow has no fraction digits of a time; the source's spelling of the type has: "datetime(3)", "timestamp". */
+static uint8_t fraction_digits(struct mg_slice source_type)
 {
-    struct mg_value value = mg_vector_value(vector, row);
+    const char *text = (const char *)source_type.data;
+    const char *open = source_type.size ? memchr(text, '(', source_type.size) : NULL;
 
+    if (source_type.size == 0)
+        return 6;
+    return open && open + 1 < text + source_type.size && open[1] >= '0' && open[1] <= '6' ? (uint8_t)(open[1] - '0')
+                                                                                          : 0;
+}
+
+/* The value's text, terminated, in p->cell. */
+static enum mg_code format_cell(struct mg_printer *p, const struct mg_batch *batch, uint32_t column, uint32_t row,
+                                struct mg_error *err)
+{
+    struct mg_value value = mg_vector_value(&batch->vectors[column], row);
+
+    if (value.type.id == MG_TYPE_DATETIME || value.type.id == MG_TYPE_TIMESTAMP)
+        value.type.precision = p->fields[column].type.precision;
     mg_buffer_reset(&p->cell);
     MG_TRY(mg_value_format(&value, &p->cell, err));
     return mg_buffer_append_u8(&p->cell, 0, err);
@@ -123,7 +139,7 @@ static void print_held(struct mg_printer *p)
 static enum mg_code table_row(struct mg_printer *p, const struct mg_batch *batch, uint32_t row, struct mg_error *err)
 {
     for (uint32_t i = 0; i < p->column_count; i++) {
-        MG_TRY(format_cell(p, &batch->vectors[i], row, err));
+        MG_TRY(format_cell(p, batch, i, row, err));
         for (size_t k = 0; k + 1 < p->cell.size; k++) /* a NUL inside a text would end the cell */
             if (!p->cell.data[k])
                 p->cell.data[k] = ' ';
@@ -164,7 +180,7 @@ static enum mg_code csv_row(struct mg_printer *p, const struct mg_batch *batch, 
             fputc(',', p->to);
         if (mg_vector_is_null(&batch->vectors[i], row))
             continue;
-        MG_TRY(format_cell(p, &batch->vectors[i], row, err));
+        MG_TRY(format_cell(p, batch, i, row, err));
         csv_text(p->to, MG_SLICE(p->cell.data, p->cell.size - 1));
     }
     fputc('\n', p->to);
@@ -233,7 +249,7 @@ static enum mg_code json_row(struct mg_printer *p, const struct mg_batch *batch,
             fputs("null", p->to);
             continue;
         }
-        MG_TRY(format_cell(p, &batch->vectors[i], row, err));
+        MG_TRY(format_cell(p, batch, i, row, err));
         if (is_json_number(&value))
             fputs((char *)p->cell.data, p->to);
         else
@@ -293,6 +309,9 @@ static enum mg_code begin(void *arg, const struct mg_field *fields, uint32_t cou
             return mg_arena_fail(&p->fields_arena, err);
         p->fields[i] = fields[i];
         p->fields[i].name = mg_slice_text(name);
+        if (fields[i].type.id == MG_TYPE_DATETIME || fields[i].type.id == MG_TYPE_TIMESTAMP)
+            p->fields[i].type.precision = fraction_digits(fields[i].source_type);
+        p->fields[i].source_type = MG_SLICE(NULL, 0); /* not ours for long */
         p->widths[i] = width_of(name);
     }
     if (p->format == MG_FORMAT_ARROW) {

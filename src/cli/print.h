@@ -1,7 +1,8 @@
 /* print.h -- rows as people and programs want them: a table, CSV, JSON lines, or an Arrow stream.
  *
- * Values are exact in every form: decimals with all fraction digits, times with their type's. NULL is NULL in a table, an empty field in CSV
- * (an empty text is ""), null in JSON. JSON has decimals and integers beyond 53 bits as text, since most readers would round them.
+ * Values are exact in every form: decimals with all fraction digits, times with their type's. NULL is NULL in a table,
+ * an empty field in CSV (an empty text is ""), null in JSON. JSON has decimals and integers beyond 53 bits as text,
+ * since most readers would round them.
  * Threads  a printer belongs to one thread.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_CLI_PRINT_H

@@ -1,6 +1,7 @@
 /* remote.c -- Flight calls of the shell: GetFlightInfo for a statement, DoGet for its endpoints, DoAction for the rest.
  *
- * FlightData is read by hand: header (2) and body (1000) are all that is needed, and the body is not copied before the batch is made of it.
+ * FlightData is read by hand: header (2) and body (1000) are all that is needed, and the body is not copied before the
+ * batch is made of it.
  * Errors   what the server answers, unchanged; MG_PROTOCOL for an answer that is none.
  * Threads  as remote.h says.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -84,8 +85,8 @@ static enum mg_code read_results(struct mg_remote *remote, mg_remote_result_fn *
         enum mg_code code = mg_grpc_client_receive(remote->client, &message, err);
         if (code != MG_OK)
             return code == MG_NOT_FOUND && mg_grpc_client_status(remote->client) == MG_GRPC_OK ? MG_OK : code;
-        Arrow__Flight__Protocol__Result *result =
-            arrow__flight__protocol__result__unpack(NULL, message.size, message.data);
+        Arrow__Flight__Protocol__Result *result = arrow__flight__protocol__result__unpack(NULL, message.size,
+                                                                                          message.data);
         if (!result)
             return mg_fail(err, MG_PROTOCOL, "the server's answer is no Flight Result");
         if (fn)

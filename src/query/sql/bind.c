@@ -8,11 +8,13 @@
  * Source   MySQL Reference Manual, "Date and Time Literals", "Type Conversion in Expression Evaluation"; differs: text
  *          that is not wholly a number is refused, where MySQL compares its leading part as a double.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "query/sql/sql.h"
+#include "query/sql/sql_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+static const int64_t DAY_US = 86400000000;
 
 static enum mg_code refuse(const struct mg_column *column, const struct mg_value *literal, const char *hint,
                            struct mg_error *err)
@@ -46,15 +48,47 @@ static int digits(const char **at, const char *end, int count)
 
 static bool skip(const char **at, const char *end, char c) { return *at < end && **at == c ? ++*at, true : false; }
 
-/* "2024-02-29[ 12:34:56[.789012]]" to days and microseconds of the day. */
-static bool parse_time(struct mg_slice text, int32_t *out_days, int64_t *out_us)
+/* "+02:00" to minutes; MySQL allows -13:59 to +14:00. */
+static bool parse_offset(const char **at, const char *end, int *out_minutes)
+{
+    bool minus = **at == '-';
+    int hours, minutes;
+
+    ++*at;
+    if ((hours = digits(at, end, 2)) < 0 || !skip(at, end, ':') || (minutes = digits(at, end, 2)) < 0 || minutes > 59)
+        return false;
+    *out_minutes = minus ? -(hours * 60 + minutes) : hours * 60 + minutes;
+    return *out_minutes > -14 * 60 && *out_minutes <= 14 * 60;
+}
+
+/* ".789012": microseconds; digits beyond the sixth must be 0. */
+static bool parse_fraction(const char **at, const char *end, int64_t *out_us)
+{
+    int places = 0;
+
+    *out_us = 0;
+    for (; *at < end && **at >= '0' && **at <= '9'; ++*at, places++) {
+        if (places < 6)
+            *out_us = *out_us * 10 + (**at - '0');
+        else if (**at != '0')
+            return false;
+    }
+    bool any = places > 0;
+    for (; places < 6; places++)
+        *out_us *= 10;
+    return any;
+}
+
+bool mg_sql__parse_time(struct mg_slice text, int64_t *out_us)
 {
     const char *at = (const char *)text.data, *end = at + text.size;
-    int year = digits(&at, end, 4), month, day, hour = 0, minute = 0, second = 0;
+    int year, month, day, hour = 0, minute = 0, second = 0, offset = 0;
     int64_t fraction = 0;
+    int32_t days;
 
-    if (year < 0 || !skip(&at, end, '-') || (month = digits(&at, end, 2)) < 0 || !skip(&at, end, '-') ||
-        (day = digits(&at, end, 2)) < 0 || !mg_date_from_ymd(year, month, day, out_days))
+    if (text.size == 0 || (year = digits(&at, end, 4)) < 0 || !skip(&at, end, '-') ||
+        (month = digits(&at, end, 2)) < 0 || !skip(&at, end, '-') || (day = digits(&at, end, 2)) < 0 ||
+        !mg_date_from_ymd(year, month, day, &days))
         return false;
     if (at < end) {
         if (!skip(&at, end, ' ') && !skip(&at, end, 'T'))
@@ -62,34 +96,34 @@ static bool parse_time(struct mg_slice text, int32_t *out_days, int64_t *out_us)
         if ((hour = digits(&at, end, 2)) < 0 || !skip(&at, end, ':') || (minute = digits(&at, end, 2)) < 0 ||
             !skip(&at, end, ':') || (second = digits(&at, end, 2)) < 0 || hour > 23 || minute > 59 || second > 59)
             return false;
-    }
-    if (at < end) {
-        if (!skip(&at, end, '.') || at == end || end - at > 6)
+        if (skip(&at, end, '.') && !parse_fraction(&at, end, &fraction))
             return false;
-        int places = (int)(end - at), value = digits(&at, end, places);
-        if (value < 0)
+        if (at < end && (*at == '+' || *at == '-') && !parse_offset(&at, end, &offset))
             return false;
-        for (fraction = value; places < 6; places++)
-            fraction *= 10;
     }
-    *out_us = ((hour * 60 + minute) * 60 + second) * (int64_t)1000000 + fraction;
+    *out_us = days * DAY_US + (((int64_t)hour * 60 + minute - offset) * 60 + second) * 1000000 + fraction;
     return at == end;
+}
+
+struct mg_value mg_sql__time_value(int64_t us)
+{
+    struct mg_value value = {.type = {.id = MG_TYPE_DATETIME, .precision = 6}, .i = us};
+
+    if (us % DAY_US == 0) /* a date and its midnight are the same instant */
+        value = (struct mg_value){.type = {.id = MG_TYPE_DATE}, .i = us / DAY_US};
+    return value;
 }
 
 static enum mg_code text_to_time(const struct mg_column *column, struct mg_value *literal, struct mg_error *err)
 {
-    struct mg_value value = {.type = {.id = column->type.id, .precision = 6}};
-    int32_t days;
     int64_t us;
 
-    if (!parse_time(literal->text, &days, &us))
+    if (!mg_sql__parse_time(literal->text, &us))
         return refuse(column, literal, "write '2024-02-29' or '2024-02-29 12:34:56.789'", err);
-    if (column->type.id == MG_TYPE_DATE && us)
-        return refuse(column, literal, "a date has no time of day", err);
     if (column->type.id == MG_TYPE_DATE)
-        value.type.precision = 0;
-    value.i = column->type.id == MG_TYPE_DATE ? days : days * (int64_t)86400000000 + us;
-    *literal = value;
+        *literal = mg_sql__time_value(us);
+    else
+        *literal = (struct mg_value){.type = {.id = column->type.id, .precision = 6}, .i = us};
     return MG_OK;
 }
 
@@ -134,11 +168,16 @@ static enum mg_code text_to_number(const struct mg_column *column, struct mg_val
     return MG_OK;
 }
 
+static bool is_time_type(enum mg_type_id id)
+{
+    return id == MG_TYPE_DATE || id == MG_TYPE_DATETIME || id == MG_TYPE_TIMESTAMP;
+}
+
 static enum mg_code fit_literal(const struct mg_column *column, struct mg_value *literal, struct mg_arena *arena,
                                 struct mg_error *err)
 {
     enum mg_type_id id = column->type.id;
-    bool is_time = id == MG_TYPE_DATE || id == MG_TYPE_DATETIME || id == MG_TYPE_TIMESTAMP;
+    bool is_time = is_time_type(id);
 
     if (literal->is_null)
         return MG_OK;
@@ -149,8 +188,8 @@ static enum mg_code fit_literal(const struct mg_column *column, struct mg_value 
     }
     if (id == MG_TYPE_UTF8)
         return refuse(column, literal, "put the text in quotes", err);
-    if (is_time)
-        return refuse(column, literal, "write it as text, '2024-02-29'", err);
+    if (is_time != is_time_type(literal->type.id))
+        return refuse(column, literal, is_time ? "write it as text, '2024-02-29'" : "a time is no number", err);
     return MG_OK;
 }
 

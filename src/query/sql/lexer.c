@@ -72,6 +72,8 @@ static enum mg_code skip_blanks(struct mg_lexer *lexer, struct mg_error *err)
         } else if (c == '/' && peek(lexer, 1) == '*') {
             size_t begin = lexer->at;
             lexer->at += 2;
+            if (peek(lexer, 0) == '!' || peek(lexer, 0) == '+') /* MySQL would execute it */
+                return mg_lexer__fail(lexer, MG_UNIMPLEMENTED, begin, err, "this version's SQL has no /*! and /*+");
             while (lexer->at < lexer->text.size && !(peek(lexer, 0) == '*' && peek(lexer, 1) == '/'))
                 lexer->at++;
             if (lexer->at >= lexer->text.size)

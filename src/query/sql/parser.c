@@ -7,16 +7,24 @@
  * Threads  pure functions over the caller's arena.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "query/sql/lexer.h"
-#include "query/sql/sql.h"
+#include "query/sql/sql_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <strings.h>
 
+/* What stood in front of a column; checked once the table is known. */
+struct qualifier {
+    struct qualifier *next;
+    struct mg_slice database, table; /* database may be empty */
+    size_t at;
+};
+
 struct parser {
     struct mg_lexer lexer;
     struct mg_token token; /* the one to look at */
     uint32_t depth;
+    struct qualifier *qualifiers;
 };
 
 static enum mg_code next(struct parser *p, struct mg_error *err) { return mg_lexer__next(&p->lexer, &p->token, err); }
@@ -90,6 +98,48 @@ static enum mg_code name(struct parser *p, const char *expected, struct mg_slice
     return next(p, err);
 }
 
+/* column, table.column or database.table.column. */
+static enum mg_code qualified_column(struct parser *p, const char *expected, struct mg_slice *out, struct mg_error *err)
+{
+    struct mg_slice parts[3];
+    size_t at = p->token.at, count = 0;
+    bool dot;
+
+    do {
+        if (count == MG_COUNT_OF(parts))
+            return fail_expected(p, "a column of one table", err);
+        MG_TRY(name(p, count ? "a column" : expected, &parts[count], err));
+        count++;
+        MG_TRY(accept_symbol(p, ".", &dot, err));
+    } while (dot);
+    *out = parts[count - 1];
+    if (count == 1)
+        return MG_OK;
+    struct qualifier *qualifier = mg_arena_new(p->lexer.arena, struct qualifier);
+    if (!qualifier)
+        return mg_arena_fail(p->lexer.arena, err);
+    *qualifier = (struct qualifier){.next = p->qualifiers, .table = parts[count - 2], .at = at};
+    if (count == 3)
+        qualifier->database = parts[0];
+    p->qualifiers = qualifier;
+    return MG_OK;
+}
+
+static bool same_name(struct mg_slice a, struct mg_slice b)
+{
+    return a.size == b.size && strncasecmp((const char *)a.data, (const char *)b.data, a.size) == 0;
+}
+
+static enum mg_code check_qualifiers(struct parser *p, const struct mg_sql_statement *s, struct mg_error *err)
+{
+    for (const struct qualifier *q = p->qualifiers; q; q = q->next)
+        if (!same_name(q->table, s->table) ||
+            (q->database.size && s->database.size && !same_name(q->database, s->database)))
+            return mg_lexer__fail(&p->lexer, MG_INVALID, q->at, err, "%.*s is not the table that is read",
+                                  (int)q->table.size, (const char *)q->table.data);
+    return MG_OK;
+}
+
 /* ---- literals ------------------------------------------------------------------------------------------------ */
 
 static enum mg_code make_literal(struct parser *p, const struct mg_value *value, struct mg_expr **out,
@@ -159,11 +209,34 @@ static enum mg_code number_literal(struct parser *p, bool minus, struct mg_expr 
     return next(p, err);
 }
 
-/* TRUE, FALSE, NULL; *out stays NULL when it is none of them. */
+/* DATE'..' and TIMESTAMP'..', when a string follows the word; else *out stays NULL: it may be a column's name. */
+static enum mg_code time_literal(struct parser *p, struct mg_expr **out, struct mg_error *err)
+{
+    struct mg_lexer ahead = p->lexer;
+    struct mg_token text;
+    int64_t us;
+
+    MG_TRY(mg_lexer__next(&ahead, &text, err));
+    if (text.kind != MG_TOKEN_STRING)
+        return MG_OK;
+    bool date = is_keyword(&p->token, "DATE");
+    if (!mg_sql__parse_time(text.text, &us) || (date && text.text.size != strlen("2024-02-29")))
+        return mg_lexer__fail(&p->lexer, MG_INVALID, text.at, err, "'%.*s' is no %s: write %s",
+                              (int)MG_MIN(text.text.size, (size_t)64), (const char *)text.text.data,
+                              date ? "date" : "timestamp", date ? "'2024-02-29'" : "'2024-02-29 12:34:56.789'");
+    struct mg_value value = mg_sql__time_value(us);
+    MG_TRY(make_literal(p, &value, out, err));
+    p->lexer = ahead;
+    return next(p, err);
+}
+
+/* TRUE, FALSE, NULL, times; *out stays NULL when it is none of them. */
 static enum mg_code word_literal(struct parser *p, struct mg_expr **out, struct mg_error *err)
 {
     struct mg_value value = {.type = {.id = MG_TYPE_INT64}};
 
+    if (is_keyword(&p->token, "DATE") || is_keyword(&p->token, "TIMESTAMP"))
+        return time_literal(p, out, err);
     if (is_keyword(&p->token, "NULL"))
         value = (struct mg_value){.is_null = true};
     else if (is_keyword(&p->token, "TRUE"))
@@ -222,13 +295,9 @@ static enum mg_code operand(struct parser *p, struct mg_expr **out, struct mg_er
         return MG_OK;
     if (is_keyword(&p->token, "CASE") || is_keyword(&p->token, "EXISTS"))
         return refuse(p, "CASE and no subqueries", err);
-    MG_TRY(name(p, "a column or a literal", &first, err));
+    MG_TRY(qualified_column(p, "a column or a literal", &first, err));
     if (is_symbol(&p->token, "("))
         return refuse(p, "functions", err);
-    while (is_symbol(&p->token, ".")) { /* table.column, database.table.column: one table, so the last part decides */
-        MG_TRY(next(p, err));
-        MG_TRY(name(p, "a column", &first, err));
-    }
     *out = mg_expr_column(p->lexer.arena, first);
     return *out ? MG_OK : mg_arena_fail(p->lexer.arena, err);
 }
@@ -345,7 +414,10 @@ static enum mg_code factor(struct parser *p, struct mg_expr **out, struct mg_err
                               MG_EXPR_DEPTH_MAX - 4);
     p->depth++;
     if (is_keyword(&p->token, "NOT") || is_symbol(&p->token, "!")) {
+        bool mark = is_symbol(&p->token, "!");
         MG_TRY(next(p, err));
+        if (mark && !is_symbol(&p->token, "(")) /* it would bind tighter than NOT: !a = 1 is (!a) = 1 */
+            return refuse(p, "! without parentheses behind it; write NOT", err);
         MG_TRY(factor(p, out, err));
         MG_TRY(negate(p, out, err));
     } else {
@@ -429,13 +501,9 @@ static enum mg_code select_list(struct parser *p, struct mg_sql_statement *out, 
             return refuse(p, "DISTINCT and no CASE", err);
         if (p->token.kind == MG_TOKEN_NUMBER || p->token.kind == MG_TOKEN_STRING || is_symbol(&p->token, "("))
             return refuse(p, "expressions in the select list", err);
-        MG_TRY(name(p, "a column or *", &columns[out->column_count], err));
+        MG_TRY(qualified_column(p, "a column or *", &columns[out->column_count], err));
         if (is_symbol(&p->token, "("))
             return refuse(p, "functions and aggregates", err);
-        if (is_symbol(&p->token, ".")) {
-            MG_TRY(next(p, err));
-            MG_TRY(name(p, "a column", &columns[out->column_count], err));
-        }
         if (p->token.kind == MG_TOKEN_SYMBOL && strchr("+-*/%<>=!&|", p->token.text.data[0]))
             return refuse(p, "expressions in the select list", err);
         if (is_keyword(&p->token, "AS") || (p->token.kind == MG_TOKEN_WORD && !is_reserved(&p->token)))
@@ -530,7 +598,9 @@ static enum mg_code select_statement(struct parser *p, struct mg_sql_statement *
     if (where)
         MG_TRY(condition(p, &out->where, err));
     MG_TRY(refuse_behind_table(p, err));
-    return limit(p, out, err);
+    MG_TRY(limit(p, out, err));
+    MG_TRY(refuse_behind_table(p, err));
+    return check_qualifiers(p, out, err);
 }
 
 static enum mg_code show_statement(struct parser *p, struct mg_sql_statement *out, struct mg_error *err)

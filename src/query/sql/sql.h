@@ -4,8 +4,10 @@
  *   SHOW TABLES [FROM database]      SHOW DATABASES
  *
  * Conditions: = <=> <> != < <= > >=, [NOT] IN (literals), [NOT] BETWEEN, IS [NOT] NULL, AND OR NOT, parentheses, over
- * columns and literals. Anything else is refused by its name, with line and column. mg_sql_bind then makes literals fit
- * the table's columns by MySQL's rules and marks comparisons that ignore trailing blanks.
+ * columns and literals: numbers, 'text', X'41', TRUE, FALSE, NULL, DATE'2024-02-29', TIMESTAMP'2024-02-29
+ * 12:34:56.789'. A column may have its table in front. Times are in UTC; one with an offset ("+02:00") is taken there.
+ * Anything else is refused by its name, with line and column. mg_sql_bind then makes literals fit the table's columns
+ * by MySQL's rules and marks comparisons that ignore trailing blanks.
  * Threads  pure functions over the caller's arena.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_QUERY_SQL_H

@@ -164,6 +164,18 @@ static void the_rest_is_refused_by_name(void **state)
         {"SHOW STATUS", MG_UNIMPLEMENTED, "SHOW TABLES"},
         {"SELECT a FROM t /* x", MG_INVALID, "comment"},
         {"SELECT a FROM t WHERE a = 0x123", MG_INVALID, "even"},
+        {"SELECT a.b FROM t a JOIN u", MG_UNIMPLEMENTED, "joins belong to the calculator"},
+        {"SELECT b FROM t AS a, u", MG_UNIMPLEMENTED, "joins belong to the calculator"},
+        {"SELECT b FROM t a WHERE 1 = 1", MG_UNIMPLEMENTED, "line 1, column 17: this version's SQL has no aliases"},
+        {"SELECT u.b FROM t", MG_INVALID, "line 1, column 8: u is not the table"},
+        {"SELECT b FROM d.t WHERE e.t.b = 1", MG_INVALID, "line 1, column 25"},
+        {"SELECT a.b.c.d FROM t", MG_INVALID, "one table"},
+        {"SELECT b FROM t WHERE !b = 1", MG_UNIMPLEMENTED, "write NOT"},
+        {"SELECT /*! b */ FROM t", MG_UNIMPLEMENTED, "/*!"},
+        {"SELECT b FROM t WHERE b = DATE'2024-02-30'", MG_INVALID, "no date"},
+        {"SELECT b FROM t WHERE b = DATE'2024-02-28 00:00:00'", MG_INVALID, "no date"},
+        {"SELECT b FROM t WHERE b = TIMESTAMP'x'", MG_INVALID, "no timestamp"},
+        {"SELECT b FROM t LIMIT 5 FOR UPDATE", MG_UNIMPLEMENTED, "FOR"},
     };
     struct mg_sql_statement s;
     struct mg_error err;
@@ -225,7 +237,11 @@ static void literals_that_do_not_fit_are_refused(void **state)
         {"id = '7 '", "not a plain number", MG_INVALID},
         {"name = 7", "quotes", MG_INVALID},
         {"born = '2023-02-29'", "2024-02-29", MG_INVALID},
-        {"born = '2023-02-28 01:00:00'", "time of day", MG_INVALID},
+        {"born = '2023-02-28 25:00:00'", "2024-02-29", MG_INVALID},
+        {"name = DATE'2023-02-28'", "quotes", MG_INVALID},
+        {"id = DATE'2023-02-28'", "no number", MG_INVALID},
+        {"at = '2023-02-28 23:00:00+14:01'", "2024-02-29", MG_INVALID},
+        {"at = '2023-02-28 23:00:00.'", "2024-02-29", MG_INVALID},
         {"born = 20230228", "as text", MG_INVALID},
         {"at = '2023-02-28 24:00:00'", "2024-02-29", MG_INVALID},
         {"at = '2023-02-28 23:00:00.1234567'", "2024-02-29", MG_INVALID},
@@ -245,6 +261,57 @@ static void literals_that_do_not_fit_are_refused(void **state)
     }
 }
 
+/* A condition on one column, and the literal's value: microseconds, or days for a date. */
+static void times_are_read_in_utc(void **state)
+{
+    static const struct {
+        const char *condition;
+        enum mg_type_id type;
+        int64_t value;
+    } cases[] = {
+        {"at = '1970-01-02'", MG_TYPE_TIMESTAMP, 86400000000},
+        {"at = '1970-01-01T00:00:01'", MG_TYPE_TIMESTAMP, 1000000},
+        {"at = '1970-01-01 00:00:01.2500000000'", MG_TYPE_TIMESTAMP, 1250000},
+        {"at = '1970-01-01 02:00:00+02:00'", MG_TYPE_TIMESTAMP, 0},
+        {"at = '1969-12-31 20:00:00.000001-04:00'", MG_TYPE_TIMESTAMP, 1},
+        {"at = TIMESTAMP '1970-01-01 00:00:00.5'", MG_TYPE_DATETIME, 500000},
+        {"born = DATE'1969-12-31'", MG_TYPE_DATE, -1},
+        {"born = '1970-01-03 00:00:00'", MG_TYPE_DATE, 2},
+        {"born < '1970-01-03 00:00:01'", MG_TYPE_DATETIME, 2 * 86400000000 + 1000000},
+        {"born < '1970-01-01 01:00:00+02:00'", MG_TYPE_DATETIME, -3600000000},
+    };
+    MG_CLEANUP(mg_schema_unrefp) struct mg_schema *schema = table();
+    struct mg_sql_statement s;
+    struct mg_error err;
+
+    for (size_t i = 0; i < MG_COUNT_OF(cases); i++) {
+        char *sql = mg_arena_printf(&arena, "SELECT goods.id FROM shop.goods WHERE %s", cases[i].condition);
+        if (parse(sql, &s, &err) != MG_OK || mg_sql_bind(s.where, schema, &arena, &err) != MG_OK)
+            fail_msg("%s: %s", sql, err.text);
+        const struct mg_value *literal = &s.where->args[1]->literal;
+        if (literal->type.id != cases[i].type || literal->i != cases[i].value)
+            fail_msg("%s: type %d, %lld", sql, (int)literal->type.id, (long long)literal->i);
+    }
+    assert_int_equal(parse("SELECT date, timestamp FROM t WHERE date = 1 AND t.timestamp < 2", &s, &err), MG_OK);
+}
+
+static void long_lists_of_text_take_little_memory(void **state)
+{
+    enum { ITEMS = 50000 };
+    struct mg_sql_statement s;
+    struct mg_error err;
+    struct mg_buffer sql;
+
+    mg_buffer_init(&sql, 8 << 20);
+    assert_int_equal(mg_buffer_printf(&sql, NULL, "SELECT * FROM t WHERE a IN ('x'"), MG_OK);
+    for (int i = 1; i < ITEMS; i++)
+        assert_int_equal(mg_buffer_printf(&sql, NULL, ",'it''s \\n %d'", i), MG_OK);
+    assert_int_equal(mg_buffer_append(&sql, ")", 1, NULL), MG_OK);
+    assert_int_equal(mg_sql_parse(mg_buffer_slice(&sql), &arena, &s, &err), MG_OK);
+    assert_int_equal(s.where->arg_count, ITEMS + 1);
+    mg_buffer_clear(&sql);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -255,6 +322,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(nesting_and_length_are_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(literals_fit_their_columns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(literals_that_do_not_fit_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(times_are_read_in_utc, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(long_lists_of_text_take_little_memory, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("sql", tests, NULL, NULL);
 }
