@@ -55,8 +55,10 @@ struct pump {
     struct mg_buffer settle_body, health_body, fetch_body, settle_path;
     bool store_known, store_trusted; /* the settling thread's */
 
-    struct mg_mutex lock; /* guards all that follows */
+    struct mg_mutex lock;   /* guards all that follows */
+    struct mg_cond drained; /* to who stops: the buffer holds nothing of ours */
     struct record *line, **line_end;
+    uint32_t queued_count; /* records the buffer still has to answer */
     bool stopping;
 };
 
@@ -70,16 +72,20 @@ static void answer(struct mg_grpc_call *call, enum mg_code code, const char *tex
     mg_grpc_call_complete(call, code, text, (struct mg_slice){NULL, 0});
 }
 
-static void advance_line(struct pump *pump);
+static void advance_line(struct pump *pump) MG_REQUIRES(&pump->lock);
 
-/* The buffer's answer for one record. */
+/* The buffer's answer for one record. Until the lock is released, the pump stays: stop_pump waits for the last of these. */
 static void recorded(void *arg, enum mg_code code, uint64_t seq, const char *text)
 {
     struct record *record = arg;
     struct pump *pump = record->pump;
     answer(record->call, code, text);
     free(record);
+    mg_mutex_lock(&pump->lock);
     advance_line(pump);
+    if (--pump->queued_count == 0)
+        mg_cond_signal(&pump->drained);
+    mg_mutex_unlock(&pump->lock);
 }
 
 /* MG_BUSY: the queue is full, `recorded` of another record will come. */
@@ -88,14 +94,15 @@ static enum mg_code queue_record(struct pump *pump, struct record *record, struc
 {
     mg_buffer_log_know(pump->buffer, record->known_ts);
     bool lazy = record->type != MG_BINLOG_PREWRITE; /* TiDB does not wait for these */
-    return lazy ? mg_buffer_log_put_lazy(pump->buffer, record->payload, recorded, record, err)
-                : mg_buffer_log_put(pump->buffer, record->payload, recorded, record, err);
+    enum mg_code code = lazy ? mg_buffer_log_put_lazy(pump->buffer, record->payload, recorded, record, err)
+                             : mg_buffer_log_put(pump->buffer, record->payload, recorded, record, err);
+    pump->queued_count += code == MG_OK;
+    return code;
 }
 
 /* Records that waited go on to the buffer, as far as it takes them. */
 static void advance_line(struct pump *pump)
 {
-    mg_mutex_lock(&pump->lock);
     while (pump->line) {
         struct record *record = pump->line;
         struct mg_error err = MG_ERROR_INIT;
@@ -111,7 +118,6 @@ static void advance_line(struct pump *pump)
             free(record);
         }
     }
-    mg_mutex_unlock(&pump->lock);
 }
 
 /* Behind all that came before. The record is handed over in every case. */
@@ -212,6 +218,7 @@ static void close_pump(struct mg_source *source)
     mg_buffer_clear(&pump->health_body);
     mg_buffer_clear(&pump->fetch_body);
     mg_buffer_clear(&pump->settle_path);
+    mg_cond_destroy(&pump->drained);
     mg_mutex_destroy(&pump->lock);
     free(pump->listen);
     free(pump);
@@ -266,6 +273,7 @@ static enum mg_code open_pump(const struct mg_source_options *options, struct mg
     pump->buffer = options->buffer;
     pump->line_end = &pump->line;
     mg_mutex_init(&pump->lock, MG_RANK_SETTLE, "pump");
+    mg_cond_init(&pump->drained);
     mg_buffer_init(&pump->settle_body, ANSWER_MAX);
     mg_buffer_init(&pump->health_body, 1 << 20);
     mg_buffer_init(&pump->fetch_body, ANSWER_MAX);
@@ -306,6 +314,10 @@ static void stop_pump(struct mg_source *source)
     }
     mg_buffer_log_stop_intake(pump->buffer);
     mg_grpc_server_stop(pump->server, STOP_GRACE_MS);
+    mg_mutex_lock(&pump->lock);
+    while (pump->queued_count)
+        mg_cond_wait(&pump->drained, &pump->lock);
+    mg_mutex_unlock(&pump->lock);
 }
 
 /* ---- asking TiDB --------------------------------------------------------------------------------------------- */
