@@ -83,17 +83,14 @@ void mg_stop_pass(const char *name)
             kill(getpid(), SIGKILL);
             for (;;)
                 pause();
-        case ACTION_EXIT:
-            _exit(EXIT_STATUS);
+        case ACTION_EXIT: _exit(EXIT_STATUS);
         case ACTION_SLEEP: {
             struct timespec ts = {.tv_sec = (time_t)(order->sleep_ms / 1000),
                                   .tv_nsec = (long)(order->sleep_ms % 1000) * 1000000};
             nanosleep(&ts, NULL);
             break;
         }
-        case ACTION_HOOK:
-            call_hook(name);
-            break;
+        case ACTION_HOOK: call_hook(name); break;
         }
     }
 }
