@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from lib import paths, spark as spark_lib
+from lib import paths, spark as spark_lib, wait
 from lib.cluster import Cluster
 from lib.compare import differences
 from lib.wire import Wire
@@ -33,9 +33,11 @@ def spark(cluster):
     session = spark_lib.session(cluster.magicd.uri)
     jvm = spark_lib.Jvm(session)
     yield session
-    leaks, held = jvm.leaks(), jvm.allocated()
-    spark_lib.end()
-    assert (leaks, held) == (0, 0), f"{leaks} tasks left Arrow memory behind, {held} bytes are held"
+    try:
+        wait.until(lambda: jvm.allocated() == 0, 15, "the last tasks give their Arrow memory back")
+        assert jvm.leaks() == 0, f"{jvm.leaks()} tasks left Arrow memory behind"
+    finally:
+        spark_lib.end()
 
 
 _names = itertools.count()

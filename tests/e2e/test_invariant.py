@@ -1,6 +1,6 @@
 """The promise of snapshots under load: transfers over five tables at full rate, statements over all of them, failing tasks.
 
-INVARIANT_STATEMENTS (300) and INVARIANT_ROWS (70,000 a table) make it longer or shorter.
+INVARIANT_STATEMENTS (300) and INVARIANT_ROWS (40,000 a table) make it longer or shorter.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -18,10 +18,10 @@ import pytest
 from lib import paths, process, spark as spark_lib, transfers, wait
 
 STATEMENTS = int(os.environ.get("INVARIANT_STATEMENTS", "300"))
-ROWS = int(os.environ.get("INVARIANT_ROWS", "70000"))
+ROWS = int(os.environ.get("INVARIANT_ROWS", "40000"))
 COMPARE_EVERY = 6
 FAIL_SHARE = 1 / 3
-LATEST_STATEMENTS = 40
+LATEST_STATEMENTS = 12
 SEED = int(os.environ.get("SEED", "1"))
 DATABASE = "money"
 
