@@ -71,8 +71,8 @@ struct mg_source_position {
 enum mg_schema_change_kind {
     MG_SCHEMA_CREATE_DATABASE = 1,
     MG_SCHEMA_DROP_DATABASE = 2, /* only when no table is in it: drop those first, in the same epoch */
-    /* A new table_id: an empty incarnation; a known one: its next schema (name, columns, state). Ids of dropped tables and
-     * columns are never used again. */
+    /* A new table_id: an empty incarnation; a known one: its next schema (name, columns, state). Ids of dropped tables
+     * and columns are never used again. */
     MG_SCHEMA_PUT_TABLE = 3,
     MG_SCHEMA_DROP_TABLE = 4,
 };
