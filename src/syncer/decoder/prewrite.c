@@ -100,12 +100,39 @@ bool mg_prewrite_next(struct mg_prewrite *prewrite, struct mg_mutation *out)
 
 /* ---- rows of one table --------------------------------------------------------------------------------------- */
 
+/* One pass finds where each list begins and ends, so that no cursor goes through the others' rows. */
 void mg_row_walk_init(struct mg_row_walk *walk, struct mg_slice mutation)
 {
-    for (size_t i = 0; i < MG_COUNT_OF(walk->lists); i++)
-        walk->lists[i] = mg_reader_of(mutation);
-    walk->sequence = mg_reader_of(mutation);
-    walk->packed = mg_reader_of(MG_SLICE(NULL, 0));
+    struct mg_reader in = mg_reader_of(mutation), *list;
+    struct field field;
+
+    *walk = (struct mg_row_walk){.is_obsolete = false};
+    for (const uint8_t *at = in.at; next_field(&in, &field); at = in.at) {
+        switch (field.number) {
+        case MUTATION_INSERTED:
+            list = &walk->lists[0];
+            break;
+        case MUTATION_UPDATED:
+            list = &walk->lists[1];
+            break;
+        case MUTATION_DELETED:
+            list = &walk->lists[2];
+            break;
+        case MUTATION_SEQUENCE:
+            list = &walk->sequence;
+            break;
+        case MUTATION_DELETED_IDS:
+        case MUTATION_DELETED_PKS:
+            walk->is_obsolete = true;
+            continue;
+        default:
+            continue;
+        }
+        if (!list->at)
+            list->at = at;
+        list->end = in.at;
+    }
+    walk->sequence.failed = in.failed;
 }
 
 /* The next field with that number; false at the end or when something is malformed (in->failed). */
@@ -123,16 +150,13 @@ static enum mg_code next_kind(struct mg_row_walk *walk, uint64_t *out, struct mg
     struct field field;
 
     while (mg_reader_left(&walk->packed) == 0) {
-        do {
-            if (!next_field(&walk->sequence, &field)) {
-                if (walk->sequence.failed)
-                    return mg_fail(err, MG_PROTOCOL, "the rows of a table are malformed");
-                return MG_NOT_FOUND;
-            }
-            if (field.number == MUTATION_DELETED_IDS || field.number == MUTATION_DELETED_PKS)
-                return mg_fail(err, MG_PROTOCOL, "rows are deleted by id (field %llu), which no TiDB does any more",
-                               (unsigned long long)field.number);
-        } while (field.number != MUTATION_SEQUENCE);
+        if (walk->is_obsolete)
+            return mg_fail(err, MG_PROTOCOL, "rows are deleted by id (fields 4 and 5), which no TiDB does any more");
+        if (!next_of(&walk->sequence, MUTATION_SEQUENCE, &field)) {
+            if (walk->sequence.failed)
+                return mg_fail(err, MG_PROTOCOL, "the rows of a table are malformed");
+            return MG_NOT_FOUND;
+        }
         if (field.wire == VARINT) {
             *out = field.value;
             return MG_OK;

@@ -33,9 +33,10 @@ bool mg_prewrite_next(struct mg_prewrite *prewrite, struct mg_mutation *out);
 enum mg_row_kind { MG_ROW_INSERT = 0, MG_ROW_UPDATE = 1, MG_ROW_DELETE = 4 }; /* MutationType's numbers */
 
 struct mg_row_walk {
-    struct mg_reader lists[3]; /* insert, update, delete: each goes through the whole message */
+    struct mg_reader lists[3]; /* insert, update, delete: from each one's first field to its last */
     struct mg_reader sequence;
     struct mg_reader packed; /* inside a packed sequence field */
+    bool is_obsolete;        /* it has rows in a form that is not read */
 };
 
 void mg_row_walk_init(struct mg_row_walk *walk, struct mg_slice mutation);

@@ -245,6 +245,22 @@ static int find_place(const struct mg_row_decoder *decoder, int64_t id, uint32_t
     return (int)decoder->ids[low].place;
 }
 
+/* A column id: nearly always a small positive number in two bytes. */
+static bool read_id(struct mg_reader *in, int64_t *out)
+{
+    struct mg_datum datum;
+
+    if (mg_reader_left(in) >= 2 && in->at[0] == MG_DATUM_INT && in->at[1] < 0x80) {
+        *out = mg_zigzag_decode(in->at[1]);
+        in->at += 2;
+        return true;
+    }
+    if (!mg_datum_read(in, &datum) || datum.flag != MG_DATUM_INT)
+        return false;
+    *out = datum.i;
+    return true;
+}
+
 /* Reads pairs to the end. An update's values are taken at the second sight of their id, the others' at the first. Only
  * key columns are decoded for a delete. */
 static enum mg_code read_pairs(struct mg_row_decoder *decoder, enum mg_row_kind kind, struct mg_reader *in,
@@ -254,9 +270,9 @@ static enum mg_code read_pairs(struct mg_row_decoder *decoder, enum mg_row_kind 
     struct mg_datum datum;
 
     while (mg_reader_left(in) > 0) {
-        if (!mg_datum_read(in, &datum) || datum.flag != MG_DATUM_INT)
+        int64_t id;
+        if (!read_id(in, &id))
             return mg_fail(err, MG_PROTOCOL, "a row image is malformed where a column id is expected");
-        int64_t id = datum.i;
         if (!mg_datum_read(in, &datum))
             return mg_fail(err, MG_PROTOCOL, "a row image is malformed in the value of column id %" PRId64, id);
         int at = find_place(decoder, id, &next);
