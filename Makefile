@@ -47,11 +47,11 @@ fuzz:
 
 ## model       state spaces in full; the engine against the model engine, SEEDS (1000) random histories from SEED (1) on
 model:
-	@SEEDS=$(SEEDS) SEED=$(SEED) LABELS=model tools/check release
+	@tools/build release && tools/door model tests/model/run --seeds $(SEEDS) --seed $(SEED)
 
 ## chaos       kill -9 of magicd KILLS (20) times under load, at random and at every named step; SEED=n repeats
 chaos:
-	@tools/setup && tools/build release && tools/door chaos tests/e2e/chaos --kills $(KILLS) --seed $(SEED)
+	@tools/setup && tools/build release && tools/door chaos tests/chaos/run --kills $(KILLS) --seed $(SEED)
 
 ## mutants     each patch of tests/mutants/ must make its test fail; MUTANTS="name ..." for some
 mutants:
