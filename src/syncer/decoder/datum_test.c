@@ -98,7 +98,7 @@ static void refused(void **state)
         "0a 02 00",                            /* a JSON type that is none */
         "14 ff ff ff 7f 00",                   /* a vector longer than what is there */
     };
-    uint8_t out[64];
+    uint8_t out[64] = {0};
     for (size_t i = 0; i < MG_COUNT_OF(bad); i++) {
         struct mg_reader in = mg_reader_of(MG_SLICE(out, unhex(bad[i], out)));
         if (mg_datum_skip(&in))

@@ -435,8 +435,9 @@ const char *mg_ddl_type_name(int type, char text[32])
         [71] = "alter partitioning",
         [72] = "remove partitioning",
     };
-    if (type > 0 && (size_t)type < MG_COUNT_OF(names) && names[type])
-        return names[type];
+    const char *name = type > 0 && type < (int)MG_COUNT_OF(names) ? names[type] : NULL;
+    if (name)
+        return name;
     snprintf(text, 32, "action %d", type);
     return text;
 }

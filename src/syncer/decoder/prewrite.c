@@ -109,24 +109,13 @@ void mg_row_walk_init(struct mg_row_walk *walk, struct mg_slice mutation)
     *walk = (struct mg_row_walk){.is_obsolete = false};
     for (const uint8_t *at = in.at; next_field(&in, &field); at = in.at) {
         switch (field.number) {
-        case MUTATION_INSERTED:
-            list = &walk->lists[0];
-            break;
-        case MUTATION_UPDATED:
-            list = &walk->lists[1];
-            break;
-        case MUTATION_DELETED:
-            list = &walk->lists[2];
-            break;
-        case MUTATION_SEQUENCE:
-            list = &walk->sequence;
-            break;
+        case MUTATION_INSERTED: list = &walk->lists[0]; break;
+        case MUTATION_UPDATED: list = &walk->lists[1]; break;
+        case MUTATION_DELETED: list = &walk->lists[2]; break;
+        case MUTATION_SEQUENCE: list = &walk->sequence; break;
         case MUTATION_DELETED_IDS:
-        case MUTATION_DELETED_PKS:
-            walk->is_obsolete = true;
-            continue;
-        default:
-            continue;
+        case MUTATION_DELETED_PKS: walk->is_obsolete = true; continue;
+        default: continue;
         }
         if (!list->at)
             list->at = at;
