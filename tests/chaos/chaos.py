@@ -39,7 +39,7 @@ PASSES = {
     "wal.segment": (1, 1),
 }
 PASSES_OFTEN = (5, 150)
-NEED_BULK = ("buffer.segment", "buffer.trim")
+NEED_BULK = ("wal.segment", "buffer.segment", "buffer.trim")
 HIT_SECONDS = 120
 LEFT_OUT_DATABASES = ("information_schema", "mysql", "performance_schema", "metrics_schema", "sys", "test")
 

@@ -72,8 +72,9 @@ struct mg_buffer_log {
     struct mg_cond durable; /* to who waits for records */
     struct queued *head, **tail;
     size_t queued_bytes;
-    uint32_t queued_count, waiting_count; /* waiting: those that are not lazy */
-    uint32_t wake_count;                  /* so many waiting ones end the gathering */
+    uint32_t queued_count, waiting_count;    /* waiting: those that are not lazy */
+    int64_t waiting_since_ns, lazy_since_ns; /* when the oldest of each was queued; while there are some */
+    uint32_t wake_count;                     /* so many waiting ones end the gathering */
     uint64_t known_ts;
     uint64_t first_seq, last_seq, last_ordinal;
     uint64_t disk_bytes;
@@ -254,13 +255,24 @@ static bool over_limit(struct mg_buffer_log *log)
 struct group {
     struct queued *first;
     uint32_t count, waiting;
-    size_t bytes; /* of payloads */
+    size_t bytes;                /* of payloads */
+    struct mg_gather_queue left; /* the queue as it left it */
 };
+
+static struct mg_gather_queue describe_queue(struct mg_buffer_log *log) MG_REQUIRES(&log->lock)
+{
+    int64_t now_ns = mg_mono_ns(log->clock);
+    uint32_t lazy = log->queued_count - log->waiting_count;
+    return (struct mg_gather_queue){.waiting = log->waiting_count,
+                                    .lazy = lazy,
+                                    .waiting_ns = log->waiting_count ? now_ns - log->waiting_since_ns : 0,
+                                    .lazy_ns = lazy ? now_ns - log->lazy_since_ns : 0};
+}
 
 /* Take the next group off the queue, in its order. */
 static struct group take_group(struct mg_buffer_log *log) MG_REQUIRES(&log->lock)
 {
-    struct group group = {.first = log->head};
+    struct group group = {.first = log->head, .left = describe_queue(log)};
     struct queued **end = &log->head;
     while (*end && group.count < MG_BUFFER__GROUP_RECORDS_MAX &&
            (group.count == 0 || group.bytes + (*end)->payload.size <= GROUP_BYTES_MAX)) {
@@ -365,6 +377,9 @@ static void forget_queued(struct mg_buffer_log *log, const struct group *group) 
     log->queued_count -= group->count;
     log->waiting_count -= group->waiting;
     log->queued_bytes -= group->bytes + (size_t)group->count * QUEUE_CHARGE;
+    /* What came meanwhile came after the group was taken. */
+    if (log->head)
+        log->waiting_since_ns = log->lazy_since_ns = log->head->queued_ns;
 }
 
 /* The journal gave up: so do we, for good. */
@@ -417,7 +432,7 @@ static bool store_group(struct mg_buffer_log *log) MG_REQUIRES(&log->lock)
     }
     mg_mutex_unlock(&log->lock);
     if (code == MG_OK) {
-        mg_gather_learn(&log->gather, group.waiting);
+        mg_gather_learn(&log->gather, &group.left);
         log->since_look_bytes += group.bytes + (size_t)group.count * QUEUE_CHARGE;
     }
     answer(log, &group, code, number, err.text);
@@ -428,13 +443,13 @@ static bool store_group(struct mg_buffer_log *log) MG_REQUIRES(&log->lock)
     return true;
 }
 
-/* Wait for records, and for more of them where that pays. */
+/* Wait for more records where that pays. */
 static void gather(struct mg_buffer_log *log) MG_REQUIRES(&log->lock)
 {
     log->wake_count = log->gather.target;
     while (log->head && !log->no_intake && log->broken == MG_OK) {
-        int64_t age_ns = mg_mono_ns(log->clock) - log->head->queued_ns;
-        int64_t left_ns = mg_gather_wait_ns(&log->gather, log->waiting_count, age_ns);
+        struct mg_gather_queue queue = describe_queue(log);
+        int64_t left_ns = mg_gather_wait_ns(&log->gather, &queue);
         if (left_ns == 0 || !mg_cond_wait_ms(&log->work, &log->lock, (left_ns + 999999) / 1000000))
             return;
     }
@@ -649,6 +664,10 @@ static enum mg_code put(struct mg_buffer_log *log, struct mg_slice payload, bool
         record->queued_ns = mg_mono_ns(log->clock);
         record->known_ts = log->known_ts;
         bool idle = !log->head;
+        if (lazy && log->queued_count == log->waiting_count)
+            log->lazy_since_ns = record->queued_ns;
+        if (!lazy && log->waiting_count == 0)
+            log->waiting_since_ns = record->queued_ns;
         *log->tail = record;
         log->tail = &record->next;
         log->queued_count++;

@@ -1,10 +1,10 @@
 /* gather.h -- when a group of records is due: whether to write at once, or to wait a little for more.
  *
  * A sync costs about the same for one record as for thirty. Where one writer waits for its ack, waiting for more only
- * delays it; where thirty-two do, each sync that takes few of them is a sync too many. The number of writers is learnt: `target` is
- * how many a group waits for. It rises while groups fill before their time is over, and falls to what came when one did not.
- * After it fell it rises again only after `patience` full groups, doubled each time: a lone writer is delayed by one group
- * in a thousand.
+ * delays it; where thirty-two do, each sync that takes few of them is a sync too many. The number of writers is learnt:
+ * `target` is how many a group waits for. It rises while groups reach it, and falls halfway to what came when the time was
+ * over first. A lone writer is found out at once, and each time it is, the next attempt is twice as far away (patience): it is
+ * delayed by one group in a thousand.
  * Threads   owned by one thread at a time; no clock of its own.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_SYNCER_GATHER_H
@@ -14,8 +14,11 @@
 #include <stdint.h>
 
 enum {
-    MG_GATHER_NS = 2000000, /* a record waits at most this long for others: measured, docs/design/buffer.md */
-    MG_GATHER_TARGET_MAX = 16,
+    MG_GATHER_NS = 2000000,           /* a record whose sender waits does so at most this long for others */
+    MG_GATHER_LAZY_NS = 2000000,      /* a record that nobody waits for; */
+    MG_GATHER_LAZY_BUSY_NS = 4000000, /* while many write */
+    MG_GATHER_BUSY = 8,               /* many: a target of as much */
+    MG_GATHER_TARGET_MAX = 24,
     MG_GATHER_PATIENCE_MAX = 1024,
 };
 
@@ -25,10 +28,16 @@ struct mg_gather {
     uint32_t patience; /* full groups before it rises */
 };
 
+/* What is in the queue. */
+struct mg_gather_queue {
+    uint32_t waiting, lazy;      /* records whose senders wait, and others */
+    int64_t waiting_ns, lazy_ns; /* how long the oldest of each has been there */
+};
+
 void mg_gather_init(struct mg_gather *gather);
-/* How long the queue may still wait; 0: write it now. waiting: records whose senders wait; age_ns: of the oldest record. */
-int64_t mg_gather_wait_ns(const struct mg_gather *gather, uint32_t waiting, int64_t age_ns);
-/* A group with that many waiting senders is written. */
-void mg_gather_learn(struct mg_gather *gather, uint32_t waiting);
+/* How long the queue, which is not empty, may still wait; 0: write it now. */
+int64_t mg_gather_wait_ns(const struct mg_gather *gather, const struct mg_gather_queue *queue);
+/* A group is written that left the queue like this. */
+void mg_gather_learn(struct mg_gather *gather, const struct mg_gather_queue *queue);
 
 #endif

@@ -8,15 +8,25 @@
 
 #include "syncer/buffer/gather.h"
 
+/* Writers that all wait again as soon as they are answered: `count` stand in the queue when it is looked at; more never come. Whether
+ * they had to wait. */
+static bool run_group(struct mg_gather *gather, uint32_t count)
+{
+    struct mg_gather_queue queue = {.waiting = count};
+    bool delayed = mg_gather_wait_ns(gather, &queue) > 0;
+    queue.waiting_ns = delayed ? MG_GATHER_NS : 0;
+    assert_int_equal(mg_gather_wait_ns(gather, &queue), 0);
+    mg_gather_learn(gather, &queue);
+    return delayed;
+}
+
 static void a_lone_writer_is_hardly_delayed(void **state)
 {
     struct mg_gather gather;
     mg_gather_init(&gather);
     uint32_t delayed = 0;
-    for (int i = 0; i < 100000; i++) {
-        delayed += mg_gather_wait_ns(&gather, 1, 0) > 0;
-        mg_gather_learn(&gather, 1);
-    }
+    for (int i = 0; i < 100000; i++)
+        delayed += run_group(&gather, 1);
     assert_in_range(delayed, 1, 120); /* one in a thousand, and the first few */
 }
 
@@ -25,25 +35,40 @@ static void many_writers_find_each_other(void **state)
     struct mg_gather gather;
     mg_gather_init(&gather);
     for (int i = 0; i < 100; i++)
-        mg_gather_learn(&gather, 32);
+        assert_false(run_group(&gather, 32));
     assert_int_equal(gather.target, MG_GATHER_TARGET_MAX);
-    assert_int_equal(mg_gather_wait_ns(&gather, 15, 0), MG_GATHER_NS);
-    assert_int_equal(mg_gather_wait_ns(&gather, 15, MG_GATHER_NS), 0);
-    assert_int_equal(mg_gather_wait_ns(&gather, 16, 0), 0);
-    /* Most of them leave: one late group, and the target is what came. */
-    mg_gather_learn(&gather, 3);
-    assert_int_equal(gather.target, 3);
+    /* A straggler alone: the others are found again within a few groups. */
+    assert_true(run_group(&gather, 1));
+    assert_int_equal(gather.target, MG_GATHER_TARGET_MAX / 2);
+    for (int i = 0; i < MG_GATHER_TARGET_MAX; i++)
+        assert_false(run_group(&gather, 32));
+    assert_int_equal(gather.target, MG_GATHER_TARGET_MAX);
+    /* All but one have gone: that is learnt in a few groups, too. */
+    uint32_t delayed = 0;
+    for (int i = 0; i < 1000; i++)
+        delayed += run_group(&gather, 1);
+    assert_in_range(delayed, 1, 16);
+    assert_int_equal(gather.target, 1);
 }
 
 static void records_nobody_waits_for_say_nothing(void **state)
 {
     struct mg_gather gather;
     mg_gather_init(&gather);
-    mg_gather_learn(&gather, 8);
+    for (int i = 0; i < MG_GATHER_BUSY - 1; i++)
+        run_group(&gather, 32);
+    assert_int_equal(gather.target, MG_GATHER_BUSY);
     struct mg_gather before = gather;
-    mg_gather_learn(&gather, 0);
+    struct mg_gather_queue lazy = {.lazy = 3, .lazy_ns = MG_GATHER_LAZY_NS};
+    assert_int_equal(mg_gather_wait_ns(&gather, &lazy), MG_GATHER_LAZY_BUSY_NS - MG_GATHER_LAZY_NS);
+    lazy.lazy_ns = MG_GATHER_LAZY_BUSY_NS;
+    lazy.waiting = 2; /* these two have just come */
+    assert_int_equal(mg_gather_wait_ns(&gather, &lazy), 0);
+    mg_gather_learn(&gather, &lazy);
     assert_memory_equal(&before, &gather, sizeof gather);
-    assert_true(mg_gather_wait_ns(&gather, 0, 0) > 0);
+    mg_gather_init(&gather);
+    lazy = (struct mg_gather_queue){.lazy = 1};
+    assert_int_equal(mg_gather_wait_ns(&gather, &lazy), MG_GATHER_LAZY_NS);
 }
 
 int main(void)
