@@ -297,6 +297,8 @@ def live(options, steps, folder):
             spark = spark_lib.session(magicd.uri)
         with steps.step("waiting until Magic shows what TiDB holds"), Wire(magicd.uri) as wire:
             wire.visible(tidb.now_ts(), 60)
+        with steps.step("warming Spark up"):
+            check_invariants(Asker(spark, tidb))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # pyspark has put its own handler there
             signal.signal(number, interrupt)
         writer = Writer(tidb, folder, options.connections)

@@ -1,7 +1,8 @@
 """The demo without a TiDB: the recorded binlog of a real one is played to magicd's pump, its status port is played, too.
 
 Player   sends each recorded message as WriteBinlog, at a steady pace, while Spark asks.
-Port     answers what magicd asks TiDB's status port for, from the recorded case: jobs of /ddl/history; no schema from before.
+Port     answers what magicd asks TiDB's status port for, from the recorded case: jobs of /ddl/history, transactions that were rolled
+         back; no schema from before.
 Check    at the end every table must hold exactly the rows that the real TiDB gave at the end of the recording.
 
 SPDX-License-Identifier: Apache-2.0
@@ -19,7 +20,7 @@ from urllib.parse import parse_qs, urlparse
 from lib import paths, process, spark as spark_lib
 from lib.compare import differences
 from lib.magicd import Magicd
-from lib.pump_client import PumpClient
+from lib.pump_client import PREWRITE, ROLLBACK, PumpClient
 from lib.wire import Wire
 
 CASE = paths.ROOT / "tests" / "golden" / "tidb-binlog" / "cases" / "storm"
@@ -34,8 +35,10 @@ class StatusPort(http.server.ThreadingHTTPServer):
     """What a TiDB would answer that was empty when the recording began."""
 
     daemon_threads = True
+    port = None  # it speaks no SQL
 
-    def __init__(self):
+    def __init__(self, rolled_back):
+        self.rolled_back = rolled_back
         lines = (CASE / "history.json").read_text(encoding="utf-8").splitlines()
         self.jobs = sorted((json.loads(line) for line in lines if line.strip()), key=lambda job: -job["id"])
         super().__init__(("127.0.0.1", 0), Answer)
@@ -74,7 +77,9 @@ class Answer(http.server.BaseHTTPRequestHandler):
         elif url.path == "/settings":
             self.send(200, {"store": "unistore"})
         elif url.path.startswith("/mvcc/hex/"):
-            self.send(200, {"key": url.path[10:], "region_id": 1, "value": {"info": {}}})
+            key = url.path[10:]
+            writes = [{"type": 3, "start_ts": ts, "commit_ts": ts} for ts in self.server.rolled_back.get(key, [])]
+            self.send(200, {"key": key, "region_id": 1, "value": {"info": {"writes": writes} if writes else {}}})
         else:
             self.send(404, "not recorded")
 
@@ -90,21 +95,37 @@ def recorded():
     return payloads
 
 
-def numbers(payload):
-    """{field: value} of the leading integers of a Binlog message: 1 kind, 2 start_ts, 3 commit_ts."""
-    found, at = {}, 0
-    while at < len(payload) and payload[at] & 7 == 0:
-        field, value, shift = payload[at] >> 3, 0, 0
+def varint(data, at):
+    value, shift = 0, 0
+    while True:
+        byte = data[at]
         at += 1
-        while True:
-            byte = payload[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-        found[field] = value
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, at
+
+
+def fields(payload):
+    """{field: integer or bytes} of a Binlog message: 1 kind, 2 start_ts, 3 commit_ts, 4 prewrite_key."""
+    found, at = {}, 0
+    while at < len(payload):
+        tag, at = varint(payload, at)
+        value, at = varint(payload, at)
+        if tag & 7 == 2:
+            value, at = payload[at : at + value], at + value
+        found[tag >> 3] = value
     return found
+
+
+def rollbacks(records):
+    """{prewrite key in hex: start_ts of the transactions that were rolled back}"""
+    gone = {record[2] for record in records if record.get(1) == ROLLBACK}
+    keys = {}
+    for record in records:
+        if record.get(1, PREWRITE) == PREWRITE and record[2] in gone:
+            keys.setdefault(record.get(4, b"").hex(), []).append(record[2])
+    return keys
 
 
 class Player(threading.Thread):
@@ -178,9 +199,10 @@ def check_end(steps, spark, last, failed):
 def show(options, steps, folder, Failed, go_on):
     """The whole of it; Failed and go_on are the demo's own."""
     payloads = recorded()
-    last = max(numbers(payload).get(3, 0) for payload in payloads)
+    records = [fields(payload) for payload in payloads]
+    last = max(record.get(3, 0) for record in records)
     steps.say(f"Magic {paths.VERSION}: no TiDB here, so the recorded binlog of a real one is replayed. Folder: {folder}")
-    port = StatusPort()
+    port = StatusPort(rollbacks(records))
     magicd = Magicd(folder / "magicd", tidb=port, flags=["--source-sql-host", ""], survives=options.keep)
     with contextlib.ExitStack() as cleanup:
         completed = False

@@ -31,7 +31,8 @@ class Magicd:
         if self.tidb:
             argv += ["--source-listen", f"unix:{self.socket}"]
             argv += ["--source-status", f"http://127.0.0.1:{self.tidb.status_port}"]
-            argv += ["--source-sql-port", str(getattr(self.tidb, "port", 0))]
+            if self.tidb.port:
+                argv += ["--source-sql-port", str(self.tidb.port)]
         return argv + self.flags
 
     def start(self):

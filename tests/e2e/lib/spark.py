@@ -3,9 +3,11 @@
 SPDX-License-Identifier: Apache-2.0
 """
 
+import contextlib
 import os
 import re
 import shutil
+import sys
 import tempfile
 import time
 
@@ -50,7 +52,22 @@ def session(uri, parallelism=2, failures=4, **conf):
     )
     for key, value in conf.items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    with _errors_to(f"{folder}/jvm.log"):
+        return builder.getOrCreate()
+
+
+@contextlib.contextmanager
+def _errors_to(file):
+    """What is started meanwhile writes its standard error there, for ever."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(file, "ab") as out:
+        os.dup2(out.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def end():
