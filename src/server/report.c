@@ -74,7 +74,7 @@ static enum mg_code report_leases(struct mg_server *server, struct report *repor
     MG_TRY(number(report, "leases", count, "leases", err));
     for (uint32_t i = 0; i < MG_MIN(count, (uint32_t)MG_COUNT_OF(leases)); i++) {
         char name[32], value[160];
-        snprintf(name, sizeof name, "lease_%" PRIu64, leases[i].number);
+        snprintf(name, sizeof name, "lease_%016" PRIx64, leases[i].number);
         snprintf(value, sizeof value, "epoch=%" PRIu64 " expires_in_ms=%" PRId64 " holder=%s", leases[i].epoch,
                  leases[i].expires_ms - mg_wall_ms(server->clock), leases[i].holder);
         MG_TRY(entry(report, name, value, "", err));

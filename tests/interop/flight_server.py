@@ -28,6 +28,8 @@ class Server:
         self.start()
 
     def start(self):
+        if self.process:
+            self.log.close()
         if os.path.exists(self.address_file):
             os.unlink(self.address_file)
         self.log = open(os.path.join(self.folder, "log"), "ab")
