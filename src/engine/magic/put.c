@@ -105,23 +105,28 @@ static void keep_last(struct put *put)
 
 /* ---- rows ---------------------------------------------------------------------------------------------------- */
 
-static uint64_t row_text_bytes(const struct mg_batch *batch, uint32_t row)
+/* The offsets of a batch's text columns. */
+struct texts {
+    uint32_t count;
+    const int32_t **offsets;
+};
+
+static uint64_t row_text_bytes(const struct texts *texts, uint32_t row)
 {
     uint64_t bytes = 0;
-    for (uint32_t c = 0; c < batch->column_count; c++)
-        if (batch->vectors[c].offsets)
-            bytes += (uint64_t)(batch->vectors[c].offsets[row + 1] - batch->vectors[c].offsets[row]);
+    for (uint32_t i = 0; i < texts->count; i++)
+        bytes += (uint64_t)(texts->offsets[i][row + 1] - texts->offsets[i][row]);
     return bytes;
 }
 
 /* How many of the rows fit into room bytes; *out_bytes is what they take. */
-static uint32_t rows_that_fit(const struct mg_batch *batch, uint64_t fixed_bytes, const uint32_t *rows, uint32_t count,
+static uint32_t rows_that_fit(const struct texts *texts, uint64_t fixed_bytes, const uint32_t *rows, uint32_t count,
                               uint64_t room, uint64_t *out_bytes)
 {
     uint64_t bytes = 0;
     uint32_t n = 0;
     for (; n < count; n++) {
-        uint64_t more = fixed_bytes + row_text_bytes(batch, rows[n]);
+        uint64_t more = fixed_bytes + row_text_bytes(texts, rows[n]);
         if (bytes + more > room)
             break;
         bytes += more;
@@ -159,12 +164,19 @@ static enum mg_code append_rows(struct put *put, struct mg_error *err)
     const struct mg_batch *batch = put->changes->rows;
     uint64_t fixed_bytes = mg_wtable__fixed_row_bytes(put->schema);
     struct mg_chunk_source *columns = calloc(batch->column_count, sizeof *columns);
-    if (!columns)
+    struct texts texts = {.offsets = calloc(batch->column_count, sizeof(const int32_t *))};
+    if (!columns || !texts.offsets) {
+        free(columns);
+        free(texts.offsets);
         return mg_fail(err, MG_NO_MEMORY, "no memory to stage %u columns", batch->column_count);
-    for (uint32_t c = 0; c < batch->column_count; c++)
+    }
+    for (uint32_t c = 0; c < batch->column_count; c++) {
+        if (batch->vectors[c].offsets)
+            texts.offsets[texts.count++] = batch->vectors[c].offsets;
         columns[c] = (struct mg_chunk_source){.values = batch->vectors[c].values,
                                               .offsets = batch->vectors[c].offsets,
                                               .bits = batch->vectors[c].null_count ? batch->vectors[c].validity : NULL};
+    }
     enum mg_code code = MG_OK;
     bool force_new = false;
     for (uint32_t done = 0; code == MG_OK && done < put->take_count;) {
@@ -175,13 +187,13 @@ static enum mg_code append_rows(struct put *put, struct mg_error *err)
         const uint32_t *rows = put->take + done;
         uint32_t count = MG_MIN(put->take_count - done, MG_CHUNK_ROWS - segment->row_count % MG_CHUNK_ROWS);
         uint64_t bytes, room = MG_SEGMENT_BYTES_MAX - MG_MIN(segment->bytes, (uint64_t)MG_SEGMENT_BYTES_MAX);
-        count = rows_that_fit(batch, fixed_bytes, rows, count, room, &bytes);
+        count = rows_that_fit(&texts, fixed_bytes, rows, count, room, &bytes);
         force_new = count == 0 && segment->row_count > 0;
         if (force_new)
             continue;
         if (count == 0) { /* one row larger than a segment */
             count = 1;
-            bytes = fixed_bytes + row_text_bytes(batch, rows[0]);
+            bytes = fixed_bytes + row_text_bytes(&texts, rows[0]);
         }
         uint32_t row = segment->row_count;
         code = mg_wtable__append(put->store, put->table, segment, columns, rows, count, bytes, err);
@@ -190,6 +202,7 @@ static enum mg_code append_rows(struct put *put, struct mg_error *err)
         done += count;
     }
     free(columns);
+    free(texts.offsets);
     return code;
 }
 
