@@ -47,7 +47,8 @@ struct walk {
 
 } // namespace
 
-extern "C" int mg_toml_walk(const char *text, size_t size, mg_toml_item *item, void *arg, char *error, size_t error_size)
+extern "C" int mg_toml_walk(const char *text, size_t size, mg_toml_item *item, void *arg, char *error,
+                            size_t error_size)
 {
     try {
         toml::table values = toml::parse(std::string_view(text, size));
