@@ -248,8 +248,7 @@ static void test_slow_reader(void **state)
     struct mg_slice message;
     assert_ok(mg_grpc_client_receive(slow, &message, &err));
     /* Output queue 4 MiB, client's window 8 MiB, sockets some more. */
-    usleep(200000);
-    unsigned produced = test.produced;
+    unsigned produced = test_settled(&test);
     assert_true(produced < 40);
     struct mg_grpc_client *other = connect_client();
     for (int i = 0; i < 50; i++)
@@ -379,6 +378,28 @@ static void test_async_client_gone(void **state)
     }
 }
 
+static int start_impatient(void **state)
+{
+    struct mg_grpc_server_options options = {.keepalive_ms = 1200};
+    assert_ok(test_server_start(&test, options, "127.0.0.1:0", &err));
+    return 0;
+}
+
+/* Who computes between two messages for longer than the server waits for a ping is alive all the same. */
+static void test_owner_is_busy_elsewhere(void **state)
+{
+    struct mg_grpc_client *client = connect_client();
+    struct mg_slice answer;
+    assert_ok(mg_grpc_client_begin(client, "/test.Test/Bidi", 0, &err));
+    for (int i = 0; i < 2; i++) {
+        assert_ok(mg_grpc_client_send(client, &(struct iovec){(void *)(uintptr_t) "x", 1}, 1, &err));
+        assert_ok(mg_grpc_client_receive(client, &answer, &err));
+        if (i == 0)
+            usleep(3500000);
+    }
+    mg_grpc_client_close(client);
+}
+
 static void stop_server(void *arg) { mg_grpc_server_stop(test.server, 200); }
 
 static void test_stop_with_calls(void **state)
@@ -448,14 +469,31 @@ int main(void)
 #name " (unix)", name, start_unix, stop, NULL \
     }
     const struct CMUnitTest tests[] = {
-        T(test_unary_sizes),      U(test_unary_sizes),      T(test_64_mib),
-        T(test_server_streaming), U(test_server_streaming), T(test_client_streaming),
-        U(test_client_streaming), T(test_bidi_turns),       U(test_bidi_turns),
-        T(test_errors),           T(test_metadata),         T(test_deadline),
-        T(test_cancel),           T(test_client_vanishes),  U(test_client_vanishes),
-        T(test_slow_reader),      T(test_too_large),        T(test_window_survives_refusals),
-        T(test_async_batches),    U(test_async_batches),    T(test_async_client_gone),
-        T(test_stop_with_calls),  T(test_stop_waits),       T(test_interrupt),
+        T(test_unary_sizes),
+        U(test_unary_sizes),
+        T(test_64_mib),
+        T(test_server_streaming),
+        U(test_server_streaming),
+        T(test_client_streaming),
+        U(test_client_streaming),
+        T(test_bidi_turns),
+        U(test_bidi_turns),
+        T(test_errors),
+        T(test_metadata),
+        T(test_deadline),
+        T(test_cancel),
+        T(test_client_vanishes),
+        U(test_client_vanishes),
+        T(test_slow_reader),
+        T(test_too_large),
+        T(test_window_survives_refusals),
+        {"test_owner_is_busy_elsewhere", test_owner_is_busy_elsewhere, start_impatient, stop, NULL},
+        T(test_async_batches),
+        U(test_async_batches),
+        T(test_async_client_gone),
+        T(test_stop_with_calls),
+        T(test_stop_waits),
+        T(test_interrupt),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

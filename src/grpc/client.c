@@ -4,9 +4,12 @@
  *
  * Pieces to send are not copied: send returns when the socket has them. Received bytes are given back to the window as
  * inbox.c says, so that a reader that stops stops the server.
+ * While its owner is elsewhere in the middle of a call, a small thread looks at the socket once a second: it answers
+ * the server's pings, so that who computes for a minute between two messages is not taken for dead.
  * Errors   the end of a call is the code of its trailer "magic-code", or of grpc-status; a lost connection is
  *          MG_UNAVAILABLE from then on.
- * Threads  owned by one thread at a time; only mg_grpc_client_interrupt may come from another.
+ * Threads  owned by one thread at a time; only mg_grpc_client_interrupt may come from another. `inside` says that the
+ *          owner is in here; while it is not, the watcher may touch everything but `taken`, under the lock.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <poll.h>
@@ -25,6 +28,7 @@ enum {
     RESPONSE_ARENA_MAX = 256 << 10,
     OWN_HEADERS = 8,
     HELD_MAX = 32, /* headers sent with every call */
+    WATCH_MS = 1000,
 };
 
 struct held_header {
@@ -32,6 +36,11 @@ struct held_header {
 };
 
 struct mg_grpc_client {
+    struct mg_mutex lock; /* MG_RANK_LEAF: `inside`, `closing`; and all that follows while not inside */
+    struct mg_cond changed;
+    bool inside, closing;
+    struct mg_thread watcher; /* from the first call that is not unary */
+
     int fd;
     _Atomic bool interrupted;
     struct mg_grpc_client_options options; /* zeros replaced */
@@ -386,6 +395,8 @@ enum mg_code mg_grpc_client_connect(const char *text, const struct mg_grpc_clien
     MG_CLEANUP(mg_grpc_client_closep) struct mg_grpc_client *client = calloc(1, sizeof *client);
     if (!client)
         return mg_fail(err, MG_NO_MEMORY, "no memory for a gRPC client");
+    mg_mutex_init(&client->lock, MG_RANK_LEAF, "grpc client");
+    mg_cond_init(&client->changed);
     client->fd = -1;
     client->status = -1;
     client->sending_end = &client->sending;
@@ -415,6 +426,24 @@ enum mg_code mg_grpc_client_connect(const char *text, const struct mg_grpc_clien
     return MG_OK;
 }
 
+/* Nobody waits for the call any more. */
+static void cancel(struct mg_grpc_client *client)
+{
+    if (client->open && !client->lost) {
+        nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, client->stream_id, NGHTTP2_CANCEL);
+        flush(client);
+    }
+    client->open = false;
+    drop_sending(client);
+}
+
+static void end(struct mg_grpc_client *client)
+{
+    if (client->open)
+        end_with(client, MG_GRPC_CANCELLED, MG_CANCELLED, "the call was ended before it was over");
+    cancel(client);
+}
+
 static void forget_call(struct mg_grpc_client *client)
 {
     drop_sending(client);
@@ -429,7 +458,12 @@ void mg_grpc_client_close(struct mg_grpc_client *client)
 {
     if (!client)
         return;
-    mg_grpc_client_end(client);
+    mg_mutex_lock(&client->lock);
+    client->closing = true;
+    mg_cond_signal(&client->changed);
+    mg_mutex_unlock(&client->lock);
+    mg_thread_join(&client->watcher);
+    end(client);
     forget_call(client);
     if (client->session && !client->lost && nghttp2_session_terminate_session(client->session, NGHTTP2_NO_ERROR) == 0)
         flush(client);
@@ -443,6 +477,8 @@ void mg_grpc_client_close(struct mg_grpc_client *client)
     free(client->input);
     if (client->fd >= 0)
         close(client->fd);
+    mg_cond_destroy(&client->changed);
+    mg_mutex_destroy(&client->lock);
     free(client);
 }
 
@@ -518,7 +554,7 @@ static enum mg_code submit_request(struct mg_grpc_client *client, const char *pa
 
 static enum mg_code begin(struct mg_grpc_client *client, const char *path, int64_t deadline_ms, struct mg_error *err)
 {
-    mg_grpc_client_end(client);
+    end(client);
     forget_call(client);
     mg_arena_reset(&client->arena);
     client->headers = (struct mg_grpc__headers){.count = 0};
@@ -540,25 +576,6 @@ static enum mg_code begin(struct mg_grpc_client *client, const char *path, int64
     }
     client->open = true;
     return MG_OK;
-}
-
-enum mg_code mg_grpc_client_begin(struct mg_grpc_client *client, const char *path, int64_t deadline_ms,
-                                  struct mg_error *err)
-{
-    MG_TRY(begin(client, path, deadline_ms, err));
-    flush(client);
-    return MG_OK;
-}
-
-/* Nobody waits for the call any more. */
-static void cancel(struct mg_grpc_client *client)
-{
-    if (client->open && !client->lost) {
-        nghttp2_submit_rst_stream(client->session, NGHTTP2_FLAG_NONE, client->stream_id, NGHTTP2_CANCEL);
-        flush(client);
-    }
-    client->open = false;
-    drop_sending(client);
 }
 
 /* Why the call is over. */
@@ -627,13 +644,7 @@ static enum mg_code send_message(struct mg_grpc_client *client, const struct iov
     return MG_OK;
 }
 
-enum mg_code mg_grpc_client_send(struct mg_grpc_client *client, const struct iovec *pieces, int piece_count,
-                                 struct mg_error *err)
-{
-    return send_message(client, pieces, piece_count, false, err);
-}
-
-enum mg_code mg_grpc_client_half_close(struct mg_grpc_client *client, struct mg_error *err)
+static enum mg_code half_close(struct mg_grpc_client *client, struct mg_error *err)
 {
     mg_assert(client->stream_id > 0);
     if (client->lost)
@@ -661,7 +672,7 @@ static bool take_message(struct mg_grpc_client *client, struct mg_slice *out)
     return mg_grpc__batch_next(client->taken, out);
 }
 
-enum mg_code mg_grpc_client_receive(struct mg_grpc_client *client, struct mg_slice *out, struct mg_error *err)
+static enum mg_code receive(struct mg_grpc_client *client, struct mg_slice *out, struct mg_error *err)
 {
     mg_assert(client->stream_id > 0 || client->status >= 0 || client->lost);
     if (take_message(client, out))
@@ -677,31 +688,17 @@ enum mg_code mg_grpc_client_receive(struct mg_grpc_client *client, struct mg_sli
     return fail_ended(client, err);
 }
 
-void mg_grpc_client_end(struct mg_grpc_client *client)
-{
-    if (client->open)
-        end_with(client, MG_GRPC_CANCELLED, MG_CANCELLED, "the call was ended before it was over");
-    cancel(client);
-}
-
-int mg_grpc_client_status(const struct mg_grpc_client *client) { return client->status; }
-
-const char *mg_grpc_client_header(const struct mg_grpc_client *client, const char *name)
-{
-    return header_value(client, name);
-}
-
 /* MG_NOT_FOUND of a receive is the good end of a call; of a call that must have an answer it is not. */
 static enum mg_code receive_only(struct mg_grpc_client *client, struct mg_slice *out, struct mg_error *err)
 {
     struct mg_slice response, more;
-    enum mg_code code = mg_grpc_client_receive(client, &response, err);
+    enum mg_code code = receive(client, &response, err);
     if (code == MG_NOT_FOUND && client->status == MG_GRPC_OK)
         return mg_fail(err, MG_PROTOCOL, "the server answered without a message");
     MG_TRY(code);
     /* The next receive gives the first batch back; keep it. */
     struct mg_grpc__batch *kept = MG_TAKE(client->taken);
-    code = mg_grpc__batch_next(kept, &more) ? MG_OK : mg_grpc_client_receive(client, &more, err);
+    code = mg_grpc__batch_next(kept, &more) ? MG_OK : receive(client, &more, err);
     mg_grpc__batch_free(client->taken);
     client->taken = kept;
     if (code == MG_OK)
@@ -712,14 +709,119 @@ static enum mg_code receive_only(struct mg_grpc_client *client, struct mg_slice 
     return MG_OK;
 }
 
-enum mg_code mg_grpc_client_unary(struct mg_grpc_client *client, const char *path, int64_t deadline_ms,
-                                  struct mg_slice request, struct mg_slice *out_response, struct mg_error *err)
+static enum mg_code unary(struct mg_grpc_client *client, const char *path, int64_t deadline_ms, struct mg_slice request,
+                          struct mg_slice *out_response, struct mg_error *err)
 {
     MG_TRY(begin(client, path, deadline_ms, err));
     struct iovec piece = {.iov_base = (void *)(uintptr_t)request.data, .iov_len = request.size};
     enum mg_code code = send_message(client, &piece, 1, true, err);
     if (code == MG_OK)
         code = receive_only(client, out_response, err);
-    mg_grpc_client_end(client);
+    end(client);
     return code;
+}
+
+/* ---- the doors: the owner comes in, the watcher stays out
+ * -------------------------------------------------------------- */
+
+static void watch(void *arg)
+{
+    struct mg_grpc_client *client = arg;
+    mg_mutex_lock(&client->lock);
+    while (!client->closing) {
+        if (!client->inside && client->open) {
+            read_some(client);
+            flush(client);
+        }
+        mg_cond_wait_ms(&client->changed, &client->lock, WATCH_MS);
+    }
+    mg_mutex_unlock(&client->lock);
+}
+
+static void enter(struct mg_grpc_client *client)
+{
+    mg_mutex_lock(&client->lock);
+    mg_assert(!client->inside);
+    client->inside = true;
+    mg_mutex_unlock(&client->lock);
+}
+
+static enum mg_code leave(struct mg_grpc_client *client, enum mg_code code)
+{
+    mg_mutex_lock(&client->lock);
+    client->inside = false;
+    mg_mutex_unlock(&client->lock);
+    return code;
+}
+
+static enum mg_code begin_watched(struct mg_grpc_client *client, const char *path, int64_t deadline_ms,
+                                  struct mg_error *err)
+{
+    if (!client->watcher.running)
+        MG_TRY(mg_thread_start(&client->watcher, "grpc-watch", watch, client, err));
+    MG_TRY(begin(client, path, deadline_ms, err));
+    flush(client);
+    return MG_OK;
+}
+
+enum mg_code mg_grpc_client_begin(struct mg_grpc_client *client, const char *path, int64_t deadline_ms,
+                                  struct mg_error *err)
+{
+    enter(client);
+    return leave(client, begin_watched(client, path, deadline_ms, err));
+}
+
+enum mg_code mg_grpc_client_send(struct mg_grpc_client *client, const struct iovec *pieces, int piece_count,
+                                 struct mg_error *err)
+{
+    enter(client);
+    return leave(client, send_message(client, pieces, piece_count, false, err));
+}
+
+enum mg_code mg_grpc_client_half_close(struct mg_grpc_client *client, struct mg_error *err)
+{
+    enter(client);
+    return leave(client, half_close(client, err));
+}
+
+enum mg_code mg_grpc_client_receive(struct mg_grpc_client *client, struct mg_slice *out, struct mg_error *err)
+{
+    enter(client);
+    return leave(client, receive(client, out, err));
+}
+
+void mg_grpc_client_end(struct mg_grpc_client *client)
+{
+    enter(client);
+    end(client);
+    leave(client, MG_OK);
+}
+
+enum mg_code mg_grpc_client_unary(struct mg_grpc_client *client, const char *path, int64_t deadline_ms,
+                                  struct mg_slice request, struct mg_slice *out_response, struct mg_error *err)
+{
+    enter(client);
+    return leave(client, unary(client, path, deadline_ms, request, out_response, err));
+}
+
+/* Reading does not change a client, but the watcher must stay out. */
+static struct mg_mutex *lock_of(const struct mg_grpc_client *client)
+{
+    return (struct mg_mutex *)(uintptr_t)&client->lock;
+}
+
+int mg_grpc_client_status(const struct mg_grpc_client *client)
+{
+    mg_mutex_lock(lock_of(client));
+    int status = client->status;
+    mg_mutex_unlock(lock_of(client));
+    return status;
+}
+
+const char *mg_grpc_client_header(const struct mg_grpc_client *client, const char *name)
+{
+    mg_mutex_lock(lock_of(client));
+    const char *value = header_value(client, name);
+    mg_mutex_unlock(lock_of(client));
+    return value;
 }

@@ -37,6 +37,13 @@ static void set_timer(struct mg_grpc__connection *connection, int64_t at_ms)
         connection->broken = true;
 }
 
+/* Its answer may have come while this thread was busy. */
+static bool has_unread(const struct mg_grpc__connection *connection)
+{
+    uint8_t byte;
+    return connection->fd >= 0 && recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 /* Alive, or asked whether it is, or given up. Returns when to look again. */
 static int64_t check_alive(struct mg_grpc__connection *connection, int64_t now_ms)
 {
@@ -52,6 +59,8 @@ static int64_t check_alive(struct mg_grpc__connection *connection, int64_t now_m
             connection->broken = true;
         return now_ms + keepalive_ms;
     }
+    if (has_unread(connection))
+        return now_ms + MG_MAX(keepalive_ms / 4, (int64_t)1);
     mg_log(MG_LOG_INFO, "grpc", "peer=%s calls=%u closed: no answer to a ping for %lld ms", connection->peer,
            connection->call_count, (long long)(now_ms - connection->ping_ms));
     connection->broken = true;

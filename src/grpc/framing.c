@@ -2,7 +2,8 @@
  *
  * Input   u8 compressed (must be 0), u32 big endian size, bytes; any cut between two feeds.
  * Shape   memory for a message begins with what its head announces, at most 1 MiB: as much as a client may send ahead;
- *         above it grows with what has arrived, by doubling.
+ *         above it grows with what has arrived, by doubling, and from 16 MiB on it is what was announced: copying half
+ *         a gigabyte would stop all connections of an I/O thread.
  * Errors  MG_TOO_BIG above message_max, MG_UNIMPLEMENTED for compressed ones, MG_NO_MEMORY from the budget.
  * Threads owned by one thread at a time.
  * Source  gRPC over HTTP/2: Length-Prefixed-Message.
@@ -11,7 +12,7 @@
 
 #include "grpc/grpc_internal.h"
 
-enum { FIRST_CAPACITY = 64, STEP_CAPACITY = MG_GRPC__STREAM_WINDOW };
+enum { FIRST_CAPACITY = 64, STEP_CAPACITY = MG_GRPC__STREAM_WINDOW, WHOLE_FROM = 16 << 20 };
 
 void mg_grpc__framing_init(struct mg_grpc__framing *framing, size_t message_max, struct mg_budget *budget)
 {
@@ -62,7 +63,8 @@ static enum mg_code append_part(struct mg_grpc__framing *framing, const uint8_t 
     if (part->size + size > part->capacity) {
         size_t least = MG_MIN(framing->message_size, (uint32_t)STEP_CAPACITY);
         size_t capacity = MG_MAX(MG_MAX(part->size + size, part->capacity * 2), least);
-        capacity = MG_MAX(MG_MIN(capacity, (size_t)framing->message_size), (size_t)FIRST_CAPACITY);
+        if (capacity > WHOLE_FROM || capacity > framing->message_size)
+            capacity = MG_MAX(framing->message_size, (uint32_t)FIRST_CAPACITY);
         MG_TRY(mg_grpc__grow(part, capacity, framing->budget, err));
     }
     memcpy(part->data + part->size, bytes, size);

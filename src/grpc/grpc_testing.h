@@ -227,6 +227,17 @@ static inline void test_server_end(struct test_server *test)
     mg_mutex_destroy(&test->lock);
 }
 
+/* Messages of Stream, once there are no more for a while. */
+static inline unsigned test_settled(struct test_server *test)
+{
+    unsigned produced;
+    do {
+        produced = atomic_load(&test->produced);
+        usleep(300000);
+    } while (produced != atomic_load(&test->produced));
+    return produced;
+}
+
 /* true when the condition came within some seconds. */
 #define TEST_SOON(condition)                          \
     ({                                                \
