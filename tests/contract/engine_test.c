@@ -473,6 +473,29 @@ static void watermarks_and_epoch_at(void **state)
     refused(f->ops->wait(f->engine, 7, 10, err), MG_TIMEOUT);
 }
 
+/* More epochs than are remembered one by one: some are looked up on disk. */
+static void epoch_at_is_exact_however_many_epochs_there_are(void **state)
+{
+    struct fixture *f = *state;
+    enum { EPOCHS = 70000, OTHER = 3 };
+    if (!f->durable) /* the model keeps a page per epoch */
+        return;
+    struct mg_epoch *epoch;
+    for (uint64_t e = 1; e <= EPOCHS; e++) {
+        must(f->ops->begin(f->engine, e % OTHER ? "a" : "b", 1, &epoch, err));
+        must(f->ops->publish(epoch, e * 10, MG_SLICE(NULL, 0), NULL, err));
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint64_t e = 1; e < EPOCHS; e += 6999) {
+            uint64_t number, last = e % OTHER ? e : e - 1; /* the newest epoch of a at or before e */
+            must(f->ops->epoch_at(f->engine, "a", e * 10 + 5, &number, err));
+            uint64_t next = last + 1 + ((last + 1) % OTHER == 0); /* the next one of a */
+            assert_int_equal(number, next - 1);
+        }
+        reopen(f);
+    }
+}
+
 /* ---- writers ------------------------------------------------------------------------------------------------- */
 
 static void one_epoch_is_staged_at_a_time(void **state)
@@ -1301,6 +1324,7 @@ static const struct {
     T(a_snapshot_never_changes),
     T(old_epochs_open),
     T(watermarks_and_epoch_at),
+    T(epoch_at_is_exact_however_many_epochs_there_are),
     T(one_epoch_is_staged_at_a_time),
     T(generations_fence_old_writers),
     T(sources_are_bounded),

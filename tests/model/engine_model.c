@@ -673,10 +673,13 @@ static struct mg_schema *new_schema(struct history *h, const struct table *table
     return schema;
 }
 
-static enum mg_code change_both(struct both *epoch, const struct mg_schema_change *change)
+/* MG_NO_MEMORY when magic has none left: then the epoch is aborted. */
+static enum mg_code change_both(struct history *h, struct both *epoch, const struct mg_schema_change *change)
 {
     struct mg_error err = MG_ERROR_INIT;
     enum mg_code magic = mg_engine_magic.change_schema(epoch->magic, change, &err);
+    if (magic == MG_NO_MEMORY && h->limit_bytes != SIZE_MAX)
+        return magic;
     enum mg_code model = mg_engine_model.change_schema(epoch->model, change, NULL);
     if (magic != model)
         fail("change_schema: magic says %s (%s), the model %s", mg_code_name(magic), err.text, mg_code_name(model));
@@ -711,11 +714,15 @@ static void create_table(struct history *h)
         add_column(h, schema, ++table.next_column_id, random_type(h), chance(h, 50));
     must(mg_schema_seal(schema, err));
     struct both epoch = begin(h);
-    change_both(&epoch, &(struct mg_schema_change){.kind = MG_SCHEMA_CREATE_DATABASE, .database = "db"});
-    enum mg_code code = change_both(&epoch, &(struct mg_schema_change){.kind = MG_SCHEMA_PUT_TABLE, .schema = schema});
-    if (code != MG_OK)
+    enum mg_code code = change_both(h, &epoch,
+                                    &(struct mg_schema_change){.kind = MG_SCHEMA_CREATE_DATABASE, .database = "db"});
+    if (code != MG_NO_MEMORY) /* the database may be there */
+        code = change_both(h, &epoch, &(struct mg_schema_change){.kind = MG_SCHEMA_PUT_TABLE, .schema = schema});
+    if (code != MG_OK && code != MG_NO_MEMORY)
         fail("a table could not be made: %s", mg_code_name(code));
-    if (!publish_both(h, &epoch)) {
+    if (code == MG_NO_MEMORY)
+        abort_both(&epoch);
+    if (code == MG_NO_MEMORY || !publish_both(h, &epoch)) {
         mg_schema_unref(schema);
         return;
     }
@@ -731,8 +738,9 @@ static void drop_table(struct history *h)
         return;
     uint32_t at = (uint32_t)below(h, h->table_count);
     struct both epoch = begin(h);
-    change_both(&epoch, &(struct mg_schema_change){.kind = MG_SCHEMA_DROP_TABLE, .table_id = h->tables[at].id});
-    if (chance(h, 30)) {
+    enum mg_code code = change_both(
+        h, &epoch, &(struct mg_schema_change){.kind = MG_SCHEMA_DROP_TABLE, .table_id = h->tables[at].id});
+    if (code != MG_OK || chance(h, 30)) {
         abort_both(&epoch);
         return;
     }
@@ -780,8 +788,9 @@ static void alter_table(struct history *h)
         return;
     }
     struct both epoch = begin(h);
-    enum mg_code code = change_both(&epoch, &(struct mg_schema_change){.kind = MG_SCHEMA_PUT_TABLE, .schema = schema});
-    if (code != MG_OK && !bad)
+    enum mg_code code = change_both(h, &epoch,
+                                    &(struct mg_schema_change){.kind = MG_SCHEMA_PUT_TABLE, .schema = schema});
+    if (code != MG_OK && code != MG_NO_MEMORY && !bad)
         fail("a table could not be changed: %s", mg_code_name(code));
     if (code != MG_OK || chance(h, 20)) {
         abort_both(&epoch);
