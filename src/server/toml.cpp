@@ -11,7 +11,8 @@
 
 #include <toml++/toml.h>
 
-namespace {
+namespace
+{
 
 struct walk {
     mg_toml_item *item;

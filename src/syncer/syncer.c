@@ -1,21 +1,25 @@
 /* syncer.c -- wires source, buffer, sorter and writer, and runs the applying thread.
  *
- * Two halves   taking: source and buffer, with threads of their own; works from open to close, whatever applying does. Applying: one
- *              thread that opens sorter and writer at the store's position, and moves transactions from one to the other.
+ * Two halves   taking: source and buffer, with threads of their own; works from open to close, whatever applying does.
+ *              Applying: one thread that opens sorter and writer at the store's position, and moves transactions from
+ *              one to the other.
  * States       of applying, each with since when and why:
  *
  *                WAITING  --begin_run-->                RUNNING   the store has a writer, the sorter reads
  *                RUNNING  --the source is away-->       WAITING   and back by itself; nothing is lost or skipped
  *                RUNNING  --error that may pass-->      WAITING   sorter and writer end, and begin again after a delay
- *                RUNNING  --any other error-->          STOPPED   until mg_syncer_pause(false) tries again, or a restart
- *                RUNNING  --the source skips records--> STOPPED   for good, also after a restart: the file `gap` in the buffer's folder
+ *                RUNNING  --any other error-->          STOPPED   until mg_syncer_pause(false) tries again, or a
+ *                         restart
+ *                RUNNING  --the source skips records--> STOPPED   for good, also after a restart: the file `gap` in the
+ *                         buffer's folder
  *                RUNNING <--mg_syncer_pause-->          PAUSED    sorter and writer stay open
  *
- * Never late   what the sorter gives is staged in its order; the writer hears of W only after all at or below it is staged, and of a table that
- *              must be loaded again before that.
+ * Never late   what the sorter gives is staged in its order; the writer hears of W only after all at or below it is
+ *              staged, and of a table that must be loaded again before that.
  * Trim         follows the position that the store holds, never our own idea of it.
  * Watching     a thread of its own asks the source about itself once a second, also while applying stands still.
- * Threads      apply_main owns sorter and writer; their pointers change under the lock, so that lag and status may look at them under it.
+ * Threads      apply_main owns sorter and writer; their pointers change under the lock, so that lag and status may look
+ *              at them under it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "syncer/syncer.h"
 
@@ -262,7 +266,8 @@ static enum mg_code advance(struct mg_syncer *syncer, uint64_t ts, struct mg_err
     return code;
 }
 
-/* Stage all that is complete, in order. The writer hears of each step: it may cut an epoch anywhere between two transactions. */
+/* Stage all that is complete, in order. The writer hears of each step: it may cut an epoch anywhere between two
+ * transactions. */
 static enum mg_code apply_complete(struct mg_syncer *syncer, int64_t until_ns, struct mg_error *err)
 {
     uint64_t watermark;

@@ -1,5 +1,5 @@
-/* buffer_group_fuzz.c -- any bytes as a group of the syncer's buffer: damage is refused, and what is accepted is read wholly, in order, and
- * comes out the same when it is written again.
+/* buffer_group_fuzz.c -- any bytes as a group of the syncer's buffer: damage is refused, and what is accepted is read
+ * wholly, in order, and comes out the same when it is written again.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 

@@ -1,4 +1,5 @@
-/* pump_write_fuzz.c -- any bytes as a WriteBinlogReq and as a Binlog: what is read lies inside the input, and damage is an error.
+/* pump_write_fuzz.c -- any bytes as a WriteBinlogReq and as a Binlog: what is read lies inside the input, and damage is
+ * an error.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "syncer/source/binlog.h"
 

@@ -513,7 +513,7 @@ struct mg_store {
     struct mg_wtable **tables;  /* sorted by id */
     uint32_t table_count, table_room;
     uint32_t next_segment_id;
-    uint32_t group_segment_id; /* replay: next_segment_id before the group */
+    uint32_t group_segment_id;           /* replay: next_segment_id before the group */
     struct mg_mark_version **superseded; /* by the staged epoch */
     uint32_t superseded_count, superseded_room;
     void *scratch; /* of put; scratch_bytes are reserved in rows_budget */

@@ -4,14 +4,14 @@
  * (gather.h), writes it with one write, syncs once, notes how far the log is durable, and calls `done` for each record.
  * It trims, too, so that the journal sees one writer only.
  *
- * Order      a record's place in the queue, its time and its known ts are taken under one hold of the lock; the group thread
- *            keeps that order. So known ts never falls from one record to the next.
- * No room    the limit is reached or the disk is full: the queue waits and room is looked for again each ROOM_RETRY_MS. That is
- *            said once, early, and once more when it is over. The newest segment never counts against the limit: else a
- *            record larger than the limit would stop the buffer for good.
+ * Order      a record's place in the queue, its time and its known ts are taken under one hold of the lock; the group
+ *            thread keeps that order. So known ts never falls from one record to the next.
+ * No room    the limit is reached or the disk is full: the queue waits and room is looked for again each ROOM_RETRY_MS.
+ *            That is said once, early, and once more when it is over. The newest segment never counts against the
+ *            limit: else a record larger than the limit would stop the buffer for good.
  * Broken     the journal does not go on after a failed write or sync; then nor do we (MG_STOPPED).
- * Threads    put, know, wait, figures: any. Lock: MG_RANK_BUFFER, guards what stands under it in the struct. `done` is called
- *            without it.
+ * Threads    put, know, wait, figures: any. Lock: MG_RANK_BUFFER, guards what stands under it in the struct. `done` is
+ *            called without it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "syncer/buffer/buffer_log.h"
 

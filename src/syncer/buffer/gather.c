@@ -1,7 +1,8 @@
 /* gather.c -- learns how many records a group is worth waiting for.
  *
  * Threads  as gather.h says.
- * Rejected a fixed delay (a lone writer pays it for nothing); the number of connections (TiDB sends all over one); a target that
+ * Rejected a fixed delay (a lone writer pays it for nothing); the number of connections (TiDB sends all over one); a
+ * target that
  *          falls to what came (one straggler among thirty-two then costs a hundred small groups).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "syncer/buffer/gather.h"

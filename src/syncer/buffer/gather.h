@@ -2,9 +2,9 @@
  *
  * A sync costs about the same for one record as for thirty. Where one writer waits for its ack, waiting for more only
  * delays it; where thirty-two do, each sync that takes few of them is a sync too many. The number of writers is learnt:
- * `target` is how many a group waits for. It rises while groups reach it, and falls halfway to what came when the time was
- * over first. A lone writer is found out at once, and each time it is, the next attempt is twice as far away (patience): it is
- * delayed by one group in a thousand.
+ * `target` is how many a group waits for. It rises while groups reach it, and falls halfway to what came when the time
+ * was over first. A lone writer is found out at once, and each time it is, the next attempt is twice as far away
+ * (patience): it is delayed by one group in a thousand.
  * Threads   owned by one thread at a time; no clock of its own.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_SYNCER_GATHER_H

@@ -8,8 +8,8 @@
 
 #include "syncer/buffer/gather.h"
 
-/* Writers that all wait again as soon as they are answered: `count` stand in the queue when it is looked at; more never come. Whether
- * they had to wait. */
+/* Writers that all wait again as soon as they are answered: `count` stand in the queue when it is looked at; more never
+ * come. Whether they had to wait. */
 static bool run_group(struct mg_gather *gather, uint32_t count)
 {
     struct mg_gather_queue queue = {.waiting = count};

@@ -1,10 +1,12 @@
 /* settle.c -- the settling half: asks the store what became of open transactions, and the oracle how far time went.
  *
- * Each round (when an R came, else each ROUND_MS): up to MG_SORTER__QUESTIONS_MAX open transactions that are due; then, when nothing came for idle_ms and nothing is open, a timestamp. What was found waits under the lock for the applying thread's next
- * poll.
+ * Each round (when an R came, else each ROUND_MS): up to MG_SORTER__QUESTIONS_MAX open transactions that are due; then,
+ * when nothing came for idle_ms and nothing is open, a timestamp. What was found waits under the lock for the applying
+ * thread's next poll.
  *
- * "Neither"  about a transaction without R is believed only when all records that were durable before the question had been read: a process
- *            that is dead sends no more, so its C is not on the way. And only after ABSENT_ASKS such answers in a row.
+ * "Neither"  about a transaction without R is believed only when all records that were durable before the question had
+ *            been read: a process that is dead sends no more, so its C is not on the way. And only after ABSENT_ASKS
+ *            such answers in a row.
  * Threads    the settling thread; the lock is not held while anything is asked or read.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>

@@ -1,9 +1,10 @@
 /* settle_rule.c -- the table of settle_rule.h as code.
  *
- * Dead     the status port tells, cut to the second, when its process began. A transaction that began before is not of this process. One that
- *          began in that second or just behind it may be of either (a TiDB that is started again at once): there only time helps: no
- *          living TiDB takes a minute from P to lock, its retries end after 41 s. That clocks differ a little does no harm: a TiDB
- *          serves nobody in its first second, and "neither" must be said three times.
+ * Dead     the status port tells, cut to the second, when its process began. A transaction that began before is not of
+ *          this process. One that began in that second or just behind it may be of either (a TiDB that is started again
+ *          at once): there only time helps: no living TiDB takes a minute from P to lock, its retries end after 41 s.
+ *          That clocks differ a little does no harm: a TiDB serves nobody in its first second, and "neither" must be
+ *          said three times.
  * Threads  pure functions.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "syncer/sorter/settle_rule.h"
@@ -33,15 +34,13 @@ enum mg_settle_verdict mg_settle_decide(const struct mg_settle_case *c, const st
     case MG_FATE_COMMITTED:
         /* Below its floor is no commit_ts of this transaction. */
         return answer->commit_ts > c->floor_ts ? MG_SETTLE_COMMITTED : MG_SETTLE_LOST;
-    case MG_FATE_ROLLED_BACK:
-        return MG_SETTLE_GONE;
+    case MG_FATE_ROLLED_BACK: return MG_SETTLE_GONE;
     case MG_FATE_ABSENT:
         if (!c->doubtful && !dead)
             return MG_SETTLE_WAIT;
         return absence_is_proof(c, answer, dead) ? MG_SETTLE_GONE : MG_SETTLE_LOST;
     case MG_FATE_LOCKED:
-    case MG_FATE_UNKNOWN:
-        break;
+    case MG_FATE_UNKNOWN: break;
     }
     return MG_SETTLE_WAIT;
 }

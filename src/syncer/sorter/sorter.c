@@ -1,15 +1,18 @@
-/* sorter.c -- the applying half: reads the buffer, matches prewrites with their ends, gives out transactions in commit order.
+/* sorter.c -- the applying half: reads the buffer, matches prewrites with their ends, gives out transactions in commit
+ * order.
  *
- * A transaction    OPEN (P was read) -> WAITING (C was read, or the store said so) -> given out, once W reaches its commit_ts.
- *                  OPEN -> dropped: gone, or applied before this start. OPEN -> LATE: of unknown end, its tables must be loaded again.
- * W                watermark.h decides. Here only its rule for the oracle is kept: the settling thread reads the last durable record after
- *                  the timestamp came back, and both go in together.
- * Position         the lowest P that is still held, else the record behind the last one read. A transaction that was given out counts as
- *                  published: whoever publishes does so only after it took what it was given.
- * Memory           payloads above spool_bytes, those that do not fit into KEPT_BYTES or the budget are not kept, but read again from
- *                  the buffer when their turn comes. How many transactions may wait is bounded.
+ * A transaction    OPEN (P was read) -> WAITING (C was read, or the store said so) -> given out, once W reaches its
+ *                  commit_ts. OPEN -> dropped: gone, or applied before this start. OPEN -> LATE: of unknown end, its
+ *                  tables must be loaded again.
+ * W                watermark.h decides. Here only its rule for the oracle is kept: the settling thread reads the last
+ *                  durable record after the timestamp came back, and both go in together.
+ * Position         the lowest P that is still held, else the record behind the last one read. A transaction that was
+ *                  given out counts as published: whoever publishes does so only after it took what it was given.
+ * Memory           payloads above spool_bytes, those that do not fit into KEPT_BYTES or the budget are not kept, but
+ *                  read again from the buffer when their turn comes. How many transactions may wait is bounded.
  * Errors           after one a sorter can only be freed; a new one begins at the store's position.
- * Threads          poll, next, take_late, position, free: the applying thread. The lock is held for single records, never over I/O.
+ * Threads          poll, next, take_late, position, free: the applying thread. The lock is held for single records,
+ *                  never over I/O.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "syncer/sorter/sorter.h"
 

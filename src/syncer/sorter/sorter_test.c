@@ -494,8 +494,8 @@ static void a_crowd_waits_in_the_buffer(void **state)
     bench_clear(&bench);
 }
 
-/* Random transactions of a source that keeps TiDB's promises, with random restarts of ours that remember only what was "published": each
- * committed one is given exactly once, in order. */
+/* Random transactions of a source that keeps TiDB's promises, with random restarts of ours that remember only what was
+ * "published": each committed one is given exactly once, in order. */
 static void random_runs_with_restarts(void **state)
 {
     enum { TXNS = 60, OPEN_MAX = 5 };

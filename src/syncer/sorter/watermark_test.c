@@ -1,4 +1,5 @@
-/* watermark_test.c -- the arithmetic of W by example; every interleaving is the business of tests/model/watermark_check.c.
+/* watermark_test.c -- the arithmetic of W by example; every interleaving is the business of
+ * tests/model/watermark_check.c.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* binlog.c -- reads TiDB's binlog messages where they lie.
  *
- * Input   protobuf wire format of binlog.WriteBinlogReq (proto3: zeroes are left out) and binlog.Binlog (proto2: scalars
- *         are always written).
+ * Input   protobuf wire format of binlog.WriteBinlogReq (proto3: zeroes are left out) and binlog.Binlog (proto2:
+ *         scalars are always written).
  * Errors  MG_PROTOCOL, naming the message and what is wrong with it.
  * Source  proto/pump.proto; differs from generated code: nothing is copied or allocated.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -27,20 +27,11 @@ static bool next_field(struct mg_reader *r, struct field *out)
         r->failed = true;
     *out = (struct field){.number = (uint32_t)number, .wire = (enum wire)(tag & 7)};
     switch (out->wire) {
-    case WIRE_VARINT:
-        out->value = mg_reader_varint(r);
-        break;
-    case WIRE_64:
-        out->value = mg_reader_le64(r);
-        break;
-    case WIRE_32:
-        out->value = mg_reader_le32(r);
-        break;
-    case WIRE_BYTES:
-        out->bytes = mg_reader_bytes(r);
-        break;
-    default:
-        r->failed = true;
+    case WIRE_VARINT: out->value = mg_reader_varint(r); break;
+    case WIRE_64: out->value = mg_reader_le64(r); break;
+    case WIRE_32: out->value = mg_reader_le32(r); break;
+    case WIRE_BYTES: out->bytes = mg_reader_bytes(r); break;
+    default: r->failed = true;
     }
     return !r->failed;
 }

@@ -1,15 +1,16 @@
 /* pump.c -- we are TiDB's pump: takes its binlogs over gRPC, answers when they are durable, and asks it back.
  *
  * Served    /binlog.Pump/WriteBinlog on a unix socket or a TCP address; PullBinlogs is refused.
- * Answers   come from the buffer's group thread alone: OK = durable. TiDB's commit waits for the answer to a prewrite, and a
- *           TiDB that gets none, or an error, for its write-timeout ends its process. So a record is refused only when it
- *           cannot be kept: of another cluster, not readable, or after the buffer failed. Without room it waits.
+ * Answers   come from the buffer's group thread alone: OK = durable. TiDB's commit waits for the answer to a prewrite,
+ *           and a TiDB that gets none, or an error, for its write-timeout ends its process. So a record is refused only
+ *           when it cannot be kept: of another cluster, not readable, or after the buffer failed. Without room it
+ *           waits.
  * Waiting   what the buffer's queue does not take stands in our own line, and keeps its place: a rollback must not
  *           overtake its prewrite. The line is bounded by the server's calls and its memory.
- * Memory    a record stays where gRPC received it until it is answered. It has an allowance of its own beside the process's
- *           limit: a store that is full must not end the source.
- * Threads   write_binlog: an I/O thread of the server; recorded: the buffer's group thread. The lock keeps the order; it is
- *           taken before the buffer's.
+ * Memory    a record stays where gRPC received it until it is answered. It has an allowance of its own beside the
+ *           process's limit: a store that is full must not end the source.
+ * Threads   write_binlog: an I/O thread of the server; recorded: the buffer's group thread. The lock keeps the order;
+ *           it is taken before the buffer's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -74,7 +75,8 @@ static void answer(struct mg_grpc_call *call, enum mg_code code, const char *tex
 
 static void advance_line(struct pump *pump) MG_REQUIRES(&pump->lock);
 
-/* The buffer's answer for one record. Until the lock is released, the pump stays: stop_pump waits for the last of these. */
+/* The buffer's answer for one record. Until the lock is released, the pump stays: stop_pump waits for the last of
+ * these. */
 static void recorded(void *arg, enum mg_code code, uint64_t seq, const char *text)
 {
     struct record *record = arg;

@@ -1,11 +1,13 @@
 /* settlement.c -- reads what TiDB's status port says of a transaction, and of itself.
  *
- * Input    GET /mvcc/hex/{key}: {"key", "region_id", "value": {"info": {"lock": {start_ts, ...}, "writes": [{type, start_ts,
- *          commit_ts, ...}, ...], ...}}}. "info" is an empty object where nothing is; type is absent for a put, 1 delete, 2 lock
- *          only, 3 rollback. GET /info: {"binlog_status", "start_timestamp", ...}. GET /settings: {"store", ...}.
- * Rules    a write record with our start_ts decides; else a lock with it says that the transaction is under way; else it is
- *          absent. An answer with an error of the store in it is no answer (MG_PROTOCOL).
- * Unistore after its process ended uncleanly it shows many rows with the timestamps of one transaction: that a row is there
+ * Input    GET /mvcc/hex/{key}: {"key", "region_id", "value": {"info": {"lock": {start_ts, ...}, "writes": [{type,
+ *          start_ts, commit_ts, ...}, ...], ...}}}. "info" is an empty object where nothing is; type is absent for a
+ *          put, 1 delete, 2 lock only, 3 rollback. GET /info: {"binlog_status", "start_timestamp", ...}. GET /settings:
+ *          {"store", ...}.
+ * Rules    a write record with our start_ts decides; else a lock with it says that the transaction is under way; else
+ *          it is absent. An answer with an error of the store in it is no answer (MG_PROTOCOL).
+ * Unistore after its process ended uncleanly it shows many rows with the timestamps of one transaction: that a row is
+ * there
  *          may be believed, not whose it is.
  * Errors   MG_PROTOCOL.
  * Threads  pure functions.
