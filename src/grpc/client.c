@@ -610,6 +610,8 @@ static void resume(struct mg_grpc_client *client)
 
 static void set_true(void *flag) { *(bool *)flag = true; }
 
+static bool is_set(const bool *flag) { return *flag; }
+
 static enum mg_code send_message(struct mg_grpc_client *client, const struct iovec *pieces, int piece_count,
                                  bool half_close, struct mg_error *err)
 {
@@ -627,15 +629,15 @@ static enum mg_code send_message(struct mg_grpc_client *client, const struct iov
     client->half_closed = half_close;
     resume(client);
     flush(client);
-    while (!sent && go_on(client))
+    while (!is_set(&sent) && go_on(client))
         ;
-    if (!sent) {
+    if (!is_set(&sent)) {
         /* The call ended first: what is left in the list goes; what the socket still waits for cannot be taken back. */
         bool in_time = true;
         drop_sending(client);
-        while (!sent && in_time && !client->lost)
+        while (!is_set(&sent) && in_time && !client->lost)
             in_time = turn(client, client->deadline_ms);
-        if (!sent)
+        if (!is_set(&sent))
             lose(client, "the server did not take a message to its end");
         mg_assert(sent);
     }
@@ -721,8 +723,7 @@ static enum mg_code unary(struct mg_grpc_client *client, const char *path, int64
     return code;
 }
 
-/* ---- the doors: the owner comes in, the watcher stays out
- * -------------------------------------------------------------- */
+/* ---- the doors: the owner comes in, the watcher stays out ------------------------------------------------- */
 
 static void watch(void *arg)
 {

@@ -479,6 +479,13 @@ static enum mg_code note_database(void *arg, const char *name, struct mg_error *
     return mg_buffer_append_bytes(arg, mg_slice_text(name), err);
 }
 
+static bool same_position(const struct mg_source_position *a, const struct mg_source_position *b)
+{
+    return strcmp(a->source, b->source) == 0 && a->watermark == b->watermark && a->generation == b->generation &&
+           a->epoch == b->epoch && a->position_size == b->position_size &&
+           memcmp(a->position, b->position, a->position_size) == 0;
+}
+
 static void compare_catalogs(const struct pin *pin)
 {
     struct mg_buffer texts[2];
@@ -497,7 +504,7 @@ static void compare_catalogs(const struct pin *pin)
         fail("the catalogues differ");
     must_equal("sources", counts[0], counts[1]);
     for (uint32_t i = 0; i < counts[0]; i++)
-        if (memcmp(&marks[0][i], &marks[1][i], sizeof marks[0][i]) != 0)
+        if (!same_position(&marks[0][i], &marks[1][i]))
             fail("the watermarks of %s and %s differ", marks[0][i].source, marks[1][i].source);
     mg_buffer_clear(&texts[0]);
     mg_buffer_clear(&texts[1]);
@@ -1014,7 +1021,7 @@ static void compare_positions(struct history *h)
         struct mg_source_position magic, model;
         must(mg_engine_magic.position(h->magic, sources[i], &magic, err));
         must(mg_engine_model.position(h->model, sources[i], &model, err));
-        if (memcmp(&magic, &model, sizeof magic) != 0)
+        if (!same_position(&magic, &model))
             fail("the positions of %s differ", sources[i]);
     }
 }
