@@ -1,8 +1,8 @@
 """kill -9 of magicd under load, at random and at every named step; TiDB writes on, and nothing may be lost or doubled.
 
 Each round starts magicd, armed to kill itself at the Nth pass of one step (MAGIC_STOP), or kills it at a random moment. Every step of
-buffer, sorter, writer, WAL and publish has its round; a step that is not reached fails the test. TiDB must live through all of it: it ends its
-process when no pump answers for 15 s. At the end the writers stop, and every table is compared with TiDB row by row.
+buffer, sorter, writer, WAL and publish has its round; a step that is not reached fails the test. TiDB must live through all
+of it: it ends its process when no pump answers for 15 s. At the end the writers stop, and every table is compared with TiDB row by row.
 
 Deterministic from the seed: the order of rounds, each N, delays, and what the clients do; not how they interleave.
 SPDX-License-Identifier: Apache-2.0

@@ -104,7 +104,8 @@ enum mg_code mg_buffer_cursor_open(struct mg_buffer_log *log, uint64_t seq, stru
         return mg_fail(err, MG_NO_MEMORY, "no memory for a cursor of the buffer");
     cursor->log = log;
     cursor->from_seq = seq;
-    uint64_t group = seq ? mg_buffer__group_of(seq) : mg_journal_first(log->journal);
+    /* Groups count from 1: a position that was noted before the first record lies below them all. */
+    uint64_t group = seq ? MG_MAX(mg_buffer__group_of(seq), UINT64_C(1)) : mg_journal_first(log->journal);
     enum mg_code code = mg_journal_cursor_open(log->journal, group, &cursor->journal, err);
     if (code != MG_OK) {
         free(cursor);

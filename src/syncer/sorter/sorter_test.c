@@ -472,6 +472,28 @@ static void a_buffer_that_does_not_fit_the_store_is_refused(void **state)
     bench_clear(&bench);
 }
 
+static void a_position_from_before_the_first_record_is_good(void **state)
+{
+    struct bench bench;
+    bench_init(&bench);
+    begin_sorter(&bench);
+    poll_ok(&bench);
+    bench.options.start_seq = mg_sorter_position(bench.sorter);
+    assert_int_equal(bench.options.start_seq, 1);
+    mg_sorter_free(MG_TAKE(bench.sorter));
+    for (int with_records = 0; with_records <= 1; with_records++) {
+        begin_sorter(&bench);
+        if (!with_records) {
+            put_p(&bench, 10);
+            put_c(&bench, 10, 20);
+        }
+        poll_until(&bench, 20);
+        expect_next(&bench, 10, 20);
+        mg_sorter_free(MG_TAKE(bench.sorter));
+    }
+    bench_clear(&bench);
+}
+
 static void a_crowd_waits_in_the_buffer(void **state)
 {
     struct bench bench;
@@ -576,6 +598,7 @@ int main(void)
         cmocka_unit_test(repeated_and_lonely_ends_do_nothing),
         cmocka_unit_test(a_commit_below_w_stops),
         cmocka_unit_test(a_buffer_that_does_not_fit_the_store_is_refused),
+        cmocka_unit_test(a_position_from_before_the_first_record_is_good),
         cmocka_unit_test(a_crowd_waits_in_the_buffer),
         cmocka_unit_test(random_runs_with_restarts),
     };
