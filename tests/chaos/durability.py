@@ -1,8 +1,9 @@
 """An answer means durable, and many share a sync: seen from outside, in a trace of magicd's system calls.
 
-32 connections write transactions as TiDB does (prewrite, its answer; the commit is sent and not waited for) to a magicd that
-runs under strace. From the trace: how many records each write to the buffer carried, and when each fdatasync on it had returned. From the clients: when each answer came. No answer may
-come before the fdatasync that covers its record; and there must be at least 8 transactions for each fdatasync.
+32 connections write transactions as TiDB does (prewrite, its answer; the commit is sent and not waited for) to a
+magicd that runs under strace. From the trace: how many records each write to the buffer carried, and when each
+fdatasync on it had returned. From the clients: when each answer came. No answer may come before the fdatasync that
+covers its record; and there must be at least 8 transactions for each fdatasync.
 SPDX-License-Identifier: Apache-2.0
 """
 
