@@ -212,7 +212,7 @@ static enum mg_code format_datetime(int64_t micros, uint8_t fraction_digits, str
 {
     const int64_t day_micros = INT64_C(86400000000);
     int64_t days = micros / day_micros - (micros % day_micros < 0);
-    int64_t rest = micros - days * day_micros;
+    int64_t rest = micros % day_micros + (micros % day_micros < 0 ? day_micros : 0);
 
     MG_TRY(format_date((int32_t)days, out, err)); /* at most 1.1 * 10^8 days either way */
     int64_t seconds = rest / 1000000, fraction = rest % 1000000;

@@ -118,6 +118,9 @@ static void test_format(void **state)
     check_format((struct mg_value){.type = {.id = MG_TYPE_DATE}, .i = 20778}, "2026-11-21");
     check_format((struct mg_value){.type = datetime, .i = INT64_C(1795256651123456)}, "2026-11-21 10:24:11");
     check_format((struct mg_value){.type = datetime3, .i = INT64_C(1795256651123456)}, "2026-11-21 10:24:11.123");
+    /* the ends of the range: no step on the way may overflow */
+    check_format((struct mg_value){.type = datetime3, .i = INT64_MIN}, "-290308-12-21 19:59:05.224");
+    check_format((struct mg_value){.type = datetime3, .i = INT64_MAX}, "294247-01-10 04:00:54.775");
     check_format((struct mg_value){.type = timestamp6, .i = -1}, "1969-12-31 23:59:59.999999");
     check_format((struct mg_value){.type = {.id = MG_TYPE_UTF8}, .text = mg_slice_text("a'b")}, "a'b");
     check_format((struct mg_value){.type = timestamp6, .i = INT64_MAX}, "294247-01-10 04:00:54.775807");
