@@ -169,7 +169,10 @@ def check_invariants(asker):
     return rows, spark_seconds, tidb_seconds, watermark
 
 
-HEADER = f"{'at':>7}  {'changes/s':>9}  {'lag p50/p99':>15}  {'question':<24} {'Spark':>8} {'TiDB':>8} {'rows':>5}  {'snapshot (commit_ts)':<20} answer"
+HEADER = (
+    f"{'at':>7}  {'changes/s':>9}  {'lag p50/p99':>15}  {'question':<24} {'Spark':>8} {'TiDB':>8} {'rows':>5}  "
+    f"{'snapshot (commit_ts)':<20} answer"
+)
 
 
 def show(steps, rate, pulse, name, answer, verdict):
@@ -242,7 +245,10 @@ def questions(steps, asker, writer, pulse, seconds):
 def summary(steps, told, pulse):
     p50, p99 = pulse.percentiles()
     steps.say()
-    steps.say(f"In {told['seconds']:.0f} s the writer committed {told['transactions']:,} transactions ({told['changes_per_s']:,.0f} row changes/s).")
+    steps.say(
+        f"In {told['seconds']:.0f} s the writer committed {told['transactions']:,} transactions "
+        f"({told['changes_per_s']:,.0f} row changes/s)."
+    )
     steps.say(f"A commit was visible to a scan after {p50:.0f} ms (p50) and {p99:.0f} ms (p99), {len(pulse.lags)} times measured.")
     steps.say(f"Spark answered {told['asked']} questions over several tables, each equal to TiDB's answer at the same commit_ts")
     steps.say(f"({told['rows']:,} rows; on average {told['spark_s']:.2f} s in Spark, {told['tidb_s']:.2f} s in TiDB).")
@@ -258,7 +264,10 @@ def go_on(steps, keep, folder, tidb=None, magicd=None):
     steps.say("All is left running:")
     if tidb:
         steps.say(f"  TiDB    mysql -h127.0.0.1 -P{tidb.port} -uroot shop")
-    steps.say(f"  Magic   {paths.MAGIC} --server {magicd.address} lag        (or: tables, status, sql -e 'SELECT * FROM shop.orders LIMIT 5')")
+    steps.say(
+        f"  Magic   {paths.MAGIC} --server {magicd.address} lag        "
+        "(or: tables, status, sql -e 'SELECT * FROM shop.orders LIMIT 5')"
+    )
     steps.say(f"  Spark   {ROOT}/build/venv/bin/pyspark --jars {paths.SPARK_JAR} \\")
     steps.say("            --conf spark.sql.catalog.magic=io.magicstore.spark.MagicCatalog \\")
     steps.say(f"            --conf spark.sql.catalog.magic.uri={magicd.uri}")

@@ -15,7 +15,11 @@ def state(wire, database, table):
 
 def test_columns_and_tables_are_followed(cluster, same):
     change = cluster.tidb.change
-    ts = change("CREATE DATABASE followed", "CREATE TABLE followed.t (id INT PRIMARY KEY, a INT)", "INSERT INTO followed.t VALUES (1,1),(2,2)")
+    ts = change(
+        "CREATE DATABASE followed",
+        "CREATE TABLE followed.t (id INT PRIMARY KEY, a INT)",
+        "INSERT INTO followed.t VALUES (1,1),(2,2)",
+    )
     same("followed.t", ts)
     ts = change("ALTER TABLE followed.t ADD COLUMN b VARCHAR(20) NOT NULL DEFAULT 'given'", "INSERT INTO followed.t VALUES (3,3,'own')")
     assert {row[2] for row in same("followed.t", ts)} == {"given", "own"}
@@ -31,7 +35,11 @@ def test_columns_and_tables_are_followed(cluster, same):
     same("followed.other", ts)
     ts = change("TRUNCATE TABLE followed.other", "INSERT INTO followed.other (id) VALUES (50)")
     assert len(same("followed.other", ts)) == 1
-    ts = change("DROP TABLE followed.other", "CREATE TABLE followed.other (id INT PRIMARY KEY, z VARCHAR(5))", "INSERT INTO followed.other VALUES (9,'z')")
+    ts = change(
+        "DROP TABLE followed.other",
+        "CREATE TABLE followed.other (id INT PRIMARY KEY, z VARCHAR(5))",
+        "INSERT INTO followed.other VALUES (9,'z')",
+    )
     assert same("followed.other", ts) == [(9, "z")]
 
 
@@ -53,12 +61,24 @@ def test_dropped_ones_are_gone(cluster, spark, wire):
 def test_a_statement_keeps_the_schema_it_was_analysed_with(cluster, spark, wire):
     """Columns are found by their ids; one that is gone is SCHEMA_CHANGED, not another column of the same name."""
     change = cluster.tidb.change
-    wire.visible(change("CREATE DATABASE moved", "CREATE TABLE moved.t (id INT PRIMARY KEY, a INT, b INT)", "INSERT INTO moved.t VALUES (1,2,3)"))
+    wire.visible(change(
+        "CREATE DATABASE moved",
+        "CREATE TABLE moved.t (id INT PRIMARY KEY, a INT, b INT)",
+        "INSERT INTO moved.t VALUES (1,2,3)",
+    ))
     whole = spark.sql("SELECT id, a, b FROM magic.moved.t WHERE b = 3")
     part = spark.sql("SELECT id, a FROM magic.moved.t")
-    wire.visible(change("ALTER TABLE moved.t RENAME COLUMN a TO renamed", "ALTER TABLE moved.t ADD COLUMN a INT DEFAULT 99", "INSERT INTO moved.t VALUES (2,4,3,6)"))
+    wire.visible(change(
+        "ALTER TABLE moved.t RENAME COLUMN a TO renamed",
+        "ALTER TABLE moved.t ADD COLUMN a INT DEFAULT 99",
+        "INSERT INTO moved.t VALUES (2,4,3,6)",
+    ))
     assert sorted(map(tuple, whole.collect())) == [(1, 2, 3), (2, 4, 3)]
-    wire.visible(change("ALTER TABLE moved.t DROP COLUMN b", "ALTER TABLE moved.t ADD COLUMN b INT DEFAULT 3", "INSERT INTO moved.t (id) VALUES (3)"))
+    wire.visible(change(
+        "ALTER TABLE moved.t DROP COLUMN b",
+        "ALTER TABLE moved.t ADD COLUMN b INT DEFAULT 3",
+        "INSERT INTO moved.t (id) VALUES (3)",
+    ))
     assert sorted(map(tuple, part.select("*").collect())) == [(1, 2), (2, 4), (3, None)]
     with pytest.raises(Exception, match="SCHEMA_CHANGED.*b int32"):
         whole.select("*").collect()
@@ -69,7 +89,11 @@ def test_older_snapshots_keep_their_schema(cluster, spark, wire):
     change = cluster.tidb.change
     ts = change("CREATE DATABASE past", "CREATE TABLE past.t (id INT PRIMARY KEY, old INT)", "INSERT INTO past.t VALUES (1,2)")
     wire.visible(ts)
-    wire.visible(change("ALTER TABLE past.t DROP COLUMN old", "ALTER TABLE past.t ADD COLUMN new INT DEFAULT 7", "INSERT INTO past.t VALUES (2,8)"))
+    wire.visible(change(
+        "ALTER TABLE past.t DROP COLUMN old",
+        "ALTER TABLE past.t ADD COLUMN new INT DEFAULT 7",
+        "INSERT INTO past.t VALUES (2,8)",
+    ))
     assert spark.sql(f"SELECT * FROM magic.past.t VERSION AS OF '{ts}'").collect() == [(1, 2)]
     assert sorted(spark.sql("SELECT * FROM magic.past.t").collect()) == [(1, 7), (2, 8)]
 
@@ -95,7 +119,11 @@ def test_what_is_not_in_scope_is_named(cluster, spark, wire, same):
     with pytest.raises(Exception, match="TABLE_UNSUPPORTED.*payload"):
         spark.table("magic.beyond.json_type")
     same("beyond.casted", ts)
-    later = change("ALTER TABLE beyond.casted MODIFY COLUMN v VARCHAR(20)", "INSERT INTO beyond.fine VALUES (2,2)", "INSERT INTO beyond.casted VALUES (2,'x')")
+    later = change(
+        "ALTER TABLE beyond.casted MODIFY COLUMN v VARCHAR(20)",
+        "INSERT INTO beyond.fine VALUES (2,2)",
+        "INSERT INTO beyond.casted VALUES (2,'x')",
+    )
     same("beyond.fine", later)
     told, reason = state(wire, "beyond", "casted")
     assert told == "needs-reload" and reason

@@ -31,7 +31,8 @@ def columns():
         moments = [f"{day} {clock[:8 + (digits + 1 if digits else 0)]}" for day in DATES for clock in TIMES]
         out.append((f"c_datetime_{digits}", f"datetime({digits})", None, moments))
         kept = ["1970-01-01 00:00:01", "2001-09-09 01:46:40.123456", "2024-02-29 23:59:59.999999", "2038-01-19 03:14:07"]
-        out.append((f"c_timestamp_{digits}", f"timestamp({digits}) null", None, [one[: 19 + (digits + 1 if digits else 0)] for one in kept]))
+        cut = 19 + (digits + 1 if digits else 0)
+        out.append((f"c_timestamp_{digits}", f"timestamp({digits}) null", None, [one[:cut] for one in kept]))
     out.append(("c_char", "char(255)", None, [one.rstrip(" ") for one in TEXTS]))
     for name in ("varchar(300)", "tinytext", "text", "mediumtext", "longtext"):
         out.append((f"c_{name.split('(')[0]}", name, None, list(TEXTS)))

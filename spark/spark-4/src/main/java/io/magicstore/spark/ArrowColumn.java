@@ -41,7 +41,8 @@ import org.apache.spark.unsafe.Platform;
 import org.apache.spark.unsafe.types.UTF8String;
 
 /**
- * Borrows the buffers of the reader's current batch: valid until the reader's next(). Owns nothing, so close() frees nothing; the reader does.
+ * Borrows the buffers of the reader's current batch: valid until the reader's next(). Owns nothing, so close() frees
+ * nothing; the reader does.
  * Rows are not checked against the batch's length: Spark asks only for those it was told of.
  */
 final class ArrowColumn extends ColumnVector {

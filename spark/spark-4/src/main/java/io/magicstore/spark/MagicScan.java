@@ -20,8 +20,8 @@ import org.apache.spark.sql.connector.read.SupportsReportStatistics;
 import org.apache.spark.sql.types.StructType;
 
 /**
- * Immutable. Holds the lease: as long as a plan refers to this object its tickets can be read, as often as wanted. Two scans are equal when they
- * give the same rows, which lets Spark read once what a statement uses twice.
+ * Immutable. Holds the lease: as long as a plan refers to this object its tickets can be read, as often as wanted.
+ * Two scans are equal when they give the same rows, which lets Spark read once what a statement uses twice.
  */
 final class MagicScan implements Scan, Batch, SupportsReportStatistics {
   private static final int SHOWN_CHARACTERS_MAX = 200;
