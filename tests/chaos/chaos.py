@@ -24,6 +24,8 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
+import pyarrow.flight as flight  # noqa: E402
+
 from lib import paths, process, wait  # noqa: E402
 from lib.magicd import Magicd  # noqa: E402
 from lib.tidb import Tidb  # noqa: E402
@@ -137,14 +139,21 @@ class Chaos:
         )
         self.check_watermark()
 
+    def ask_watermark(self):
+        """None when the client's pool of connections still knows the process before this one, at the same address."""
+        try:
+            with Wire(self.magicd.uri) as wire:
+                return wire.lag().watermark_ts
+        except flight.FlightUnavailableError:
+            return None
+
     def check_watermark(self):
         """Now and then, between two kills: what was visible stays visible."""
         if self.random.random() > 0.25:
             return
         self.magicd.start()
         self.magicd.until_ready()
-        with Wire(self.magicd.uri) as wire:
-            watermark = wire.lag().watermark_ts
+        watermark = self.magicd.program.until(self.ask_watermark, 30, "does not tell its watermark")
         if watermark < self.watermark:
             raise RuntimeError(f"the watermark fell from {self.watermark} to {watermark}")
         self.watermark = watermark
@@ -160,6 +169,7 @@ class Chaos:
 
     def compare(self):
         """Every row of every table, at one snapshot; TiDB stands still. How many rows."""
+        self.magicd.program.until(self.ask_watermark, 30, "does not tell its watermark")
         with Wire(self.magicd.uri) as wire:
             wait.until(lambda: wire.lag().state == "running", 60, "magicd applies")
             wire.visible(self.tidb.now_ts(), 120)

@@ -2,10 +2,10 @@
  *
  * A sync costs about the same for one record as for thirty. Where one writer waits for its ack, waiting for more only
  * delays it; where thirty-two do, each sync that takes few of them is a sync too many. The number of writers is learnt:
- * `target` is how many a group waits for. A group that holds more raises it; so does, now and then, one that holds just as
- * many: an attempt. An attempt that fails is repeated after twice as many groups (patience), so a fixed number of writers,
- * one or ten, is delayed by one group in a thousand. When far fewer came than wanted, the target falls halfway: one
- * straggler does not make thirty others forgotten.
+ * `target` is how many a group waits for. A group that holds more raises it; so does, now and then, one that holds just
+ * as many: an attempt. An attempt that fails is repeated after twice as many groups (patience), so a fixed number of
+ * writers, one or ten, is delayed by one group in a thousand. When far fewer came than wanted, the target falls
+ * halfway: one straggler does not make thirty others forgotten.
  * Threads   owned by one thread at a time; no clock of its own.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_SYNCER_GATHER_H
