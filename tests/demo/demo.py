@@ -9,6 +9,7 @@ SPDX-License-Identifier: Apache-2.0
 import argparse
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -283,7 +284,7 @@ def live(options, steps, folder):
         completed = False
 
         def end(kind, failure, _trace):
-            if kind is not None and kind is not KeyboardInterrupt:
+            if kind is not None and not interrupted:
                 steps.say(f"\nlogs are kept in {keep_logs(folder)}")
             if not (options.keep and completed):
                 end_all(folder, tidb, magicd)
@@ -308,7 +309,7 @@ def live(options, steps, folder):
             wire.visible(tidb.now_ts(), 60)
         with steps.step("warming Spark up"):
             check_invariants(Asker(spark, tidb))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # pyspark has put its own handler there
+        for number in SIGNALS:  # pyspark has put its own handler there
             signal.signal(number, interrupt)
         writer = Writer(tidb, folder, options.connections)
         cleanup.callback(writer.stop)
@@ -338,9 +339,11 @@ def keep_logs(folder):
 
 
 def end_all(folder, tidb, magicd):
-    """TiDB first: it would wait for its pump."""
+    """TiDB first: it would wait for its pump. Then whatever was only just being started, such as Spark's JVM."""
     tidb.stop()
     magicd.stop()
+    for pid in process.descendants():
+        process.end_pid(pid, 2)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -357,11 +360,18 @@ def stop_kept(folder):
     print("ended")
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+EXPECTED = (Failed, RuntimeError, OSError, pymysql.MySQLError, subprocess.SubprocessError, wait.Timeout)
+interrupted = []
+
+
 def interrupt(signal_number, _frame):
-    # Whoever hits Ctrl-C twice still gets everything cleaned up.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt(signal.Signals(signal_number).name)
+    # Whoever hits Ctrl-C twice still gets everything cleaned up. Spark's bridge turns what is raised here into an error of its own.
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    logging.disable(logging.CRITICAL)
+    interrupted.append(signal.Signals(signal_number).name)
+    raise KeyboardInterrupt
 
 
 def main():
@@ -372,7 +382,7 @@ def main():
     parser.add_argument("--connections", type=int, default=6, help="of the writer (6)")
     parser.add_argument("--replay", action="store_true", help="no TiDB: replay its recorded binlog")
     options = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, interrupt)
     steps = Steps()
     try:
@@ -386,10 +396,12 @@ def main():
             replay.show(options, steps, folder, Failed, go_on)
         else:
             live(options, steps, folder)
-    except KeyboardInterrupt as ended:
-        print(f"\nended ({ended}); nothing was left behind", flush=True)
-        return 130
-    except (Failed, RuntimeError, OSError, pymysql.MySQLError, subprocess.SubprocessError, wait.Timeout) as failure:
+    except BaseException as failure:
+        if interrupted:
+            print(f"\nended ({interrupted[0]}); nothing was left behind", flush=True)
+            return 130
+        if not isinstance(failure, EXPECTED):
+            raise
         print(f"\nthe demo FAILED: {failure or type(failure).__name__}", file=sys.stderr, flush=True)
         return 1
     return 0

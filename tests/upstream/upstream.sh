@@ -84,7 +84,8 @@ END
 		--client-urls="http://127.0.0.1:$pd" --peer-urls="http://127.0.0.1:$peer"
 	until_ok 60 pd curl -fs "http://127.0.0.1:$pd/pd/api/v1/leader"
 	[ "${PUMP:-}" = none ] || pump
-	run tidb "$BIN/tidb-server" --config "$DIR/tidb.toml"
+	mkdir -p "$DIR/tmp"
+	TMPDIR=$DIR/tmp run tidb "$BIN/tidb-server" --config "$DIR/tidb.toml"
 	until_ok 120 tidb curl -fs "http://127.0.0.1:$status/status"
 }
 

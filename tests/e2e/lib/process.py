@@ -98,6 +98,22 @@ def end_pid(pid, grace_seconds=10):
     raise wait.Timeout(f"process {pid} does not end")
 
 
+def descendants():
+    """Pids of the processes that this one and its children have started and that still belong to them."""
+    children = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            part = _of(folder.name, "stat").rpartition(")")[2].split()
+            if part:
+                children.setdefault(int(part[1]), []).append(int(folder.name))
+    found, todo = [], [os.getpid()]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return [pid for pid in found if alive(pid)]
+
+
 class Program:
     """A running program; output goes to a file. survives: it may outlive this process."""
 

@@ -7,11 +7,12 @@ import contextlib
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 
-from . import paths, process, wait
+from . import paths, process
 
 SNAPSHOT = re.compile(r"snapshot: epoch (\d+), W (\d+)")
 _folders = []
@@ -80,15 +81,17 @@ def end():
     if active is not None:
         active.stop()
     if gateway is not None:
-        jvm = gateway.proc
         gateway.shutdown()
-        jvm.stdin.close()
-        wait.until(lambda: not process.alive(jvm.pid), 20, "the JVM ends")
-        jvm.wait()
+        gateway.proc.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            gateway.proc.wait(20)
         SparkContext._gateway = None
         SparkContext._jvm = None
     while _folders:
-        shutil.rmtree(_folders.pop(), ignore_errors=True)
+        folder = _folders.pop()
+        for pid in process.processes_naming(folder):  # one that was interrupted while it started
+            process.end_pid(pid, 2)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def plan_text(frame):
