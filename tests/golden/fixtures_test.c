@@ -167,7 +167,11 @@ static void add_line(struct rows *rows, const char *text, size_t size)
         rows->lines = realloc(rows->lines, rows->room * sizeof *rows->lines);
         assert_non_null(rows->lines);
     }
-    rows->lines[rows->count++] = strndup(text, size);
+    char *line = malloc(size + 1); /* text is not terminated */
+    assert_non_null(line);
+    memcpy(line, text, size);
+    line[size] = 0;
+    rows->lines[rows->count++] = line;
 }
 
 static int compare_lines(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
