@@ -9,6 +9,7 @@ import os
 import sys
 
 import pytest
+from pyspark.sql import SparkSession
 
 sys.path[:0] = [os.path.dirname(__file__), os.path.join(os.path.dirname(__file__), "..", "e2e")]
 import flight_data as data  # noqa: E402
@@ -19,17 +20,19 @@ from lib import spark as spark_lib  # noqa: E402
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory):
     server = flight_server.Server([flight_server.FIXTURE, "serve", "--live", "2"], str(tmp_path_factory.mktemp("fixture")))
-    session = spark_lib.session(server.uri)
+    shared = SparkSession.getActiveSession() is not None  # of the end-to-end tests, when they run in the same process
+    session = spark_lib.session(server.uri, catalog="fixture")
     jvm = spark_lib.Jvm(session)
     yield session
     left = (jvm.leaks(), jvm.allocated())
-    spark_lib.end()
+    if not shared:
+        spark_lib.end()
     server.stop()
     assert left == (0, 0), "Arrow memory was left behind"
 
 
 def test_every_type(spark):
-    got = [row.asDict() for row in spark.table("magic.shop.types").orderBy("id").collect()]
+    got = [row.asDict() for row in spark.table("fixture.shop.types").orderBy("id").collect()]
     expected = [
         {name: value.replace(tzinfo=None) if isinstance(value, datetime.datetime) else value for name, value in row.items()}
         for row in data.TYPE_TABLE
@@ -38,46 +41,46 @@ def test_every_type(spark):
 
 
 def test_a_large_table_in_splits(spark):
-    frame = spark.table("magic.shop.big")
+    frame = spark.table("fixture.shop.big")
     assert frame.rdd.getNumPartitions() == 4
     got = sorted((row.asDict() for row in frame.collect()), key=lambda row: row["id"])
     assert got == [data.big_row(number) for number in range(100000)]
-    assert spark.sql("SELECT count(*), sum(v) FROM magic.shop.big").collect()[0][0] == 100000
+    assert spark.sql("SELECT count(*), sum(v) FROM fixture.shop.big").collect()[0][0] == 100000
 
 
 def test_wide_rows(spark):
-    got = {row["id"]: row["body"] for row in spark.table("magic.shop.wide").collect()}
+    got = {row["id"]: row["body"] for row in spark.table("fixture.shop.wide").collect()}
     assert got == {row["id"]: row["body"] for row in map(data.wide_row, range(data.WIDE_ROWS))}
 
 
 def test_no_rows(spark):
-    assert spark.table("magic.shop.empty").collect() == []
-    assert spark.table("magic.shop.empty").count() == 0
+    assert spark.table("fixture.shop.empty").collect() == []
+    assert spark.table("fixture.shop.empty").count() == 0
 
 
 def test_states_are_told_with_their_reasons(spark):
-    shown = {row["tableName"] for row in spark.sql("SHOW TABLES IN magic.shop").collect()}
+    shown = {row["tableName"] for row in spark.sql("SHOW TABLES IN fixture.shop").collect()}
     assert {"types", "broken", "stale"} <= shown
     with pytest.raises(Exception, match="TABLE_UNSUPPORTED: table shop.broken: column shape"):
-        spark.table("magic.shop.broken")
+        spark.table("fixture.shop.broken")
     with pytest.raises(Exception, match="TABLE_NEEDS_RELOAD.*shop.stale"):
-        spark.table("magic.shop.stale").collect()
+        spark.table("fixture.shop.stale").collect()
     with pytest.raises(Exception, match="TABLE_OR_VIEW_NOT_FOUND"):
-        spark.table("magic.shop.none")
+        spark.table("fixture.shop.none")
     with pytest.raises(Exception, match="read only"):
-        spark.sql("DROP TABLE magic.shop.types")
+        spark.sql("DROP TABLE fixture.shop.types")
 
 
 @pytest.mark.parametrize("moment", [1, 25, 50])
 def test_history(spark, moment):
-    rows = spark.sql(f"SELECT * FROM magic.shop.history VERSION AS OF '{1000 + moment}'").collect()
+    rows = spark.sql(f"SELECT * FROM fixture.shop.history VERSION AS OF '{1000 + moment}'").collect()
     assert [row[1] for row in rows] == [moment] * data.HISTORY_ROWS
 
 
 def test_sums_of_two_tables_stay_zero(spark):
     seen = set()
     for _ in range(30):
-        frame = spark.sql("SELECT (SELECT sum(v) FROM magic.shop.left) + (SELECT sum(v) FROM magic.shop.right)")
+        frame = spark.sql("SELECT (SELECT sum(v) FROM fixture.shop.left) + (SELECT sum(v) FROM fixture.shop.right)")
         assert frame.collect()[0][0] == 0
         seen.add(spark_lib.snapshot(frame))
     assert len(seen) > 10, "money stood still"
@@ -87,7 +90,7 @@ def test_a_client_without_one_snapshot_would_be_noticed(spark):
     spark.conf.set("spark.magic.test.latest-per-split", "true")
     try:
         wrong = sum(
-            spark.sql("SELECT (SELECT sum(v) FROM magic.shop.left) + (SELECT sum(v) FROM magic.shop.right)").collect()[0][0] != 0
+            spark.sql("SELECT (SELECT sum(v) FROM fixture.shop.left) + (SELECT sum(v) FROM fixture.shop.right)").collect()[0][0] != 0
             for _ in range(60)
         )
     finally:

@@ -18,8 +18,10 @@ SNAPSHOT = re.compile(r"snapshot: epoch (\d+), W (\d+)")
 _folders = []
 
 
-def session(uri, parallelism=2, failures=4, **conf):
-    """Two task threads, four tries a task, times in UTC, nothing outside of 127.0.0.1 and a temporary folder."""
+def session(uri, catalog="magic", parallelism=2, failures=4, **conf):
+    """Two task threads, four tries a task, times in UTC, nothing outside of 127.0.0.1 and a temporary folder.
+
+    Where there is a session already, it gets the catalog and is returned."""
     os.environ["TZ"] = "UTC"
     time.tzset()
     os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
@@ -47,9 +49,9 @@ def session(uri, parallelism=2, failures=4, **conf):
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.shuffle.partitions", "4")
         .config("spark.ui.showConsoleProgress", "false")
-        .config("spark.sql.catalog.magic", "io.magicstore.spark.MagicCatalog")
-        .config("spark.sql.catalog.magic.uri", uri)
-        .config("spark.sql.catalog.magic.splits", "4")
+        .config(f"spark.sql.catalog.{catalog}", "io.magicstore.spark.MagicCatalog")
+        .config(f"spark.sql.catalog.{catalog}.uri", uri)
+        .config(f"spark.sql.catalog.{catalog}.splits", "4")
     )
     for key, value in conf.items():
         builder = builder.config(key, value)
