@@ -4,6 +4,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 import itertools
+import signal
 
 import pytest
 
@@ -14,6 +15,7 @@ from lib.wire import Wire
 
 
 def pytest_sessionstart(session):
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ended by SIGTERM", 143))  # so that what runs is ended, too
     missing = paths.missing()
     if missing:
         pytest.exit("not built: " + ", ".join(str(path) for path in missing) + "; 'tests/e2e/run' builds them", 2)

@@ -113,7 +113,7 @@ def test_a_kept_frame_outlives_a_kill(broken, spark, catalog_of):
 
 
 def test_a_cancelled_query_ends_on_the_server(broken, spark, settings, catalog_of):
-    name = catalog_of(broken)
+    name = catalog_of(broken, splits="1")  # one stream that is longer than what the client takes ahead
     settings(**{"test__pause_ms": "1000"})
     frame = spark.sql(f"SELECT * FROM {name}.kept.t ORDER BY note")
 
