@@ -8,6 +8,24 @@ void mg_budget_init(struct mg_budget *budget, const char *name, struct mg_budget
     *budget = (struct mg_budget){.name = name, .parent = parent, .limit_bytes = limit_bytes};
 }
 
+enum mg_code mg_budget_init_share(struct mg_budget *budget, const char *name, struct mg_budget *parent,
+                                  size_t limit_bytes, struct mg_error *err)
+{
+    mg_budget_init(budget, name, NULL, 0);
+    MG_TRY(mg_budget_reserve(parent, limit_bytes, err));
+    budget->lender = parent;
+    budget->limit_bytes = limit_bytes;
+    return MG_OK;
+}
+
+void mg_budget_clear_share(struct mg_budget *budget)
+{
+    mg_assert(mg_budget_used(budget) == 0);
+    mg_budget_release(budget->lender, budget->limit_bytes);
+    budget->lender = NULL;
+    budget->limit_bytes = 0;
+}
+
 /* Add to one account only. */
 static bool take(struct mg_budget *budget, size_t size_bytes)
 {

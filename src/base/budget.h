@@ -3,6 +3,8 @@
  * A budget is a named account; accounts form a tree whose root holds the limit of the process. Whoever keeps memory
  * that grows with data (delta, marks, scans, buffers, messages) reserves it here first and gives it back. A reservation
  * that would pass the limit of the account or of one above it fails with MG_NO_MEMORY and changes nothing.
+ * A share is an account whose whole limit was taken from its parent at once: for work that must go on while others have
+ * used up all the rest.
  * Threads  all calls from any thread; counters are atomic.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_BASE_BUDGET_H
@@ -16,13 +18,20 @@
 
 struct mg_budget {
     const char *name;         /* static text, shown in status and errors */
-    struct mg_budget *parent; /* NULL for the root; outlives this */
+    struct mg_budget *parent; /* NULL for the root and for a share; outlives this */
+    struct mg_budget *lender; /* of a share: the account that limit_bytes are reserved in; outlives this */
     size_t limit_bytes;       /* SIZE_MAX: only the parents limit it */
     atomic_size_t used_bytes; /* includes children */
     atomic_size_t peak_bytes;
 };
 
 void mg_budget_init(struct mg_budget *budget, const char *name, struct mg_budget *parent, size_t limit_bytes);
+/* Reserves limit_bytes in parent; what is reserved here goes no further up. MG_NO_MEMORY: they are not there, and
+ * budget is a share of 0 bytes. */
+MG_MUST_CHECK enum mg_code mg_budget_init_share(struct mg_budget *budget, const char *name, struct mg_budget *parent,
+                                                size_t limit_bytes, struct mg_error *err);
+/* Gives the share back, once nothing is reserved in it. A zeroed budget and a second time are allowed. */
+void mg_budget_clear_share(struct mg_budget *budget);
 /* All or nothing. budget may be NULL: nothing is counted, always MG_OK. */
 MG_MUST_CHECK enum mg_code mg_budget_reserve(struct mg_budget *budget, size_t size_bytes, struct mg_error *err);
 void mg_budget_release(struct mg_budget *budget, size_t size_bytes);

@@ -31,6 +31,34 @@ static void test_tree(void **state)
     assert_int_equal(mg_budget_used(NULL), 0);
 }
 
+/* A share is taken at once: others cannot have it, and it does not ask them again. */
+static void test_share(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_budget root, other, share;
+    mg_budget_init(&root, "process", NULL, 100);
+    mg_budget_init(&other, "store", &root, SIZE_MAX);
+    assert_ok(mg_budget_reserve(&other, 50, &err));
+    assert_code(MG_NO_MEMORY, mg_budget_init_share(&share, "pump", &root, 51, &err));
+    mg_budget_clear_share(&share); /* nothing to give back */
+    assert_int_equal(mg_budget_used(&root), 50);
+    assert_ok(mg_budget_init_share(&share, "pump", &root, 40, &err));
+    assert_int_equal(mg_budget_used(&root), 90);
+    assert_int_equal(mg_budget_used(&share), 0);
+    assert_ok(mg_budget_reserve(&other, 10, &err));
+    assert_int_equal(mg_budget_left(&root), 0);
+    assert_ok(mg_budget_reserve(&share, 40, &err));
+    assert_int_equal(mg_budget_used(&root), 100);
+    assert_code(MG_NO_MEMORY, mg_budget_reserve(&share, 1, &err));
+    mg_budget_release(&share, 40);
+    assert_int_equal(mg_budget_used(&root), 100);
+    mg_budget_clear_share(&share);
+    mg_budget_clear_share(&share); /* twice is once */
+    assert_int_equal(mg_budget_used(&root), 60);
+    mg_budget_release(&other, 60);
+    mg_budget_clear_share(&(struct mg_budget){.name = NULL});
+}
+
 static void reserve_and_release(void *arg)
 {
     struct mg_budget *budget = arg;
@@ -60,6 +88,7 @@ static void test_threads(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tree), cmocka_unit_test(test_threads)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_tree), cmocka_unit_test(test_share),
+                                       cmocka_unit_test(test_threads)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

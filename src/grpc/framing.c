@@ -12,7 +12,7 @@
 
 #include "grpc/grpc_internal.h"
 
-enum { FIRST_CAPACITY = 64, STEP_CAPACITY = MG_GRPC__STREAM_WINDOW, WHOLE_FROM = 16 << 20 };
+enum { FIRST_CAPACITY = 64, STEP_CAPACITY = MG_GRPC__STREAM_WINDOW, WHOLE_FROM = MG_GRPC_MESSAGE_EXTRA };
 
 void mg_grpc__framing_init(struct mg_grpc__framing *framing, size_t message_max, struct mg_budget *budget)
 {

@@ -64,6 +64,9 @@ struct mg_grpc_method {
     bool streams;       /* long-lived: counted against stream_workers_max, not call_workers_max */
 };
 
+/* A message on its way in takes at most its size and this from the budget: the smaller memory that it grew out of. */
+enum { MG_GRPC_MESSAGE_EXTRA = 16 << 20 };
+
 struct mg_grpc_server_options {
     const struct mg_grpc_method *methods;
     size_t method_count;

@@ -62,7 +62,9 @@ static enum mg_code report_memory(struct mg_server *server, struct report *repor
     MG_TRY(number(report, "peak", atomic_load(&server->memory.peak_bytes), "bytes", err));
     for (size_t i = 0; i < MG_COUNT_OF(parts); i++)
         MG_TRY(number(report, parts[i]->name, mg_budget_used(parts[i]), "bytes", err));
-    return MG_OK;
+    /* The parts above and what the pump has reserved make the sum; what it uses lies in that. */
+    MG_TRY(number(report, "pump_reserved", server->pump_memory.limit_bytes, "bytes", err));
+    return number(report, "pump_used", mg_budget_used(&server->pump_memory), "bytes", err);
 }
 
 static enum mg_code report_leases(struct mg_server *server, struct report *report, struct mg_error *err)

@@ -1,12 +1,13 @@
 /* server.c -- starts the parts of magicd in order, wires them together, and ends them in the reverse order.
  *
- * Order   folders, engine (recovers), secret, latch, connector, syncer (its socket takes records from here on),
- *         listener. A part that fails to start ends those before it.
+ * Order   memory (the pump's share of it), folders, engine (recovers), secret, latch, connector, syncer (its socket
+ *         takes records from here on), listener. A part that fails to start ends those before it.
  * Errors  the part's own, with what it was for in front.
  * Threads main only; the parts have their own.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "server/server.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include "server/server_internal.h"
 
 enum { SECRET_FILE_MAX = 4096 };
+static const uint64_t STORE_MEMORY_MIN = (uint64_t)64 << 20; /* beside the pump's share */
 
 static const struct mg_engine_ops *const engines[] = {&mg_engine_magic, &mg_engine_model};
 
@@ -25,7 +27,30 @@ static uint64_t machine_memory(void)
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : (uint64_t)8 << 30;
 }
 
-static void start_memory(struct mg_server *server)
+/* Before the store opens: it may use all the rest. */
+static enum mg_code reserve_pump(struct mg_server *server, struct mg_error *err)
+{
+    const struct mg_settings *s = &server->settings;
+    uint64_t limit = server->memory.limit_bytes, share = mg_setting_number(s, MG_SETTING_PUMP_MEMORY),
+             message = mg_setting_number(s, MG_SETTING_MESSAGE_LIMIT);
+
+    if (!mg_setting_text_or_null(s, MG_SETTING_SOURCE_LISTEN))
+        share = 0;
+    else if (share < message + MG_GRPC_MESSAGE_EXTRA)
+        return mg_fail(err, MG_INVALID,
+                       "source.pump_memory is %" PRIu64 " bytes: a message of source.message_limit, %" PRIu64
+                       " bytes, needs %d beside itself while it arrives",
+                       share, message, (int)MG_GRPC_MESSAGE_EXTRA);
+    else if (limit < STORE_MEMORY_MIN || share > limit - STORE_MEMORY_MIN)
+        return mg_fail(err, MG_INVALID,
+                       "memory_limit is %" PRIu64 " bytes, of which source.pump_memory reserves %" PRIu64
+                       ", and the store needs %" PRIu64 ": raise memory_limit, or lower source.pump_memory and "
+                       "source.message_limit",
+                       limit, share, STORE_MEMORY_MIN);
+    return mg_budget_init_share(&server->pump_memory, "pump", &server->memory, share, err);
+}
+
+static enum mg_code start_memory(struct mg_server *server, struct mg_error *err)
 {
     uint64_t limit = mg_setting_number(&server->settings, MG_SETTING_MEMORY_LIMIT);
 
@@ -36,6 +61,7 @@ static void start_memory(struct mg_server *server)
     mg_budget_init(&server->scan_memory, "scans", &server->memory, SIZE_MAX);
     mg_budget_init(&server->grpc_memory, "messages", &server->memory, SIZE_MAX);
     mg_budget_init(&server->syncer_memory, "syncer", &server->memory, SIZE_MAX);
+    return reserve_pump(server, err);
 }
 
 static enum mg_code start_engine(struct mg_server *server, struct mg_error *err)
@@ -155,8 +181,9 @@ static enum mg_code start_syncer(struct mg_server *server, struct mg_error *err)
                 .sql_user = mg_setting_text_or_null(s, MG_SETTING_SOURCE_SQL_USER),
                 .sql_password = server->source_password,
                 .cluster_id = mg_setting_number(s, MG_SETTING_SOURCE_CLUSTER),
+                .message_max = mg_setting_number(s, MG_SETTING_MESSAGE_LIMIT),
                 .clock = server->clock,
-                .budget = &server->syncer_memory,
+                .budget = &server->pump_memory,
             },
         .latch = server->latch,
         .engine = server->engine,
@@ -204,7 +231,7 @@ static enum mg_code start_parts(struct mg_server *server, struct mg_error *err)
 {
     if (!mg_setting_text_or_null(&server->settings, MG_SETTING_DATA))
         return mg_fail(err, MG_INVALID, "no data folder is set: --data DIR, or data = \"DIR\" in the file");
-    start_memory(server);
+    MG_TRY(start_memory(server, err));
     MG_TRY(start_engine(server, err));
     MG_TRY(start_latch(server, err));
     MG_TRY(start_connector(server, err));
@@ -247,6 +274,7 @@ void mg_server_stop(struct mg_server *server)
         mg_latch_free(server->latch);
     if (server->engine)
         server->engine->ops->close(server->engine);
+    mg_budget_clear_share(&server->pump_memory);
     mg_mutex_destroy(&server->lock);
     explicit_bzero(server->source_password, sizeof server->source_password);
     free(server);

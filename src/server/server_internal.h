@@ -18,6 +18,7 @@ struct mg_server {
     char address[128];
     struct mg_budget memory; /* the root: memory_limit */
     struct mg_budget engine_memory, scan_memory, grpc_memory, syncer_memory;
+    struct mg_budget pump_memory; /* a share of it; 0 bytes without a source */
     struct mg_engine *engine;
     struct mg_latch *latch;
     struct mg_flight *flight;

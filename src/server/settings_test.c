@@ -43,6 +43,8 @@ static void defaults_are_valid(void **state)
     assert_int_equal(mg_setting_number(&s, MG_SETTING_INTERVAL), 10);
     assert_int_equal(mg_setting_number(&s, MG_SETTING_LEASE_TTL), 60000);
     assert_string_equal(mg_setting_text(&s, MG_SETTING_LISTEN), "127.0.0.1:8815");
+    assert_true(mg_setting_number(&s, MG_SETTING_MESSAGE_LIMIT) == (uint64_t)1 << 30);
+    assert_true(mg_setting_number(&s, MG_SETTING_PUMP_MEMORY) > (uint64_t)1 << 30);
 }
 
 static void flags_go_above_the_file(void **state)
@@ -71,6 +73,8 @@ static void mistakes_name_value_and_place(void **state)
         {"[source]\ninterval = \"0\"\n", ":2: source.interval: '0' is not between"},
         {"memory_limit = \"7 lots\"\n", "'7 lots' is no size"},
         {"memory_limit = \"99999999999999999999GiB\"\n", "is no size"},
+        {"[source]\nmessage_limit = \"2GiB\"\n", ":2: source.message_limit: '2GiB' is not between"},
+        {"[source]\npump_memory = \"1MiB\"\n", ":2: source.pump_memory: '1MiB' is below"},
         {"engine = \"oracle\"\n", "no engine 'oracle'"},
         {"data = [1]\n", "line 1: data is neither"},
         {"data = \n", "line 1"},

@@ -124,6 +124,31 @@ class Magicd(unittest.TestCase):
         self.assertIn(server.address, done.stderr)
         server.stop()
 
+    def test_the_pump_has_its_share_of_the_memory(self):
+        listen = ["--source-listen", "unix:" + os.path.join(self.folder, "pump.sock")]
+        for options, values in ((["--memory-limit", "1GiB"], ("1073741824", "1342177280")),
+                                (["--memory-limit", "128MiB", "--pump-memory", "65MiB", "--message-limit", "1MiB"],
+                                 ("134217728", "68157440")),
+                                (["--memory-limit", "1GiB", "--pump-memory", "64MiB", "--message-limit", "50MiB"],
+                                 ("67108864", "52428800"))):
+            with self.subTest(options=options):
+                done = magicd("--data", self.data, "--listen", "127.0.0.1:0", *listen, *options)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                for value in values:
+                    self.assertIn(value, done.stderr)
+        server = self.start(*listen, "--memory-limit", "128MiB", "--pump-memory", "64MiB", "--message-limit", "48MiB")
+        status = self.ask(server, "status").stdout
+        self.assertRegex(status, r"pump_reserved +67108864 bytes")
+        self.assertRegex(status, r"pump_used +0 bytes")
+        numbers = dict(re.findall(r"^ *(used|left|engine|scans|messages|syncer) +(\d+) bytes", status, re.M))
+        numbers = {name: int(value) for name, value in numbers.items()}
+        self.assertLessEqual(67108864, numbers["used"])
+        self.assertLessEqual(numbers["left"], 67108864)
+        server.stop()
+        server = self.start("--memory-limit", "64MiB")  # nothing is followed: the store has it all
+        self.assertRegex(self.ask(server, "status").stdout, r"pump_reserved +0 bytes")
+        server.stop()
+
     def test_settings_at_run_time(self):
         server = self.start("--engine", "model")
         self.assertEqual(self.ask(server, "set", "splits", "4").stdout, "splits = 4\n")

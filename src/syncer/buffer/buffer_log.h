@@ -8,9 +8,9 @@
  * Known ts   known_ts is the greatest timestamp known to be handed out by the source's oracle when the record was
  *            queued: it is taken under the same lock that orders records, before the ack (sorter/watermark.h needs
  *            that).
- * Limits     queued bytes are bounded, and counted against no budget: acks must not fail because queries use memory;
- *            disk use is bounded by limit_bytes (it may pass by one segment), also by a disk that is full: then records
- *            wait, unanswered, until room is made, and `full` says so early.
+ * Limits     queued bytes are bounded, and counted by whoever brought them: they are borrowed. Disk use is bounded by
+ *            limit_bytes (it may pass by one segment), also by a disk that is full: then records wait, unanswered,
+ *            until room is made, and `full` says so early.
  * Trim       happens in the group thread, soon after it was asked for.
  * Errors     A failed write or sync fails every waiting record and all later ones (MG_STOPPED): the source must not
  *            believe they are safe.

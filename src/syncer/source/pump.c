@@ -7,8 +7,8 @@
  *           waits.
  * Waiting   what the buffer's queue does not take stands in our own line, and keeps its place: a rollback must not
  *           overtake its prewrite. The line is bounded by the server's calls and its memory.
- * Memory    a record stays where gRPC received it until it is answered. It has an allowance of its own beside the
- *           process's limit: a store that is full must not end the source.
+ * Memory    a record stays where gRPC received it until it is answered. All of them together stay in a share of the
+ *           memory limit that was reserved for them at the start: a store that is full must not end the source.
  * Threads   write_binlog: an I/O thread of the server; recorded: the buffer's group thread. The lock keeps the order;
  *           it is taken before the buffer's.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -30,7 +30,6 @@ enum {
     HEALTH_TIMEOUT_MS = 2000,
     FETCH_TIMEOUT_MS = 10000,
     ANSWER_MAX = 256 << 20, /* of the status port */
-    WAITING_BYTES = 256 << 20,
     CALLS_MAX = 4096,
 };
 static const size_t MESSAGE_MAX = (size_t)1 << 30;
@@ -49,7 +48,6 @@ struct pump {
     struct mg_source source;
     struct mg_buffer_log *buffer;
     char *listen;
-    struct mg_budget budget;
     struct mg_grpc_server *server;
     struct mg_oracle__client *oracle; /* NULL: no SQL */
     struct mg_http__client *settle_http, *health_http, *fetch_http;
@@ -233,11 +231,10 @@ static enum mg_code make_server(struct pump *pump, const struct mg_source_option
         {.path = "/binlog.Pump/WriteBinlog", .async = write_binlog, .arg = pump, .request_max = message_max},
         {.path = "/binlog.Pump/PullBinlogs", .handler = pull_binlogs, .arg = pump},
     };
-    mg_budget_init(&pump->budget, "pump", NULL, message_max + WAITING_BYTES);
     const struct mg_grpc_server_options server = {
         .methods = methods,
         .method_count = MG_COUNT_OF(methods),
-        .budget = &pump->budget,
+        .budget = options->budget,
         .clock = options->clock,
         .call_workers_max = 2,
         .stream_workers_max = 1,

@@ -26,8 +26,11 @@ struct bench {
     struct mg_io_fault *disk;
     struct mg_buffer_log *log;
     struct mg_source *source;
+    struct mg_budget memory, store, messages; /* of the process, and who shares it */
     char folder[32], address[64];
 };
+
+enum { MESSAGE_MAX = 64 << 20, MEMORY = 2 * MESSAGE_MAX, STORE_MEMORY = 10 << 20 };
 
 static void bench_init(struct bench *bench, const struct mg_buffer_log_options *buffer)
 {
@@ -40,13 +43,17 @@ static void bench_init(struct bench *bench, const struct mg_buffer_log_options *
     options.store_id = 1;
     assert_int_equal(mg_buffer_log_open(&options, &bench->log, NULL), MG_OK);
     struct mg_error err = MG_ERROR_INIT;
+    mg_budget_init(&bench->memory, "memory", NULL, MEMORY + STORE_MEMORY);
+    mg_budget_init(&bench->store, "store", &bench->memory, SIZE_MAX);
+    assert_int_equal(mg_budget_init_share(&bench->messages, "pump", &bench->memory, MEMORY, NULL), MG_OK);
     const struct mg_source_options source = {.name = "tidb",
                                              .listen = bench->address,
                                              .status_url = "http://127.0.0.1:1/",
                                              .sql_host = "127.0.0.1",
                                              .sql_port = 1,
-                                             .message_max = 64 << 20,
-                                             .buffer = bench->log};
+                                             .message_max = MESSAGE_MAX,
+                                             .buffer = bench->log,
+                                             .budget = &bench->messages};
     if (mg_source_pump.open(&source, &bench->source, &err) != MG_OK ||
         mg_source_pump.start(bench->source, &err) != MG_OK)
         fail_msg("%s", err.text);
@@ -56,6 +63,8 @@ static void bench_clear(struct bench *bench)
 {
     mg_source_pump.stop(bench->source);
     mg_source_pump.close(bench->source);
+    assert_int_equal(mg_budget_used(&bench->messages), 0);
+    mg_budget_clear_share(&bench->messages);
     mg_buffer_log_close(bench->log);
     mg_io_fault_free(bench->disk);
     char command[64];
@@ -186,6 +195,32 @@ static void takes_large_messages(void **state)
     mg_buffer_clear(&again);
     mg_buffer_clear(&payload);
     mg_grpc_client_close(client);
+    bench_clear(&bench);
+}
+
+/* A store that has all the memory it may have does not keep the pump from taking a large transaction; and both together
+ * stay below the limit. */
+static void a_full_store_leaves_the_pump_its_share(void **state)
+{
+    struct bench bench;
+    struct mg_error err = MG_ERROR_INIT;
+    bench_init(&bench, &(struct mg_buffer_log_options){.limit_bytes = 1 << 30});
+    assert_int_equal(mg_budget_reserve(&bench.store, STORE_MEMORY, &err), MG_OK);
+    assert_int_equal(mg_budget_left(&bench.store), 0);
+    struct mg_grpc_client *client = connect_to(bench.address);
+    struct mg_buffer payload;
+    mg_buffer_init(&payload, SIZE_MAX / 2);
+    size_t size = MESSAGE_MAX - 64;
+    assert_int_equal(mg_buffer_append(&payload, "\x10\x64\x2a", 3, NULL), MG_OK);
+    assert_int_equal(mg_buffer_append_varint(&payload, size, NULL), MG_OK);
+    assert_int_equal(mg_buffer_append_zeros(&payload, size, NULL), MG_OK);
+    assert_int_equal(write_payload(client, CLUSTER, mg_buffer_slice(&payload), 60000, &err), MG_OK);
+    assert_true(atomic_load(&bench.messages.peak_bytes) >= size);
+    assert_true(atomic_load(&bench.messages.peak_bytes) <= MESSAGE_MAX + (size_t)MG_GRPC_MESSAGE_EXTRA);
+    assert_int_equal(atomic_load(&bench.memory.peak_bytes), MEMORY + STORE_MEMORY);
+    mg_buffer_clear(&payload);
+    mg_grpc_client_close(client);
+    mg_budget_release(&bench.store, STORE_MEMORY);
     bench_clear(&bench);
 }
 
@@ -345,6 +380,7 @@ int main(void)
         cmocka_unit_test(keeps_what_it_acks_and_nothing_else),
         cmocka_unit_test(refuses_what_it_cannot_keep),
         cmocka_unit_test(takes_large_messages),
+        cmocka_unit_test(a_full_store_leaves_the_pump_its_share),
         cmocka_unit_test(thirty_two_connections_share_syncs),
         cmocka_unit_test(waits_for_room),
         cmocka_unit_test(a_failed_disk_is_no_ack),

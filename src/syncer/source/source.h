@@ -34,6 +34,9 @@ struct mg_source_options {
     size_t message_max;                  /* 0 = 1 GiB */
     struct mg_buffer_log *buffer;
     struct mg_clock *clock;
+    /* Of messages under way, and nothing else. A share, so that no other use of memory can keep the source from being
+     * answered; with room for one of message_max and MG_GRPC_MESSAGE_EXTRA, or that one is never taken. NULL: not
+     * limited. */
     struct mg_budget *budget;
 };
 
