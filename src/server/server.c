@@ -192,6 +192,7 @@ static enum mg_code start_syncer(struct mg_server *server, struct mg_error *err)
         .budget = &server->syncer_memory,
         .buffer_folder = server->buffer_folder,
         .buffer_limit_bytes = mg_setting_number(s, MG_SETTING_BUFFER_LIMIT),
+        .buffer_segment_bytes = mg_setting_number(s, MG_SETTING_BUFFER_SEGMENT),
         .interval_ms = (int64_t)mg_setting_number(s, MG_SETTING_INTERVAL),
         .paused = mg_setting_number(s, MG_SETTING_PAUSED) != 0,
     };

@@ -123,6 +123,7 @@ static enum mg_code check_value(enum mg_setting_id id, const char *text, uint64_
                    : mg_fail(err, MG_INVALID, "'%s' is not between 1 and 1024", text);
     case MG_SETTING_MEMORY_LIMIT:
         return !*text || number >= (uint64_t)64 << 20 ? MG_OK : mg_fail(err, MG_INVALID, "'%s' is below 64MiB", text);
+    case MG_SETTING_BUFFER_SEGMENT:
     case MG_SETTING_MESSAGE_LIMIT:
         return number >= (uint64_t)1 << 20 && number <= (uint64_t)1 << 30
                    ? MG_OK

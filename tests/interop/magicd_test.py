@@ -149,6 +149,20 @@ class Magicd(unittest.TestCase):
         self.assertRegex(self.ask(server, "status").stdout, r"pump_reserved +0 bytes")
         server.stop()
 
+    def test_the_buffer_has_segments_of_the_set_size(self):
+        listen = ["--source-listen", "unix:" + os.path.join(self.folder, "pump.sock")]
+        for name, options, size in (("default", [], 64 << 20), ("small", ["--buffer-segment", "2MiB"], 2 << 20)):
+            with self.subTest(name=name):
+                buffer = os.path.join(self.folder, name)
+                server = self.start(*listen, "--buffer", buffer, *options)
+                self.assertRegex(self.ask(server, "status").stdout, r"buffer_segment +%dMiB" % (size >> 20))
+                server.stop()
+                self.assertEqual(max(os.stat(os.path.join(buffer, file)).st_size for file in os.listdir(buffer)), size)
+        for size in ("1023KiB", "1025MiB"):
+            done = magicd("--data", self.data, *listen, "--buffer-segment", size)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(f"source.buffer_segment: '{size}' is not between", done.stderr)
+
     def test_settings_at_run_time(self):
         server = self.start("--engine", "model")
         self.assertEqual(self.ask(server, "set", "splits", "4").stdout, "splits = 4\n")
