@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from lib import paths, spark as spark_lib, wait
+from lib import paths, spark as spark_lib
 from lib.cluster import Cluster
 from lib.compare import differences
 from lib.wire import Wire
@@ -36,7 +36,7 @@ def spark(cluster):
     jvm = spark_lib.Jvm(session)
     yield session
     try:
-        wait.until(lambda: jvm.allocated() == 0, 15, "the last tasks give their Arrow memory back")
+        spark_lib.memory_is_given_back(jvm)
         assert jvm.leaks() == 0, f"{jvm.leaks()} tasks left Arrow memory behind"
     finally:
         spark_lib.end()

@@ -112,7 +112,9 @@ def test_a_kept_frame_outlives_a_kill(broken, spark, catalog_of):
     assert frame.collect() == first
 
 
-def test_a_cancelled_query_ends_on_the_server(broken, spark, settings, catalog_of):
+@pytest.mark.parametrize("interrupt", [False, True], ids=["told", "interrupted"])
+def test_a_cancelled_query_ends_on_the_server(broken, spark, settings, catalog_of, interrupt):
+    """Nor does it keep memory in the client, also when the task's thread was interrupted in the middle of a read."""
     name = catalog_of(broken, splits="1")  # one stream that is longer than what the client takes ahead
     settings(**{"test__pause_ms": "1000"})
     frame = spark.sql(f"SELECT * FROM {name}.kept.t ORDER BY note")
@@ -123,10 +125,11 @@ def test_a_cancelled_query_ends_on_the_server(broken, spark, settings, catalog_o
             return int(wire.status()[("server", "calls")]) - 1
 
     thread = threading.Thread(target=lambda: pytest.raises(Exception, frame.collect), daemon=True)
-    spark.sparkContext.setJobGroup("to-cancel", "a query that is cancelled", interruptOnCancel=False)
+    spark.sparkContext.setJobGroup("to-cancel", "a query that is cancelled", interruptOnCancel=interrupt)
     thread.start()
     wait.until(lambda: reads() >= 1, 30, "the query reads")
     spark.sparkContext.cancelAllJobs()
     thread.join(30)
     assert not thread.is_alive()
     wait.until(lambda: reads() == 0, 10, "the server's scans end")
+    spark_lib.memory_is_given_back(spark_lib.Jvm(spark))

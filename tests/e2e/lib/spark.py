@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-from . import paths, process
+from . import paths, process, wait
 
 SNAPSHOT = re.compile(r"snapshot: epoch (\d+), W (\d+)")
 _folders = []
@@ -130,3 +130,11 @@ class Jvm:
 
     def allocated(self):
         return self._jvm.io.magicstore.client.Memory.allocatedBytes()
+
+
+def memory_is_given_back(jvm, seconds=15):
+    """Tasks that ended hold no Arrow memory."""
+    try:
+        wait.until(lambda: jvm.allocated() == 0, seconds, "the last tasks give their Arrow memory back")
+    except wait.Timeout as late:
+        raise AssertionError(f"{jvm.allocated()} bytes of Arrow memory are still held, {jvm.leaks()} tasks told of a leak") from late

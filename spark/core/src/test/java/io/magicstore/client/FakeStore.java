@@ -1,4 +1,4 @@
-/* FakeStore.java -- the actions of a magicd for tests of leases, in this process.
+/* FakeStore.java -- the actions and streams of a magicd for tests, in this process.
  * SPDX-License-Identifier: Apache-2.0 */
 package io.magicstore.client;
 
@@ -9,6 +9,7 @@ import io.magicstore.proto.ReleaseRequest;
 import io.magicstore.proto.RenewRequest;
 import io.magicstore.proto.Snapshot;
 import io.magicstore.proto.Watermark;
+import java.util.List;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -18,6 +19,14 @@ import org.apache.arrow.flight.FlightServer;
 import org.apache.arrow.flight.Location;
 import org.apache.arrow.flight.NoOpFlightProducer;
 import org.apache.arrow.flight.Result;
+import org.apache.arrow.flight.Ticket;
+import org.apache.arrow.memory.BufferAllocator;
+import org.apache.arrow.memory.RootAllocator;
+import org.apache.arrow.vector.BigIntVector;
+import org.apache.arrow.vector.VectorSchemaRoot;
+import org.apache.arrow.vector.types.pojo.ArrowType;
+import org.apache.arrow.vector.types.pojo.Field;
+import org.apache.arrow.vector.types.pojo.Schema;
 
 /** Every lease is on the next epoch. Counters are read by tests, switches set by them. */
 final class FakeStore implements AutoCloseable {
@@ -28,10 +37,12 @@ final class FakeStore implements AutoCloseable {
   volatile boolean refusesRenewal;
   volatile long ttlMs = 60_000;
 
+  /** The server's side, which may still be sending when it is closed: not looked at by tests. */
+  private final BufferAllocator memory = new RootAllocator();
   private final FlightServer server;
 
   FakeStore() throws Exception {
-    server = FlightServer.builder(Memory.root(), Location.forGrpcInsecure("127.0.0.1", 0), new Producer()).build().start();
+    server = FlightServer.builder(memory, Location.forGrpcInsecure("127.0.0.1", 0), new Producer()).build().start();
   }
 
   Address address() {
@@ -52,6 +63,29 @@ final class FakeStore implements AutoCloseable {
   }
 
   private final class Producer extends NoOpFlightProducer {
+    /** Batches of 1,000 numbers until the reader goes away; any ticket. */
+    @Override
+    public void getStream(CallContext context, Ticket ticket, ServerStreamListener listener) {
+      Schema schema = new Schema(List.of(Field.notNullable("n", new ArrowType.Int(64, true))));
+
+      try (VectorSchemaRoot root = VectorSchemaRoot.create(schema, memory)) {
+        listener.start(root);
+        BigIntVector numbers = (BigIntVector) root.getVector(0);
+        while (!listener.isCancelled()) {
+          if (!listener.isReady()) {
+            Thread.onSpinWait();
+            continue;
+          }
+          numbers.allocateNew(1000);
+          for (int i = 0; i < 1000; i++) {
+            numbers.set(i, i);
+          }
+          root.setRowCount(1000);
+          listener.putNext();
+        }
+      }
+    }
+
     @Override
     public void doAction(CallContext context, Action action, StreamListener<Result> listener) {
       try {

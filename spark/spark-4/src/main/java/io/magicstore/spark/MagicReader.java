@@ -109,6 +109,9 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
           throw new MagicException(Code.CANCELLED, "the task was killed");
         }
         stream = client().read(faults.ticket(client(), partition), allocator);
+        if (killed) {
+          stream.cancel("the task was killed");
+        }
         return stream.next();
       } catch (MagicException failure) {
         closeStream();
