@@ -179,7 +179,7 @@ static void print_lag_text(const Magic__V1__LagResponse *lag)
     if (*lag->reason)
         printf("  %s\n", lag->reason);
     if (lag->oldest_open_start_ts) {
-        printf("  oldest open transaction: start_ts %" PRIu64 ", for %" PRId64 " ms, tables", lag->oldest_open_start_ts,
+        printf("  oldest open transaction: start_ts %" PRIu64 ", for %" PRId64 " ms, on", lag->oldest_open_start_ts,
                lag->oldest_open_age_ms);
         for (size_t i = 0; i < lag->n_oldest_open_tables; i++)
             printf("%s %s", i ? "," : "", lag->oldest_open_tables[i]);

@@ -147,7 +147,9 @@ static void lag(void *arg, struct mg_flight_lag *out)
     mg_syncer_lag(server->syncer, &lag);
     snprintf(out->source, sizeof out->source, "%.63s", mg_setting_text(&server->settings, MG_SETTING_SOURCE_NAME));
     snprintf(out->reason, sizeof out->reason, "%s", lag.reason);
-    snprintf(out->oldest_open_tables, sizeof out->oldest_open_tables, "%s", lag.oldest_open_tables);
+    _Static_assert(sizeof out->oldest_open_tables == sizeof lag.oldest_open_tables, "one is copied to the other");
+    memcpy(out->oldest_open_tables, lag.oldest_open_tables, sizeof out->oldest_open_tables);
+    out->oldest_open_table_count = lag.oldest_open_table_count;
     out->state = states[lag.state];
     out->watermark_ts = lag.watermark;
     out->lag_ms = lag.lag_ms;

@@ -628,6 +628,51 @@ static void get_sorter_lag(struct mg_syncer *syncer, struct mg_sorter_lag *out) 
         *out = syncer->last_lag;
 }
 
+/* Puts a table's name in place of its id. */
+struct naming {
+    const char *source_name;
+    const struct mg_txn_tables *tables;
+    struct mg_syncer_lag *out;
+};
+
+static enum mg_code name_table(void *arg, const struct mg_schema *schema, struct mg_error *err)
+{
+    struct naming *naming = arg;
+    if (strcmp(schema->source, naming->source_name) != 0)
+        return MG_OK;
+    for (uint32_t i = 0; i < MG_MIN(naming->tables->count, (uint32_t)MG_TXN_TABLES_MAX); i++) {
+        char *name = naming->out->oldest_open_tables[i];
+        if (naming->tables->ids[i] == schema->source_id)
+            snprintf(name, sizeof naming->out->oldest_open_tables[i], "%.255s.%.255s", schema->database, schema->table);
+    }
+    return MG_OK;
+}
+
+/* What the tables are called now, in the catalogue that the tracker keeps in the store. What is not there keeps its id:
+ * its CREATE TABLE may be waiting behind this very transaction. */
+static void name_tables(struct mg_syncer *syncer, const struct mg_txn_tables *tables, struct mg_syncer_lag *out)
+{
+    enum { SIZE = sizeof out->oldest_open_tables[0] };
+    _Static_assert(MG_SYNCER_TABLES_MAX == MG_TXN_TABLES_MAX + 1, "and how many more there are");
+    const struct mg_engine_ops *ops = syncer->options.engine->ops;
+    struct naming naming = {.source_name = syncer->source_name, .tables = tables, .out = out};
+    struct mg_snapshot *snapshot = NULL;
+    uint32_t count = MG_MIN(tables->count, (uint32_t)MG_TXN_TABLES_MAX);
+    out->oldest_open_table_count = count;
+    for (uint32_t i = 0; i < count; i++)
+        snprintf(out->oldest_open_tables[i], SIZE, "table id %" PRId64, tables->ids[i]);
+    if (tables->job_id)
+        snprintf(out->oldest_open_tables[out->oldest_open_table_count++], SIZE, "schema change %" PRId64,
+                 tables->job_id);
+    if (tables->count > count)
+        snprintf(out->oldest_open_tables[out->oldest_open_table_count++], SIZE, "%u more", tables->count - count);
+    if (count == 0 || ops->snapshot(syncer->options.engine, &snapshot, NULL) != MG_OK)
+        return;
+    if (ops->list_tables(snapshot, name_table, &naming, NULL) != MG_OK)
+        mg_log(MG_LOG_WARN, "syncer", "the tables of an open transaction could not be named");
+    ops->snapshot_unref(snapshot);
+}
+
 void mg_syncer_lag(struct mg_syncer *syncer, struct mg_syncer_lag *out)
 {
     struct mg_sorter_lag sorter;
@@ -647,7 +692,7 @@ void mg_syncer_lag(struct mg_syncer *syncer, struct mg_syncer_lag *out)
     out->buffered_records = sorter.buffered_records;
     out->oldest_open_start_ts = sorter.oldest.start_ts;
     out->oldest_open_age_ms = sorter.oldest.start_ts ? MG_MAX(now_ms - sorter.oldest_received_ms, (int64_t)0) : 0;
-    snprintf(out->oldest_open_tables, sizeof out->oldest_open_tables, "%s", sorter.oldest_tables);
+    name_tables(syncer, &sorter.oldest_tables, out);
 }
 
 struct teller {

@@ -33,6 +33,7 @@ MG_MUST_CHECK enum mg_code mg_syncer_open(const struct mg_syncer_options *option
 /* Stops the source, publishes what is complete, ends the threads. */
 void mg_syncer_close(struct mg_syncer *syncer); /* NULL is allowed */
 
+enum { MG_SYNCER_TABLES_MAX = 9 };
 enum mg_syncer_state { MG_SYNCER_WAITING, MG_SYNCER_RUNNING, MG_SYNCER_PAUSED, MG_SYNCER_STOPPED };
 struct mg_syncer_lag {
     enum mg_syncer_state state;
@@ -45,7 +46,9 @@ struct mg_syncer_lag {
     uint64_t buffered_records;
     uint64_t oldest_open_start_ts;
     int64_t oldest_open_age_ms;
-    char oldest_open_tables[256];
+    /* "db.table" as the store has it now; "table id 12" where it has no such table, "schema change 5", last "3 more" */
+    char oldest_open_tables[MG_SYNCER_TABLES_MAX][2 * MG_NAME_MAX];
+    uint32_t oldest_open_table_count;
 };
 void mg_syncer_lag(struct mg_syncer *syncer, struct mg_syncer_lag *out);
 /* paused false also tries again after an error that stopped applying; MG_SOURCE_STOPPED when that cannot help: records

@@ -133,7 +133,8 @@ static void open_syncer(struct bench *bench)
         fail_msg("%s", err.text);
 }
 
-static void bench_init(struct bench *bench)
+/* An engine and its latch. */
+static void bench_begin(struct bench *bench)
 {
     *bench = (struct bench){.disk = mg_io_fault_new(1)};
     const struct mg_engine_options engine = {.folder = NULL};
@@ -141,6 +142,11 @@ static void bench_init(struct bench *bench)
     const struct mg_latch_options latch = {.engine = bench->engine, .secret = "a secret of thirty-two bytes..."};
     assert_int_equal(mg_latch_new(&latch, &bench->latch, NULL), MG_OK);
     set_world(true, "On", 0);
+}
+
+static void bench_init(struct bench *bench)
+{
+    bench_begin(bench);
     open_syncer(bench);
 }
 
@@ -260,11 +266,83 @@ static void what_is_complete_becomes_visible(void **state)
         lag = lag_of(&bench);
     }
     assert_int_equal(lag.oldest_open_start_ts, 6000);
-    assert_string_equal(lag.oldest_open_tables, "schema change 5");
+    assert_int_equal(lag.oldest_open_table_count, 1);
+    assert_string_equal(lag.oldest_open_tables[0], "schema change 5");
     assert_int_equal(lag.open_txns, 1);
     assert_int_equal(lag.known_ts, 6010);
     put_c(6000, 6020);
     wait_watermark(&bench, 6020);
+    bench_clear(&bench);
+}
+
+/* Table shop.NAME of that source, in an epoch of its own. */
+static void make_table(struct bench *bench, const char *source, const char *name, int64_t source_id)
+{
+    const struct mg_engine_ops *ops = bench->engine->ops;
+    const struct mg_schema_change database = {.kind = MG_SCHEMA_CREATE_DATABASE, .database = "shop"};
+    struct mg_schema_change table = {.kind = MG_SCHEMA_PUT_TABLE, .schema = mg_schema_new()};
+    struct mg_schema *schema = table.schema;
+    struct mg_latch_writer *writer = NULL;
+    struct mg_column *column;
+    struct mg_epoch *epoch;
+    uint64_t number;
+    assert_int_equal(ops->reserve(bench->engine, &schema->table_id, &schema->version, NULL), MG_OK);
+    assert_int_equal(mg_schema_text(&schema->database, mg_slice_text("shop"), NULL), MG_OK);
+    assert_int_equal(mg_schema_text(&schema->table, mg_slice_text(name), NULL), MG_OK);
+    assert_int_equal(mg_schema_text(&schema->source, mg_slice_text(source), NULL), MG_OK);
+    assert_int_equal(mg_schema_add_column(schema, &column, NULL), MG_OK);
+    assert_int_equal(mg_schema_text(&column->name, mg_slice_text("id"), NULL), MG_OK);
+    assert_int_equal(mg_schema_text(&column->source_type, mg_slice_text("int"), NULL), MG_OK);
+    column->id = 1;
+    column->type.id = MG_TYPE_INT64;
+    column->missing.is_null = true;
+    schema->key_count = 1;
+    schema->source_id = source_id;
+    assert_int_equal(mg_schema_seal(schema, NULL), MG_OK);
+    assert_int_equal(mg_latch_writer_open(bench->latch, source, &writer, NULL, NULL), MG_OK);
+    assert_int_equal(mg_latch_writer_begin(writer, 1000, &epoch, NULL), MG_OK);
+    enum mg_code code = ops->change_schema(epoch, &database, NULL);
+    assert_true(code == MG_OK || code == MG_EXISTS);
+    assert_int_equal(ops->change_schema(epoch, &table, NULL), MG_OK);
+    assert_int_equal(mg_latch_writer_publish(writer, 10, MG_SLICE(NULL, 0), &number, NULL), MG_OK);
+    assert_int_equal(ops->wait(bench->engine, number, 10000, NULL), MG_OK);
+    mg_latch_writer_close(writer);
+    mg_schema_unref(schema);
+}
+
+/* By the names that the store has for the source's ids; those of another source have the same ids by chance. */
+static void a_blocking_transaction_names_its_tables(void **state)
+{
+    struct bench bench;
+    struct mg_test_message value = {.size = 0};
+    bench_begin(&bench);
+    make_table(&bench, "other", "not this one", 21);
+    make_table(&bench, "tidb", "orders, old", 20);
+    make_table(&bench, "tidb", "lines", 28);
+    open_syncer(&bench);
+    mg_test_put_number(&value, 1, 1);
+    for (uint64_t id = 20; id < 31; id++) {
+        struct mg_test_message mutation = {.size = 0};
+        mg_test_put_number(&mutation, 1, id == 22 ? 28 : id);
+        mg_test_put_bytes(&value, 2, mg_test_slice(&mutation));
+    }
+    const struct mg_binlog binlog = {.type = MG_BINLOG_PREWRITE,
+                                     .start_ts = 6000,
+                                     .prewrite_key = mg_slice_text("k"),
+                                     .prewrite_value = mg_test_slice(&value)};
+    const struct mg_test_message message = mg_test_binlog(&binlog);
+    put(&message, 6000);
+    struct mg_syncer_lag lag = lag_of(&bench);
+    for (int i = 0; i < 1000 && lag.oldest_open_start_ts == 0; i++) {
+        usleep(5000);
+        lag = lag_of(&bench);
+    }
+    assert_int_equal(lag.oldest_open_table_count, 9);
+    assert_string_equal(lag.oldest_open_tables[0], "shop.orders, old");
+    assert_string_equal(lag.oldest_open_tables[1], "table id 21");
+    assert_string_equal(lag.oldest_open_tables[2], "shop.lines");
+    assert_string_equal(lag.oldest_open_tables[7], "table id 27");
+    assert_string_equal(lag.oldest_open_tables[8], "3 more");
     bench_clear(&bench);
 }
 
@@ -431,6 +509,7 @@ int main(void)
     mg_mutex_init(&world.lock, MG_RANK_LEAF, "world");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_complete_becomes_visible),
+        cmocka_unit_test(a_blocking_transaction_names_its_tables),
         cmocka_unit_test(goes_on_where_the_store_stands),
         cmocka_unit_test(a_pause_keeps_and_does_not_apply),
         cmocka_unit_test(a_source_that_is_away_is_waited_for),

@@ -153,15 +153,11 @@ static enum mg_code fill_lag(struct mg_flight__request *request, Magic__V1__LagR
     proto->oldest_open_age_ms = lag->oldest_open_age_ms;
     proto->known_ts = lag->known_ts;
 
-    size_t name_count = 1;
-    for (const char *c = lag->oldest_open_tables; *c; c++)
-        name_count += *c == ',';
-    proto->oldest_open_tables = mg_arena_array(arena, char *, name_count);
+    proto->oldest_open_tables = mg_arena_array(arena, char *, MG_FLIGHT_LAG_TABLES_MAX);
     if (!proto->oldest_open_tables)
         return mg_arena_fail(arena, err);
-    char *rest = NULL;
-    for (char *name = strtok_r(lag->oldest_open_tables, ", ", &rest); name; name = strtok_r(NULL, ", ", &rest))
-        proto->oldest_open_tables[proto->n_oldest_open_tables++] = name;
+    for (; proto->n_oldest_open_tables < lag->oldest_open_table_count; proto->n_oldest_open_tables++)
+        proto->oldest_open_tables[proto->n_oldest_open_tables] = lag->oldest_open_tables[proto->n_oldest_open_tables];
     *out = proto;
     return MG_OK;
 }

@@ -17,6 +17,7 @@
 
 struct mg_flight;
 
+enum { MG_FLIGHT_LAG_TABLES_MAX = 9 };
 /* What is known of how far the store is behind its source; the numbers of LagResponse. Zeroed memory, state NULL: no
  * source. */
 struct mg_flight_lag {
@@ -28,7 +29,8 @@ struct mg_flight_lag {
     uint64_t open_txns, waiting_txns, buffered_records;
     uint64_t oldest_open_start_ts;
     int64_t oldest_open_age_ms;
-    char oldest_open_tables[256]; /* separated by ", " */
+    char oldest_open_tables[MG_FLIGHT_LAG_TABLES_MAX][2 * MG_NAME_MAX];
+    uint32_t oldest_open_table_count;
     uint64_t known_ts;
 };
 

@@ -144,20 +144,12 @@ static void drop_txn(struct mg_sorter *sorter, struct mg_sorter__txn *txn) MG_RE
     free_txn(sorter, txn);
 }
 
-static void describe_tables(const struct mg_binlog *binlog, char *out, size_t size)
+static struct mg_txn_tables find_tables(const struct mg_binlog *binlog)
 {
-    int64_t ids[8];
-    if (binlog->ddl_job_id > 0) {
-        snprintf(out, size, "schema change %" PRId64, binlog->ddl_job_id);
-        return;
-    }
-    uint32_t count = mg_binlog_table_ids(binlog->prewrite_value, ids, MG_COUNT_OF(ids));
-    size_t at = 0;
-    out[0] = 0;
-    for (uint32_t i = 0; i < MG_MIN(count, (uint32_t)MG_COUNT_OF(ids)) && at < size; i++)
-        at += (size_t)snprintf(out + at, size - at, "%s%" PRId64, i ? "," : "", ids[i]);
-    if (count > MG_COUNT_OF(ids) && at < size)
-        snprintf(out + at, size - at, ",...");
+    struct mg_txn_tables tables = {.job_id = binlog->ddl_job_id};
+    if (tables.job_id == 0)
+        tables.count = mg_binlog_table_ids(binlog->prewrite_value, tables.ids, MG_TXN_TABLES_MAX);
+    return tables;
 }
 
 /* Keep the payload in memory if it is small and there is room, else what people want to know of it. */
@@ -176,10 +168,11 @@ static enum mg_code keep_payload(struct mg_sorter *sorter, struct mg_sorter__txn
         }
         mg_budget_release(sorter->options.budget, size);
     }
-    char tables[256];
-    describe_tables(binlog, tables, sizeof tables);
-    txn->tables = strdup(tables);
-    return txn->tables ? MG_OK : mg_fail(err, MG_NO_MEMORY, "no memory for a transaction");
+    txn->tables = malloc(sizeof *txn->tables);
+    if (!txn->tables)
+        return mg_fail(err, MG_NO_MEMORY, "no memory for a transaction");
+    *txn->tables = find_tables(binlog);
+    return MG_OK;
 }
 
 static enum mg_code open_txn(struct mg_sorter *sorter, const struct mg_record *record, const struct mg_binlog *binlog,
@@ -474,9 +467,9 @@ static void describe_oldest(const struct mg_sorter__txn *txn, struct mg_sorter_l
         .start_ts = txn->start_ts, .known_ts = txn->floor_ts, .seq = txn->seq, .doubtful = txn->doubtful};
     out->oldest_received_ms = txn->received_ms;
     if (txn->tables)
-        snprintf(out->oldest_tables, sizeof out->oldest_tables, "%s", txn->tables);
+        out->oldest_tables = *txn->tables;
     else if (mg_binlog_read(MG_SLICE(txn->payload, txn->payload_size), &binlog, NULL) == MG_OK)
-        describe_tables(&binlog, out->oldest_tables, sizeof out->oldest_tables);
+        out->oldest_tables = find_tables(&binlog);
 }
 
 void mg_sorter_lag(struct mg_sorter *sorter, struct mg_sorter_lag *out)

@@ -57,13 +57,21 @@ void mg_sorter_wait(struct mg_sorter *sorter, int64_t timeout_ms);
  * needed. */
 uint64_t mg_sorter_position(struct mg_sorter *sorter);
 
+/* What an open transaction changes, for people: by the source's ids, as names may change until it ends. */
+enum { MG_TXN_TABLES_MAX = 8 };
+struct mg_txn_tables {
+    int64_t ids[MG_TXN_TABLES_MAX];
+    uint32_t count; /* of all tables: may be more than ids has room for */
+    int64_t job_id; /* not 0: a schema change */
+};
+
 struct mg_sorter_lag {
     uint64_t watermark, known_ts;
     uint32_t open_txns, waiting_txns;
     uint64_t buffered_records; /* durable, not yet read */
     struct mg_open_txn oldest; /* start_ts 0: none */
     int64_t oldest_received_ms;
-    char oldest_tables[256];         /* table ids, comma separated; or the schema change */
+    struct mg_txn_tables oldest_tables;
     uint64_t settled, lost, orphans; /* transactions: settled by asking; of unknown end; ends without a prewrite */
     uint64_t kept_bytes;             /* payloads in memory */
 };

@@ -26,7 +26,7 @@ struct mg_sorter__txn {
     struct mg_sorter__txn *list_before, *list_after; /* open or late ones, by seq */
     uint8_t *payload;                                /* NULL: read it again from the buffer */
     size_t payload_size;                             /* bytes */
-    char *tables;                                    /* for people; NULL: look into the payload */
+    struct mg_txn_tables *tables;                    /* NULL: look into the payload */
     int64_t ask_ns;                                  /* settling: not before */
     uint32_t absent;                                 /* settling: so many answers in a row said "neither" */
 };

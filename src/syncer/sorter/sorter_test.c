@@ -261,7 +261,9 @@ static void names_the_transaction_that_blocks(void **state)
     assert_int_equal(lag.waiting_txns, 1);
     assert_int_equal(lag.buffered_records, 1);
     assert_int_equal(lag.oldest.start_ts, 1010);
-    assert_string_equal(lag.oldest_tables, "10");
+    assert_int_equal(lag.oldest_tables.count, 1);
+    assert_int_equal(lag.oldest_tables.ids[0], 10);
+    assert_int_equal(lag.oldest_tables.job_id, 0);
     assert_true(lag.oldest_received_ms > 0);
     bench_clear(&bench);
 }
