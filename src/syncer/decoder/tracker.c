@@ -472,8 +472,12 @@ static enum mg_code put_state(struct mg_tracker *tracker, struct mg_tracked_tabl
 enum mg_code mg_tracker_mark(struct mg_tracker *tracker, struct mg_tracked_table *table, const char *reason,
                              const struct mg_schema_sink *sink, struct mg_error *err)
 {
-    if (table->schema->state != MG_STATE_OK)
+    const struct mg_schema *now = table->schema;
+
+    if (now->state != MG_STATE_OK && sink->good_until_ts >= now->good_until_ts)
         return MG_OK;
+    if (now->state == MG_STATE_NEEDS_RELOAD)
+        reason = now->state_reason;
     return put_state(tracker, table, MG_STATE_NEEDS_RELOAD, reason, sink->good_until_ts, table->source_id, sink, err);
 }
 

@@ -10,6 +10,7 @@
  *     (none) --create, truncate--> OK --a DDL that changes rows, a row that cannot be decoded--> NEEDS_RELOAD
  *     (none) --it was there before the first record, recover--> NEEDS_RELOAD --truncate--> OK, a new incarnation
  *     OK or (none) --a type or key that cannot be kept--> UNSUPPORTED --the column goes--> NEEDS_RELOAD
+ *     UNSUPPORTED or NEEDS_RELOAD --rows are missing from before it became so--> NEEDS_RELOAD, good for less
  *
  * Threads  owned by one thread at a time.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -90,7 +91,7 @@ MG_MUST_CHECK enum mg_code mg_tracker_catch_up(struct mg_tracker *tracker, const
  * gone by now). */
 MG_MUST_CHECK enum mg_code mg_tracker_meet(struct mg_tracker *tracker, int64_t source_id,
                                            const struct mg_schema_sink *sink, struct mg_error *err);
-/* The table becomes needs-reload, if it is OK now. */
+/* The table becomes needs-reload, if it is OK now, or was taken to be good for longer than the sink says. */
 MG_MUST_CHECK enum mg_code mg_tracker_mark(struct mg_tracker *tracker, struct mg_tracked_table *table,
                                            const char *reason, const struct mg_schema_sink *sink, struct mg_error *err);
 

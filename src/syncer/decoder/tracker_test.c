@@ -317,6 +317,21 @@ static void unsupported_comes_and_goes(void **state)
     assert_string_equal(tables(world), "!d.t#10() ?d.u#20(1=id) ");
     assert_non_null(strstr(reason(world, 20), "since add column (DDL job 21)"));
     assert_int_equal(mg_tracker_find(world->tracker, 20)->schema->good_until_ts, world->ts - 1);
+    /* rows turn out to be missing since then: nothing new; from before: good for less */
+    struct mg_schema_sink sink = sink_of(world);
+    struct mg_error err;
+    world->change_count = 0;
+    sink.good_until_ts = world->ts - 1;
+    assert_ok(mg_tracker_mark(world->tracker, mg_tracker_find(world->tracker, 20), "late", &sink, &err));
+    assert_int_equal(world->change_count, 0);
+    const uint64_t less = world->ts - 2;
+    sink.good_until_ts = less;
+    assert_ok(mg_tracker_mark(world->tracker, mg_tracker_find(world->tracker, 20), "late", &sink, &err));
+    assert_int_equal(world->change_count, 1);
+    publish(world);
+    assert_string_equal(reason(world, 20), "late");
+    assert_int_equal(mg_tracker_find(world->tracker, 20)->schema->state, MG_STATE_NEEDS_RELOAD);
+    assert_int_equal(mg_tracker_find(world->tracker, 20)->schema->good_until_ts, less);
 }
 
 static void partitions_change_ids(void **state)

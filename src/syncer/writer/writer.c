@@ -195,7 +195,7 @@ static enum mg_code flush(struct mg_writer *writer, struct mg_error *err)
 {
     uint64_t watermark = MG_MAX(writer->published_ts, MG_MAX(writer->advanced_ts, writer->staged_ts));
 
-    if (!is_staged(writer) && watermark == writer->published_ts)
+    if (!is_staged(writer) && !writer->epoch && watermark == writer->published_ts)
         return MG_OK;
     MG_TRY(put_staged(writer, err));
     MG_STOP("writer.staged");
@@ -549,12 +549,17 @@ enum mg_code mg_writer_flush(struct mg_writer *writer, uint64_t *out_published, 
     return MG_OK;
 }
 
-/* The table, if it is followed, is lost. */
+/* The table, if it is followed, is lost. One that was not OK any more may have been good for less than was thought. */
 static enum mg_code lose_id(struct mg_writer *writer, int64_t table_id, const char *reason, uint64_t good_until_ts,
                             struct mg_error *err)
 {
     struct mg_tracked_table *table = mg_tracker_find(writer->tracker, table_id);
-    return table && table->schema->state == MG_STATE_OK ? lose_table(writer, table, reason, good_until_ts, err) : MG_OK;
+    if (!table)
+        return MG_OK;
+    if (table->schema->state == MG_STATE_OK)
+        return lose_table(writer, table, reason, good_until_ts, err);
+    struct mg_schema_sink sink = sink_of(writer, good_until_ts);
+    return mg_tracker_mark(writer->tracker, table, reason, &sink, err);
 }
 
 static enum mg_code lose_rows(struct mg_writer *writer, const struct mg_txn *txn, const char *reason,

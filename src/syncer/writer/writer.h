@@ -42,7 +42,8 @@ MG_MUST_CHECK enum mg_code mg_writer_advance(struct mg_writer *writer, uint64_t 
                                              uint64_t *out_published, struct mg_error *err);
 /* Publish what is staged now. */
 MG_MUST_CHECK enum mg_code mg_writer_flush(struct mg_writer *writer, uint64_t *out_published, struct mg_error *err);
-/* The tables of a transaction become needs-reload: good until the published watermark. */
+/* The tables of a transaction become needs-reload: good until the published watermark, or until just below its commit
+ * if that was published before. */
 MG_MUST_CHECK enum mg_code mg_writer_needs_reload(struct mg_writer *writer, const struct mg_txn *txn,
                                                   const char *reason, struct mg_error *err);
 /* How long until the staged epoch is due; -1: nothing is staged. */

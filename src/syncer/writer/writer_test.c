@@ -608,6 +608,15 @@ static void late_transactions(void **state)
     check_state(world, "u", MG_STATE_NEEDS_RELOAD, "a schema change came too late", world->ts);
     assert_ok(mg_writer_needs_reload(world->writer, &late, "again", &err)); /* the first reason stays */
     check_state(world, "t", MG_STATE_NEEDS_RELOAD, "a commit was settled too late", good + 49);
+    /* but what is known to be good may become less, also when nothing else is to be published */
+    late.commit_ts = good + 20;
+    assert_ok(mg_writer_needs_reload(world->writer, &late, "again", &err));
+    check_state(world, "t", MG_STATE_NEEDS_RELOAD, "a commit was settled too late", good + 19);
+    late.commit_ts = good + 30;
+    assert_ok(mg_writer_needs_reload(world->writer, &late, "again", &err));
+    check_state(world, "t", MG_STATE_NEEDS_RELOAD, "a commit was settled too late", good + 19);
+    insert(world, OTHER, 3);
+    flush(world);
 }
 
 /* ---- stopping ------------------------------------------------------------------------------------------------ */
