@@ -72,7 +72,7 @@ enum mg_schema_change_kind {
     MG_SCHEMA_CREATE_DATABASE = 1,
     MG_SCHEMA_DROP_DATABASE = 2, /* only when no table is in it: drop those first, in the same epoch */
     /* A new table_id: an empty incarnation; a known one: its next schema (name, columns, state). Ids of dropped tables
-     * and columns are never used again. */
+     * and columns are never used again. What became NEEDS_RELOAD is never OK again: a reload is another table_id. */
     MG_SCHEMA_PUT_TABLE = 3,
     MG_SCHEMA_DROP_TABLE = 4,
 };
@@ -147,7 +147,8 @@ struct mg_engine_ops {
     /* Schema changes come before rows, and an epoch with schema changes holds no rows of the tables that it changes (so
      * a table has one schema per epoch). Each sees those before it. Refused, leaving the epoch as it was: MG_INVALID
      * for a key or a column's type that changes under the same id, an id that was dropped, a version that does not
-     * rise; MG_EXISTS for a name in use; MG_NOT_FOUND for an unknown database or id. */
+     * rise, a table that became NEEDS_RELOAD and would be OK; MG_EXISTS for a name in use; MG_NOT_FOUND for an unknown
+     * database or id. */
     enum mg_code (*change_schema)(struct mg_epoch *epoch, const struct mg_schema_change *change, struct mg_error *err);
     /* Stage changes. The batch may be unreferenced after return. A table that is not OK is refused as by scan;
      * MG_INVALID names a batch that does not fit the schema, or a NULL in a column that is not nullable (but not in a
@@ -194,6 +195,13 @@ struct mg_engine_ops {
                                   struct mg_schema **out, struct mg_error *err);
     enum mg_code (*table_by_id)(const struct mg_snapshot *snapshot, uint64_t table_id, struct mg_schema **out,
                                 struct mg_error *err);
+    /* What the newest visible epoch knows of an incarnation that became NEEDS_RELOAD, also when it was changed, renamed
+     * or dropped since: a reference to its schema then, the one with the lowest good_until_ts if there are several.
+     * *out NULL: it never did, or was so from its first schema on. Snapshots from before show it as OK and do not
+     * change; those with a watermark of its source above good_until_ts lack rows all the same. So whoever reads or
+     * lists a table at a snapshot asks here, too (the connector does). */
+    enum mg_code (*needs_reload)(struct mg_engine *engine, uint64_t table_id, struct mg_schema **out,
+                                 struct mg_error *err);
     /* In order of database and name. */
     enum mg_code (*list_tables)(const struct mg_snapshot *snapshot, mg_schema_fn *fn, void *arg, struct mg_error *err);
     enum mg_code (*list_databases)(const struct mg_snapshot *snapshot, mg_name_item_fn *fn, void *arg,
@@ -208,7 +216,7 @@ struct mg_engine_ops {
 
     /* Start reading. The snapshot must outlive the scan. MG_NOT_FOUND: no such table at this snapshot. A table that is
      * UNSUPPORTED is refused with MG_TABLE_UNSUPPORTED; NEEDS_RELOAD with MG_TABLE_NEEDS_RELOAD (older snapshots, where
-     * it was OK, work). */
+     * it was OK, work; which of them lack rows, needs_reload tells). */
     enum mg_code (*scan)(struct mg_snapshot *snapshot, const struct mg_scan_spec *spec, struct mg_scan **out,
                          struct mg_error *err);
     /* The next batch with at least one row, in no promised order, or MG_OK with *out NULL at the end. The caller

@@ -899,6 +899,94 @@ static void tables_that_are_not_ok_are_refused(void **state)
     mg_schema_unref(unsupported);
 }
 
+static struct mg_schema *lost(uint64_t table_id, uint64_t version, const char *table, uint64_t good_until_ts)
+{
+    struct mg_schema *schema = kit_schema_state(table_id, version, "shop", table, PEOPLE, MG_STATE_NEEDS_RELOAD,
+                                                "rows were lost");
+    schema->good_until_ts = good_until_ts; /* nobody else has it yet */
+    return schema;
+}
+
+static void put_lost(struct fixture *f, uint64_t table_id, uint64_t version, const char *table, uint64_t good_until_ts)
+{
+    struct mg_schema *schema = lost(table_id, version, table, good_until_ts);
+    kit_create(f->engine, schema);
+    mg_schema_unref(schema);
+}
+
+/* What needs_reload says: the version that it names and until when the table is good. */
+static void check_mark(struct fixture *f, uint64_t table_id, uint64_t version, uint64_t good_until_ts)
+{
+    struct mg_schema *mark = NULL;
+    must(f->ops->needs_reload(f->engine, table_id, &mark, err));
+    assert_int_equal(mark ? mark->version : 0, version);
+    if (!mark)
+        return;
+    assert_int_equal(mark->table_id, table_id);
+    assert_int_equal(mark->state, MG_STATE_NEEDS_RELOAD);
+    assert_int_equal(mark->good_until_ts, good_until_ts);
+    assert_string_equal(mark->state_reason, "rows were lost");
+    mg_schema_unref(mark);
+}
+
+static void what_needs_a_reload_is_remembered(void **state)
+{
+    struct fixture *f = *state;
+    struct mg_schema *schema = people(f);
+    kit_apply(f->engine, schema, "I 1,a,1");
+    struct mg_snapshot *old = kit_snapshot(f->engine);
+    check_mark(f, 1, 0, 0);
+    check_mark(f, 99, 0, 0);
+    struct mg_schema *aborted = lost(1, 2, "people", 10);
+    struct mg_epoch *epoch = kit_begin(f->engine);
+    assert_int_equal(kit_change(epoch, MG_SCHEMA_PUT_TABLE, NULL, aborted, 0), MG_OK);
+    check_mark(f, 1, 0, 0);
+    f->ops->abort(epoch);
+    check_mark(f, 1, 0, 0);
+
+    put_lost(f, 1, 3, "people", 20);
+    check_mark(f, 1, 3, 20);
+    put_lost(f, 1, 4, "people", 10); /* the lowest counts */
+    put_lost(f, 1, 5, "people", 15);
+    put_lost(f, 1, 6, "folk", 10); /* of equal ones the first */
+    check_mark(f, 1, 4, 10);
+    struct mg_schema *unsupported = kit_schema_state(1, 7, "shop", "folk", "", MG_STATE_UNSUPPORTED,
+                                                     "column j is JSON");
+    struct mg_schema *ok = kit_schema(1, 8, "shop", "folk", PEOPLE);
+    kit_create(f->engine, unsupported);
+    check_mark(f, 1, 4, 10);
+    epoch = kit_begin(f->engine);
+    assert_int_equal(kit_change(epoch, MG_SCHEMA_PUT_TABLE, NULL, ok, 0), MG_INVALID);
+    assert_int_equal(kit_change(epoch, MG_SCHEMA_DROP_TABLE, NULL, NULL, 1), MG_OK);
+    kit_publish(epoch, 100);
+    check_mark(f, 1, 4, 10);
+
+    struct mg_schema *again = kit_schema(2, 9, "shop", "people", PEOPLE);
+    kit_create(f->engine, again);
+    put_lost(f, 3, 10, "born", 0);
+    put_lost(f, 3, 11, "renamed", 0);
+    struct mg_schema *loaded = kit_schema(3, 12, "shop", "renamed", PEOPLE);
+    for (int pass = 0; pass < 2; pass++) {
+        check_mark(f, 1, 4, 10);
+        check_mark(f, 2, 0, 0);
+        check_mark(f, 3, 0, 0); /* every snapshot says so itself */
+        assert_string_equal(kit_rows(old, 1, NULL), "1,a,1.00");
+        f->ops->snapshot_unref(old);
+        if (f->durable)
+            reopen(f);
+        must(f->ops->snapshot_at(f->engine, 2, &old, err));
+    }
+    kit_create(f->engine, loaded);
+    check_mark(f, 3, 0, 0);
+    f->ops->snapshot_unref(old);
+    mg_schema_unref(schema);
+    mg_schema_unref(aborted);
+    mg_schema_unref(unsupported);
+    mg_schema_unref(ok);
+    mg_schema_unref(again);
+    mg_schema_unref(loaded);
+}
+
 /* ---- scans --------------------------------------------------------------------------------------------------- */
 
 static void scans_choose_columns_rows_and_sizes(void **state)
@@ -1340,6 +1428,7 @@ static const struct {
     T(names_swap_in_one_epoch),
     T(a_new_table_id_is_an_empty_incarnation),
     T(tables_that_are_not_ok_are_refused),
+    T(what_needs_a_reload_is_remembered),
     T(scans_choose_columns_rows_and_sizes),
     T(key_ranges_are_half_open),
     T(splits_partition_the_rows),

@@ -77,6 +77,22 @@ MG_MUST_CHECK enum mg_code mg_flight__predicate_read(const Magic__V1__Expr *prot
 MG_MUST_CHECK enum mg_code mg_flight__predicate_write(const struct mg_expr *expr, struct mg_arena *arena,
                                                       Magic__V1__Expr **out, struct mg_error *err);
 
+/* ---- the state of a table at a snapshot (state.c) ---- */
+
+struct mg_flight__state {
+    enum mg_table_state state;
+    const char *reason;     /* in the arena; NULL: none */
+    uint64_t good_until_ts; /* NEEDS_RELOAD */
+};
+const char *mg_flight__state_name(enum mg_table_state state);
+/* As it is known now, which may be worse than what the schema at the snapshot says. */
+MG_MUST_CHECK enum mg_code mg_flight__state_at(const struct mg_snapshot *snapshot, const struct mg_schema *schema,
+                                               struct mg_arena *arena, struct mg_flight__state *out,
+                                               struct mg_error *err);
+/* MG_OK if rows of this table can be read at the snapshot; else the table's own error with its reason. */
+MG_MUST_CHECK enum mg_code mg_flight__table_check(const struct mg_snapshot *snapshot, const struct mg_schema *schema,
+                                                  struct mg_arena *arena, struct mg_error *err);
+
 /* ---- a scan descriptor held against a snapshot (scan.c) ---- */
 
 /* Owns predicate and schema; the arrays live in the request's arena. */
@@ -103,8 +119,6 @@ MG_MUST_CHECK enum mg_code mg_flight__scan_resolve_ticket(struct mg_flight__scan
                                                           const Magic__V1__TicketBody *body, struct mg_arena *arena,
                                                           struct mg_error *err);
 void mg_flight__scan_clear(struct mg_flight__scan *scan);
-/* MG_OK if rows of this table can be read; else the table's own error with its reason. */
-MG_MUST_CHECK enum mg_code mg_flight__table_check(const struct mg_schema *schema, struct mg_error *err);
 /* The visible columns as fields. */
 MG_MUST_CHECK enum mg_code mg_flight__fields(const struct mg_schema *schema, enum mg_profile profile,
                                              struct mg_arena *arena, struct mg_field **out, uint32_t *out_count,
@@ -178,7 +192,6 @@ MG_MUST_CHECK enum mg_code mg_flight__send_batch(struct mg_flight__stream *strea
 
 /* ---- tables for people (tables.c) ---- */
 
-const char *mg_flight__state_name(enum mg_table_state state);
 /* Tables of a snapshot with a reference each: collected first, so that the engine is not held while a client reads
  * slowly. */
 struct mg_flight__tables {

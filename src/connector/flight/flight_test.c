@@ -1,12 +1,17 @@
-/* flight_test.c -- the service over a real socket: each failure has its code, and a ticket that this store did sign is
- * checked all the same.
+/* flight_test.c -- the service over a real socket: each failure has its code, a ticket that this store did sign is
+ * checked all the same, and what became known of a table reaches readers of older snapshots.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/io_fault.h"
 #include "base/testing.h"
 #include "connector/flight/flight_internal.h"
 
 #define METHOD(name) "/arrow.flight.protocol.FlightService/" name
 
+enum { STREAM_BYTES_MAX = 1 << 20 };
+
 struct world {
+    const struct mg_engine_ops *ops;
+    struct mg_io_fault *disk;
     struct mg_clock_manual clock;
     struct mg_budget memory;
     struct mg_engine *engine;
@@ -16,8 +21,8 @@ struct world {
     struct mg_grpc_server *server;
     struct mg_grpc_client *client;
     struct mg_arena arena;
+    struct mg_buffer stream;  /* how the last DoGet began */
     struct mg_schema *schema; /* shop.t: id bigint key, v int */
-    struct mg_snapshot *snapshot;
 };
 
 /* ---- a store with one table of 5,000 rows ---- */
@@ -62,7 +67,6 @@ static void fill(struct world *world)
 
     make_schema(world);
     struct mg_schema_change table = {.kind = MG_SCHEMA_PUT_TABLE, .schema = world->schema};
-    assert_ok(mg_latch_writer_open(world->latch, "tidb", &world->writer, NULL, &err));
     assert_ok(mg_latch_writer_begin(world->writer, 1000, &epoch, &err));
     assert_ok(world->engine->ops->change_schema(epoch, &database, &err));
     assert_ok(world->engine->ops->change_schema(epoch, &table, &err));
@@ -82,26 +86,21 @@ static void fill(struct world *world)
     assert_ok(world->engine->ops->wait(world->engine, number, 10000, &err));
     mg_batch_unref(rows);
     free(ops);
-    assert_ok(world->engine->ops->snapshot(world->engine, &world->snapshot, &err));
 }
 
-static int set_up(void **state)
+static void open_service(struct world *world)
 {
-    struct world *world = calloc(1, sizeof *world);
-    struct mg_engine_options options = {.folder = NULL};
+    struct mg_engine_options options = {.folder = "/store", .io = mg_io_fault_io(world->disk)};
     struct mg_latch_options latch = {.secret = "a secret of thirty-two bytes...", .ttl_ms = 1000};
     struct mg_grpc_server_options grpc = {0};
     char address[128];
     struct mg_error err;
 
-    mg_arena_init(&world->arena, 64 << 20);
-    mg_clock_manual_init(&world->clock, 1700000000000);
-    mg_budget_init(&world->memory, "test", NULL, 256 << 20);
-    assert_ok(mg_engine_model.open(&options, &world->engine, &err));
+    assert_ok(world->ops->open(&options, &world->engine, &err));
     latch.engine = world->engine;
     latch.clock = &world->clock.clock;
     assert_ok(mg_latch_new(&latch, &world->latch, &err));
-    fill(world);
+    assert_ok(mg_latch_writer_open(world->latch, "tidb", &world->writer, NULL, &err));
     struct mg_flight_options flight = {.engine = world->engine, .latch = world->latch, .budget = &world->memory};
     assert_ok(mg_flight_new(&flight, &world->flight, &err));
     grpc.methods = mg_flight_methods(world->flight, &grpc.method_count);
@@ -109,6 +108,31 @@ static int set_up(void **state)
     assert_ok(mg_grpc_server_listen(world->server, "127.0.0.1:0", address, &err));
     assert_ok(mg_grpc_server_start(world->server, &err));
     assert_ok(mg_grpc_client_connect(address, NULL, &world->client, &err));
+}
+
+static void close_service(struct world *world)
+{
+    mg_grpc_client_close(world->client);
+    mg_grpc_server_free(world->server);
+    mg_flight_free(world->flight);
+    mg_latch_writer_close(world->writer);
+    mg_latch_free(world->latch);
+    world->engine->ops->close(world->engine);
+}
+
+/* The initial state of a test is its engine. */
+static int set_up(void **state)
+{
+    struct world *world = calloc(1, sizeof *world);
+
+    world->ops = *state;
+    world->disk = mg_io_fault_new(1);
+    mg_arena_init(&world->arena, 64 << 20);
+    mg_buffer_init(&world->stream, STREAM_BYTES_MAX);
+    mg_clock_manual_init(&world->clock, 1700000000000);
+    mg_budget_init(&world->memory, "test", NULL, 256 << 20);
+    open_service(world);
+    fill(world);
     *state = world;
     return 0;
 }
@@ -117,15 +141,11 @@ static int tear_down(void **state)
 {
     struct world *world = *state;
 
-    mg_grpc_client_close(world->client);
-    mg_grpc_server_free(world->server);
-    mg_flight_free(world->flight);
-    world->engine->ops->snapshot_unref(world->snapshot);
-    mg_latch_writer_close(world->writer);
-    mg_latch_free(world->latch);
-    world->engine->ops->close(world->engine);
+    close_service(world);
+    mg_io_fault_free(world->disk);
     mg_schema_unref(world->schema);
     mg_arena_clear(&world->arena);
+    mg_buffer_clear(&world->stream);
     assert_int_equal(mg_budget_used(&world->memory), 0); /* every request gave back what it took */
     free(world);
     return 0;
@@ -142,7 +162,7 @@ static struct mg_slice pack(struct world *world, const ProtobufCMessage *message
     return bytes;
 }
 
-/* Read a whole stream; counts messages. */
+/* Read a whole stream; counts messages, and keeps the bytes of the first ones. */
 static enum mg_code get(struct world *world, struct mg_slice ticket_bytes, unsigned *out_messages, struct mg_error *err)
 {
     Arrow__Flight__Protocol__Ticket ticket = ARROW__FLIGHT__PROTOCOL__TICKET__INIT;
@@ -157,8 +177,12 @@ static enum mg_code get(struct world *world, struct mg_slice ticket_bytes, unsig
     if (code == MG_OK)
         code = mg_grpc_client_half_close(world->client, err);
     *out_messages = 0;
-    while (code == MG_OK && (code = mg_grpc_client_receive(world->client, &message, err)) == MG_OK)
+    mg_buffer_reset(&world->stream);
+    while (code == MG_OK && (code = mg_grpc_client_receive(world->client, &message, err)) == MG_OK) {
         ++*out_messages;
+        if (world->stream.size + message.size <= STREAM_BYTES_MAX)
+            code = mg_buffer_append(&world->stream, message.data, message.size, err);
+    }
     mg_grpc_client_end(world->client);
     return code == MG_NOT_FOUND && mg_grpc_client_status(world->client) == MG_GRPC_OK ? MG_OK : code;
 }
@@ -401,7 +425,275 @@ static void a_request_above_the_memory_limit_is_refused(void **state)
     assert_ok(unary(world, METHOD("GetFlightInfo"), &descriptor.base, &err));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+/* ---- tables that must be loaded again ---- */
+
+/* An epoch of its own at that watermark. schema may be NULL: nothing but the watermark; drop: that table, before. */
+static uint64_t change(struct world *world, struct mg_schema *schema, uint64_t drop, uint64_t watermark)
+{
+    struct mg_schema_change put = {.kind = MG_SCHEMA_PUT_TABLE, .schema = schema};
+    struct mg_schema_change dropped = {.kind = MG_SCHEMA_DROP_TABLE, .table_id = drop};
+    struct mg_epoch *epoch;
+    struct mg_error err;
+    uint64_t number;
+
+    assert_ok(mg_latch_writer_begin(world->writer, 1000, &epoch, &err));
+    if (drop)
+        assert_ok(world->ops->change_schema(epoch, &dropped, &err));
+    if (schema)
+        assert_ok(world->ops->change_schema(epoch, &put, &err));
+    assert_ok(mg_latch_writer_publish(world->writer, watermark, MG_SLICE(NULL, 0), &number, &err));
+    assert_ok(world->ops->wait(world->engine, number, 10000, &err));
+    return number;
+}
+
+/* The next schema of shop.t, under another name if that is not NULL; good_until_ts above 0: it must be loaded again. */
+static void alter(struct world *world, const char *name, uint64_t good_until_ts, uint64_t watermark)
+{
+    struct mg_schema *next = mg_schema_copy(world->schema);
+    struct mg_error err;
+
+    assert_ok(world->ops->reserve(world->engine, NULL, &next->version, &err));
+    if (name)
+        assert_ok(mg_schema_text(&next->table, mg_slice_text(name), &err));
+    if (good_until_ts) {
+        next->state = MG_STATE_NEEDS_RELOAD;
+        next->good_until_ts = good_until_ts;
+        assert_ok(mg_schema_text(&next->state_reason, mg_slice_text("a commit was settled too late"), &err));
+    }
+    assert_ok(mg_schema_seal(next, &err));
+    change(world, next, 0, watermark);
+    mg_schema_unref(world->schema);
+    world->schema = next;
+}
+
+static Magic__V1__SnapshotRef as_of(uint64_t ts)
+{
+    Magic__V1__SnapshotRef ref = MAGIC__V1__SNAPSHOT_REF__INIT;
+
+    ref.snapshot_case = MAGIC__V1__SNAPSHOT_REF__SNAPSHOT_AS_OF_TS;
+    ref.as_of_ts = ts;
+    return ref;
+}
+
+/* A call about a command at a snapshot: GetFlightInfo or GetSchema. sql NULL: a scan of shop.t. */
+static enum mg_code ask(struct world *world, const char *method, Magic__V1__SnapshotRef ref, const char *sql,
+                        struct mg_slice *out, struct mg_error *err)
+{
+    Arrow__Flight__Protocol__FlightDescriptor descriptor = ARROW__FLIGHT__PROTOCOL__FLIGHT_DESCRIPTOR__INIT;
+    Arrow__Flight__Protocol__Any any;
+    Magic__V1__ScanDescriptor scan;
+    Magic__V1__SqlStatement statement;
+
+    arrow__flight__protocol__any__init(&any);
+    magic__v1__scan_descriptor__init(&scan);
+    magic__v1__sql_statement__init(&statement);
+    scan.database = (char[]){"shop"};
+    scan.table = (char[]){"t"};
+    scan.snapshot = statement.snapshot = &ref;
+    statement.sql = (char *)(uintptr_t)sql;
+    any.type_url = sql ? (char[]){"magic.v1.SqlStatement"} : (char[]){"magic.v1.ScanDescriptor"};
+    any.value = mg_flight__binary(pack(world, sql ? &statement.base : &scan.base));
+    descriptor.type = ARROW__FLIGHT__PROTOCOL__FLIGHT_DESCRIPTOR__DESCRIPTOR_TYPE__CMD;
+    descriptor.cmd = mg_flight__binary(pack(world, &any.base));
+    *err = MG_ERROR_INIT;
+    return mg_grpc_client_unary(world->client, method, 10000, pack(world, &descriptor.base), out, err);
+}
+
+/* The first ticket of a plan. */
+static enum mg_code plan(struct world *world, Magic__V1__SnapshotRef ref, const char *sql, struct mg_slice *out_ticket,
+                         struct mg_error *err)
+{
+    Arrow__Flight__Protocol__FlightInfo *info = NULL;
+    struct mg_slice response;
+
+    MG_TRY(ask(world, METHOD("GetFlightInfo"), ref, sql, &response, err));
+    MG_TRY(MG_FLIGHT__UNPACK(arrow__flight__protocol__flight_info__descriptor, response, "the plan", &world->arena,
+                             &info, err));
+    *out_ticket = mg_flight__bytes(info->endpoint[0]->ticket->ticket);
+    return MG_OK;
+}
+
+static bool stream_has(const struct world *world, const char *text)
+{
+    return memmem(world->stream.data, world->stream.size, text, strlen(text)) != NULL;
+}
+
+/* The one table at a snapshot, as magic.tables and as SHOW TABLES tell it. */
+static void check_listed(struct world *world, Magic__V1__SnapshotRef ref, const char *state, uint64_t good_until_ts)
+{
+    Magic__V1__ListTablesRequest list;
+    Arrow__Flight__Protocol__Action action;
+    Arrow__Flight__Protocol__Result *result = NULL;
+    Magic__V1__TableInfo *info = NULL;
+    struct mg_slice response, ticket;
+    unsigned messages = 0;
+    struct mg_error err;
+
+    magic__v1__list_tables_request__init(&list);
+    arrow__flight__protocol__action__init(&action);
+    list.snapshot = &ref;
+    action.type = (char[]){"magic.tables"};
+    action.body = mg_flight__binary(pack(world, &list.base));
+    assert_ok(
+        mg_grpc_client_unary(world->client, METHOD("DoAction"), 10000, pack(world, &action.base), &response, &err));
+    assert_ok(MG_FLIGHT__UNPACK(arrow__flight__protocol__result__descriptor, response, "a result", &world->arena,
+                                &result, &err));
+    assert_ok(MG_FLIGHT__UNPACK(magic__v1__table_info__descriptor, mg_flight__bytes(result->body), "a table",
+                                &world->arena, &info, &err));
+    assert_string_equal(info->state, state);
+    assert_int_equal(info->good_until_ts, good_until_ts);
+    assert_int_equal(strstr(info->reason, "settled too late") != NULL, good_until_ts != 0);
+    assert_ok(plan(world, ref, "SHOW TABLES", &ticket, &err));
+    assert_ok(get(world, ticket, &messages, &err));
+    assert_true(stream_has(world, state));
+    assert_int_equal(stream_has(world, "settled too late"), good_until_ts != 0);
+}
+
+/* shop.t is readable there, in every way. */
+static void check_good(struct world *world, Magic__V1__SnapshotRef ref)
+{
+    struct mg_slice ticket, response;
+    unsigned messages = 0;
+    struct mg_error err;
+
+    assert_ok(ask(world, METHOD("GetSchema"), ref, NULL, &response, &err));
+    assert_ok(plan(world, ref, "SELECT v FROM shop.t WHERE id = 1", &ticket, &err));
+    assert_ok(get(world, ticket, &messages, &err));
+    assert_ok(plan(world, ref, NULL, &ticket, &err));
+    assert_ok(get(world, ticket, &messages, &err));
+    check_listed(world, ref, "ok", 0);
+}
+
+static void check_refusal(enum mg_code code, const struct mg_error *refusal, const char *until)
+{
+    struct mg_error err;
+
+    assert_code(MG_TABLE_NEEDS_RELOAD, code);
+    assert_non_null(strstr(refusal->text, "a commit was settled too late"));
+    assert_non_null(strstr(refusal->text, until));
+}
+
+/* shop.t is refused there, in every way, and says so. */
+static void check_stale(struct world *world, Magic__V1__SnapshotRef ref, uint64_t good_until_ts)
+{
+    struct mg_slice ticket, response;
+    char until[64];
+    struct mg_error err;
+
+    snprintf(until, sizeof until, "as of %d or before", (int)good_until_ts);
+    check_refusal(ask(world, METHOD("GetSchema"), ref, NULL, &response, &err), &err, until);
+    check_refusal(plan(world, ref, NULL, &ticket, &err), &err, until);
+    check_refusal(plan(world, ref, "SELECT v FROM shop.t WHERE id = 1", &ticket, &err), &err, until);
+    check_listed(world, ref, "needs-reload", good_until_ts);
+}
+
+/* What was handed out before the mark: tickets for both sides of it. */
+struct handed_out {
+    struct mg_slice good, stale, stale_sql;
+};
+
+static void check_handed_out(struct world *world, const struct handed_out *tickets)
+{
+    unsigned messages = 0;
+    struct mg_error err;
+
+    assert_ok(get(world, tickets->good, &messages, &err));
+    assert_true(messages >= 2);
+    check_refusal(get(world, tickets->stale, &messages, &err), &err, "as of 25 or before");
+    assert_int_equal(messages, 0);
+    check_refusal(get(world, tickets->stale_sql, &messages, &err), &err, "as of 25 or before");
+}
+
+/* Watermarks 20 (its rows), 30, 40; then it is known that a commit at 26 is missing. */
+static void mark(struct world *world, struct handed_out *out)
+{
+    struct mg_error err;
+
+    change(world, NULL, 0, 30);
+    change(world, NULL, 0, 40);
+    check_good(world, as_of(30));
+    assert_ok(plan(world, as_of(20), NULL, &out->good, &err));
+    assert_ok(plan(world, as_of(30), NULL, &out->stale, &err));
+    assert_ok(plan(world, as_of(40), "SELECT * FROM shop.t", &out->stale_sql, &err));
+    alter(world, NULL, 25, 40);
+}
+
+static void check_marked(struct world *world, const struct handed_out *tickets)
+{
+    check_good(world, as_of(20));
+    check_good(world, as_of(25)); /* the same snapshot */
+    check_stale(world, as_of(30), 25);
+    check_stale(world, as_of(39), 25);
+    check_handed_out(world, tickets);
+}
+
+static void a_mark_reaches_snapshots_that_were_shown_before(void **state)
+{
+    struct world *world = *state;
+    struct mg_snapshot_choice choice = {.choice = MG_CHOICE_LATEST};
+    Magic__V1__SnapshotRef lease = MAGIC__V1__SNAPSHOT_REF__INIT, epoch = MAGIC__V1__SNAPSHOT_REF__INIT;
+    struct handed_out tickets;
+    struct mg_lease held;
+    struct mg_error err;
+
+    change(world, NULL, 0, 28);
+    assert_ok(mg_latch_acquire(world->latch, &choice, "a session", 0, &held, NULL, &err));
+    lease.snapshot_case = MAGIC__V1__SNAPSHOT_REF__SNAPSHOT_LEASE;
+    lease.lease = mg_flight__binary(MG_SLICE(held.token, held.token_size));
+    epoch.snapshot_case = MAGIC__V1__SNAPSHOT_REF__SNAPSHOT_EPOCH;
+    epoch.epoch = held.epoch;
+    check_good(world, lease);
+    mark(world, &tickets);
+    check_marked(world, &tickets);
+    check_stale(world, lease, 25);
+    check_stale(world, epoch, 25);
+    check_stale(world, as_of(40), 25); /* the mark's own epoch */
+    epoch.epoch--;
+    check_good(world, epoch);
+    alter(world, NULL, 15, 50); /* an earlier one was missing, too */
+    check_stale(world, as_of(20), 15);
+    check_good(world, as_of(15));
+}
+
+static void a_mark_stays_with_its_incarnation(void **state)
+{
+    struct world *world = *state;
+    struct handed_out tickets;
+    struct mg_error err;
+
+    mark(world, &tickets);
+    alter(world, "renamed", 25, 50);
+    check_marked(world, &tickets);
+    change(world, NULL, world->schema->table_id, 60);
+    check_marked(world, &tickets);
+    mg_schema_unref(world->schema);
+    make_schema(world); /* another shop.t */
+    change(world, world->schema, 0, 70);
+    check_marked(world, &tickets);
+    check_good(world, as_of(70));
+    assert_code(MG_NOT_FOUND, plan(world, as_of(60), NULL, &tickets.good, &err));
+}
+
+static void a_mark_outlives_a_restart(void **state)
+{
+    struct world *world = *state;
+    struct handed_out tickets;
+
+    mark(world, &tickets);
+    close_service(world);
+    open_service(world);
+    check_marked(world, &tickets);
+    change(world, NULL, world->schema->table_id, 60);
+    close_service(world);
+    open_service(world);
+    check_marked(world, &tickets);
+}
+
+#define TEST_ON(engine, name)                                                                   \
+    {                                                                                           \
+#name " (" #engine ")", name, set_up, tear_down, (void *)(uintptr_t)&mg_engine_##engine \
+    }
+#define TEST(name) TEST_ON(model, name)
 
 int main(void)
 {
@@ -413,6 +705,11 @@ int main(void)
         TEST(codes_of_other_calls),
         TEST(failed_plans_leave_no_lease),
         TEST(a_request_above_the_memory_limit_is_refused),
+        TEST_ON(model, a_mark_reaches_snapshots_that_were_shown_before),
+        TEST_ON(magic, a_mark_reaches_snapshots_that_were_shown_before),
+        TEST_ON(model, a_mark_stays_with_its_incarnation),
+        TEST_ON(magic, a_mark_stays_with_its_incarnation),
+        TEST_ON(magic, a_mark_outlives_a_restart), /* the model keeps nothing */
     };
     return cmocka_run_group_tests_name("flight", tests, NULL, NULL);
 }

@@ -204,7 +204,7 @@ static enum mg_code plan_select(const struct mg_sql_statement *statement, const 
         return mg_fail(err, MG_NOT_FOUND, "there is no table %.150s.%.150s", out->scan.database, out->scan.table);
     if (code != MG_OK)
         return mg_fail(err, code, "%s", local.text);
-    MG_TRY(mg_flight__table_check(schema, err));
+    MG_TRY(mg_flight__table_check(snapshot, schema, arena, err));
 
     if (!statement->all_columns) {
         out->scan.columns = mg_arena_array(arena, char *, (size_t)statement->column_count + 1);

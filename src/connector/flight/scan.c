@@ -2,36 +2,14 @@
  *
  * Columns  in the order asked for, by name without letter case; repeated names give repeated columns. None named = all
  *          that are not hidden, in the schema's order. Hidden ones leave only when named.
- * Errors   NOT_FOUND names table or column; TABLE_UNSUPPORTED and TABLE_NEEDS_RELOAD carry the table's reason;
- *          SCHEMA_CHANGED when the descriptor was made for another version.
+ * Errors   NOT_FOUND names table or column; TABLE_UNSUPPORTED and TABLE_NEEDS_RELOAD as in state.c; SCHEMA_CHANGED when
+ *          the descriptor was made for another version.
  * Threads  a scan belongs to its handler's thread.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <string.h>
 
 #include "connector/flight/flight_internal.h"
-
-enum mg_code mg_flight__table_check(const struct mg_schema *schema, struct mg_error *err)
-{
-    const char *reason = schema->state_reason ? schema->state_reason : "no reason is recorded";
-
-    switch (schema->state) {
-    case MG_STATE_OK: return MG_OK;
-    case MG_STATE_UNSUPPORTED:
-        return mg_fail(err, MG_TABLE_UNSUPPORTED, "table %s.%s cannot be held by this version: %s", schema->database,
-                       schema->table, reason);
-    case MG_STATE_NEEDS_RELOAD:
-        if (schema->good_until_ts == 0)
-            return mg_fail(err, MG_TABLE_NEEDS_RELOAD,
-                           "table %s.%s must be loaded again: %s; no snapshot of it is valid", schema->database,
-                           schema->table, reason);
-        return mg_fail(err, MG_TABLE_NEEDS_RELOAD,
-                       "table %s.%s must be loaded again: %s; snapshots as of %" PRIu64 " or before are valid",
-                       schema->database, schema->table, reason, schema->good_until_ts);
-    }
-    return mg_fail(err, MG_INTERNAL, "table %s.%s has an unknown state (%d)", schema->database, schema->table,
-                   (int)schema->state);
-}
 
 /* ---- columns ---- */
 
@@ -116,13 +94,14 @@ enum mg_code mg_flight__fields(const struct mg_schema *schema, enum mg_profile p
 /* ---- the whole ---- */
 
 /* scan->schema is set: the rest of the descriptor against it. */
-static enum mg_code resolve_rest(struct mg_flight__scan *scan, const Magic__V1__ScanDescriptor *descriptor,
-                                 uint64_t schema_version, struct mg_arena *arena, struct mg_error *err)
+static enum mg_code resolve_rest(struct mg_flight__scan *scan, const struct mg_snapshot *snapshot,
+                                 const Magic__V1__ScanDescriptor *descriptor, uint64_t schema_version,
+                                 struct mg_arena *arena, struct mg_error *err)
 {
     const struct mg_schema *schema = scan->schema;
     struct mg_expr *expr = NULL;
 
-    MG_TRY(mg_flight__table_check(schema, err));
+    MG_TRY(mg_flight__table_check(snapshot, schema, arena, err));
     if (schema_version != 0 && schema_version != schema->version)
         return mg_fail(err, MG_SCHEMA_CHANGED,
                        "table %s.%s has schema version %" PRIu64 " at this snapshot, the request was made for %" PRIu64,
@@ -155,7 +134,7 @@ enum mg_code mg_flight__scan_resolve(struct mg_flight__scan *scan, const struct 
                        descriptor->table, ops->snapshot_epoch(snapshot));
     if (code != MG_OK)
         return mg_fail(err, code, "%s", local.text);
-    return resolve_rest(scan, descriptor, descriptor->schema_version, arena, err);
+    return resolve_rest(scan, snapshot, descriptor, descriptor->schema_version, arena, err);
 }
 
 enum mg_code mg_flight__scan_resolve_ticket(struct mg_flight__scan *scan, const struct mg_snapshot *snapshot,
@@ -163,7 +142,7 @@ enum mg_code mg_flight__scan_resolve_ticket(struct mg_flight__scan *scan, const 
                                             struct mg_error *err)
 {
     MG_TRY(snapshot->engine->ops->table_by_id(snapshot, body->table_id, &scan->schema, err));
-    return resolve_rest(scan, body->scan, body->schema_version, arena, err);
+    return resolve_rest(scan, snapshot, body->scan, body->schema_version, arena, err);
 }
 
 void mg_flight__scan_clear(struct mg_flight__scan *scan)

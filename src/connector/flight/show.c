@@ -44,22 +44,25 @@ struct showing {
     uint32_t row_count;
 };
 
-static enum mg_code show_table(struct showing *showing, const struct mg_schema *schema, struct mg_error *err)
+static enum mg_code show_table(struct showing *showing, const struct mg_schema *schema, struct mg_arena *arena,
+                               struct mg_error *err)
 {
     struct mg_batch_builder *builder = &showing->builder;
     struct mg_table_stats stats;
+    struct mg_flight__state at;
 
+    MG_TRY(mg_flight__state_at(showing->snapshot, schema, arena, &at, err));
     MG_TRY(mg_builder_text(builder, 0, mg_slice_text(schema->database), err));
     MG_TRY(mg_builder_text(builder, 1, mg_slice_text(schema->table), err));
-    if (schema->state == MG_STATE_OK) {
+    if (at.state == MG_STATE_OK) {
         MG_TRY(showing->snapshot->engine->ops->stats(showing->snapshot, schema->table_id, &stats, err));
         MG_TRY(mg_builder_uint(builder, TABLE_ROWS_COLUMN, stats.row_count, err));
     } else {
         MG_TRY(mg_builder_null(builder, TABLE_ROWS_COLUMN, err));
     }
-    MG_TRY(mg_builder_text(builder, 3, mg_slice_text(mg_flight__state_name(schema->state)), err));
-    if (schema->state_reason)
-        MG_TRY(mg_builder_text(builder, TABLE_REASON_COLUMN, mg_slice_text(schema->state_reason), err));
+    MG_TRY(mg_builder_text(builder, 3, mg_slice_text(mg_flight__state_name(at.state)), err));
+    if (at.reason)
+        MG_TRY(mg_builder_text(builder, TABLE_REASON_COLUMN, mg_slice_text(at.reason), err));
     else
         MG_TRY(mg_builder_null(builder, TABLE_REASON_COLUMN, err));
     showing->row_count++;
@@ -108,7 +111,7 @@ static enum mg_code show_tables(struct showing *showing, struct mg_slice databas
         MG_TRY(check_database(showing->snapshot, database, err));
     enum mg_code code = mg_flight__tables_collect(&tables, showing->snapshot, database, MG_SLICE(NULL, 0), arena, err);
     for (uint32_t i = 0; code == MG_OK && i < tables.count; i++)
-        code = show_table(showing, tables.at[i], err);
+        code = show_table(showing, tables.at[i], arena, err);
     mg_flight__tables_clear(&tables);
     return code;
 }

@@ -12,16 +12,6 @@ static char *text_or_empty(const char *text, struct mg_arena *arena)
     return mg_arena_text(arena, mg_slice_text(text ? text : ""));
 }
 
-const char *mg_flight__state_name(enum mg_table_state state)
-{
-    switch (state) {
-    case MG_STATE_OK: return "ok";
-    case MG_STATE_UNSUPPORTED: return "unsupported";
-    case MG_STATE_NEEDS_RELOAD: return "needs-reload";
-    }
-    return "?";
-}
-
 /* ---- a list of tables ---- */
 
 struct collecting {
@@ -106,19 +96,21 @@ enum mg_code mg_flight__table_info(const struct mg_snapshot *snapshot, const str
 {
     Magic__V1__TableInfo *info = mg_arena_new(arena, Magic__V1__TableInfo);
     struct mg_table_stats stats = {0};
+    struct mg_flight__state at;
 
     if (!info)
         return mg_arena_fail(arena, err);
+    MG_TRY(mg_flight__state_at(snapshot, schema, arena, &at, err));
     magic__v1__table_info__init(info);
     info->database = text_or_empty(schema->database, arena);
     info->table = text_or_empty(schema->table, arena);
-    info->state = text_or_empty(mg_flight__state_name(schema->state), arena);
-    info->reason = text_or_empty(schema->state_reason, arena);
+    info->state = text_or_empty(mg_flight__state_name(at.state), arena);
+    info->reason = text_or_empty(at.reason, arena);
     if (!info->database || !info->table || !info->state || !info->reason)
         return mg_arena_fail(arena, err);
     info->table_id = schema->table_id;
     info->schema_version = schema->version;
-    info->good_until_ts = schema->good_until_ts;
+    info->good_until_ts = at.good_until_ts;
     MG_TRY(snapshot->engine->ops->stats(snapshot, schema->table_id, &stats, err));
     info->row_count = stats.row_count;
     info->size_bytes = stats.size_bytes;

@@ -28,8 +28,11 @@ static void names_unref(struct mg_names *names)
     for (uint32_t i = 0; i < names->database_count; i++)
         free(names->databases[i]);
     free(names->databases);
+    for (uint32_t i = 0; i < names->mark_count; i++)
+        mg_schema_unref(names->marks[i]);
     free(names->by_name);
     free(names->dropped);
+    free(names->marks);
     free(names);
 }
 
@@ -70,6 +73,27 @@ static bool was_dropped(const struct mg_names *names, uint64_t table_id)
 {
     return names->dropped_count &&
            bsearch(&table_id, names->dropped, names->dropped_count, sizeof table_id, compare_u64) != NULL;
+}
+
+/* Where the table's mark is, or would be. */
+static uint32_t mark_place(struct mg_schema *const *marks, uint32_t count, uint64_t table_id)
+{
+    uint32_t low = 0, high = count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (marks[middle]->table_id < table_id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+const struct mg_schema *mg_catalog__find_mark(const struct mg_catalog *catalog, uint64_t table_id)
+{
+    const struct mg_names *names = catalog->names;
+    uint32_t at = mark_place(names->marks, names->mark_count, table_id);
+    return at < names->mark_count && names->marks[at]->table_id == table_id ? names->marks[at] : NULL;
 }
 
 /* ---- catalogues ---------------------------------------------------------------------------------------------- */
@@ -239,11 +263,16 @@ struct draft {
     uint32_t database_count;
     uint64_t *dropped;
     uint32_t dropped_count;
+    struct mg_schema **marks; /* room for one more */
+    uint32_t mark_count;
 };
 
 static void draft_clear(struct draft *draft)
 {
     mg_catalog__unref(draft->catalog);
+    for (uint32_t i = 0; draft->marks && i < draft->mark_count; i++)
+        mg_schema_unref(draft->marks[i]);
+    free(draft->marks);
     for (uint32_t i = 0; draft->databases && i < draft->database_count; i++)
         free(draft->databases[i]);
     free(draft->databases);
@@ -257,7 +286,8 @@ static enum mg_code draft_init(struct draft *draft, const struct mg_catalog *fro
     draft->catalog = copy_tables(from, 1);
     draft->databases = calloc((size_t)names->database_count + 1, sizeof(char *));
     draft->dropped = calloc((size_t)names->dropped_count + 1, sizeof *draft->dropped);
-    bool ok = draft->catalog && draft->databases && draft->dropped;
+    draft->marks = calloc((size_t)names->mark_count + 1, sizeof(struct mg_schema *));
+    bool ok = draft->catalog && draft->databases && draft->dropped && draft->marks;
     for (; ok && draft->database_count < names->database_count; draft->database_count++) {
         draft->databases[draft->database_count] = strdup(names->databases[draft->database_count]);
         ok = draft->databases[draft->database_count] != NULL;
@@ -269,6 +299,8 @@ static enum mg_code draft_init(struct draft *draft, const struct mg_catalog *fro
     if (names->dropped_count)
         memcpy(draft->dropped, names->dropped, names->dropped_count * sizeof *draft->dropped);
     draft->dropped_count = names->dropped_count;
+    for (; draft->mark_count < names->mark_count; draft->mark_count++)
+        draft->marks[draft->mark_count] = mg_schema_ref(names->marks[draft->mark_count]);
     return MG_OK;
 }
 
@@ -295,6 +327,8 @@ static enum mg_code draft_finish(struct draft *draft, struct mg_catalog **out, s
     names->by_name = by_name;
     names->dropped_count = draft->dropped_count;
     names->dropped = draft->dropped;
+    names->mark_count = draft->mark_count;
+    names->marks = draft->marks;
     catalog->names = names;
     *out = catalog;
     return MG_OK;
@@ -386,6 +420,20 @@ static enum mg_code first_view(struct mg_schema *schema, struct mg_budget *budge
     return MG_OK;
 }
 
+/* Keep a schema by which its table became NEEDS_RELOAD, unless it says no more than what is kept. */
+static void note_mark(struct draft *draft, const struct mg_schema *schema)
+{
+    uint32_t at = mark_place(draft->marks, draft->mark_count, schema->table_id);
+    if (at == draft->mark_count || draft->marks[at]->table_id != schema->table_id) {
+        memmove(draft->marks + at + 1, draft->marks + at, (draft->mark_count - at) * sizeof draft->marks[0]);
+        draft->marks[at] = mg_schema_ref(schema);
+        draft->mark_count++;
+    } else if (schema->good_until_ts < draft->marks[at]->good_until_ts) {
+        mg_schema_unref(draft->marks[at]);
+        draft->marks[at] = mg_schema_ref(schema);
+    }
+}
+
 static enum mg_code put_table(const struct mg_catalog *from, struct mg_schema *schema, struct mg_budget *budget,
                               struct draft *draft, struct mg_error *err)
 {
@@ -405,7 +453,14 @@ static enum mg_code put_table(const struct mg_catalog *from, struct mg_schema *s
     struct mg_catalog *to = draft->catalog;
     struct mg_table_view *view;
     if (at >= 0) {
+        const struct mg_schema *mark = mg_catalog__find_mark(from, schema->table_id);
+        if (mark && schema->state == MG_STATE_OK)
+            return mg_fail(err, MG_INVALID, "table %s.%s had to be loaded again: %s; rows loaded need a new table id",
+                           schema->database, schema->table, mark->state_reason ? mark->state_reason : "no reason");
         MG_TRY(renew_table(from->tables[at], schema, budget, &view, err));
+        if (schema->state == MG_STATE_NEEDS_RELOAD &&
+            (mark || from->tables[at]->schema->state != MG_STATE_NEEDS_RELOAD))
+            note_mark(draft, schema);
         mg_table_view__unref(to->tables[at]);
         to->tables[at] = view;
         return MG_OK;

@@ -510,6 +510,18 @@ static enum mg_code magic_table_by_id(const struct mg_snapshot *snapshot, uint64
     return MG_OK;
 }
 
+static enum mg_code magic_needs_reload(struct mg_engine *engine, uint64_t table_id, struct mg_schema **out,
+                                       struct mg_error *err)
+{
+    struct mg_magic *magic = mg_magic__of(engine);
+    (void)err;
+    mg_mutex_lock(&magic->publish);
+    const struct mg_schema *mark = mg_catalog__find_mark(magic->store.newest->catalog, table_id);
+    *out = mark ? mg_schema_ref(mark) : NULL;
+    mg_mutex_unlock(&magic->publish);
+    return MG_OK;
+}
+
 static enum mg_code magic_list_tables(const struct mg_snapshot *snapshot, mg_schema_fn *fn, void *arg,
                                       struct mg_error *err)
 {
@@ -575,6 +587,7 @@ const struct mg_engine_ops mg_engine_magic = {
     .snapshot_watermarks = magic_snapshot_watermarks,
     .table_by_name = magic_table_by_name,
     .table_by_id = magic_table_by_id,
+    .needs_reload = magic_needs_reload,
     .list_tables = magic_list_tables,
     .list_databases = magic_list_databases,
     .stats = magic_stats,

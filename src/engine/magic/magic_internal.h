@@ -218,6 +218,8 @@ struct mg_names {
     uint32_t *by_name; /* places in the catalogue's tables, sorted by database and name */
     uint32_t dropped_count;
     uint64_t *dropped; /* ids of dropped tables, sorted */
+    uint32_t mark_count;
+    struct mg_schema **marks; /* references, sorted by table id: what needs_reload of engine.h answers */
 };
 
 struct mg_catalog {
@@ -239,6 +241,8 @@ MG_MUST_CHECK enum mg_code mg_catalog__copy(const struct mg_catalog *from, struc
 /* Place of the table, or -1. */
 int mg_catalog__find_id(const struct mg_catalog *catalog, uint64_t table_id);
 int mg_catalog__find_name(const struct mg_catalog *catalog, struct mg_slice database, struct mg_slice table);
+/* The schema by which the table, which may be dropped by now, became NEEDS_RELOAD; NULL. Borrowed. */
+const struct mg_schema *mg_catalog__find_mark(const struct mg_catalog *catalog, uint64_t table_id);
 /* MG_TABLE_UNSUPPORTED, MG_TABLE_NEEDS_RELOAD, or MG_OK. */
 MG_MUST_CHECK enum mg_code mg_catalog__check_state(const struct mg_schema *schema, struct mg_error *err);
 

@@ -265,6 +265,22 @@ static enum mg_code check_columns(const struct catalog *catalog, const struct mg
     return MG_OK;
 }
 
+/* Among every schema that the table ever had, newest first: those that are NEEDS_RELOAD behind one that was not. */
+static const struct mg_schema *find_mark(const struct catalog *catalog, uint64_t table_id)
+{
+    const struct mg_schema *mark = NULL, *lowest = NULL;
+    for (const struct catalog *old = catalog; old; old = old->older) {
+        int i = find_id(old, table_id);
+        if (i < 0)
+            continue;
+        if (old->tables[i]->state != MG_STATE_NEEDS_RELOAD)
+            mark = lowest;
+        else if (!lowest || old->tables[i]->good_until_ts <= lowest->good_until_ts)
+            lowest = old->tables[i];
+    }
+    return mark;
+}
+
 static enum mg_code put_table(struct model_engine *model, struct catalog *catalog, const struct mg_schema *schema,
                               struct mg_error *err)
 {
@@ -283,6 +299,10 @@ static enum mg_code put_table(struct model_engine *model, struct catalog *catalo
         if (schema->version <= current->version)
             return mg_fail(err, MG_INVALID, "table %s.%s: schema version %llu is not above %llu", schema->database,
                            schema->table, (unsigned long long)schema->version, (unsigned long long)current->version);
+        const struct mg_schema *mark = schema->state == MG_STATE_OK ? find_mark(catalog, schema->table_id) : NULL;
+        if (mark)
+            return mg_fail(err, MG_INVALID, "table %s.%s: %s; it is not OK again under the same id", schema->database,
+                           schema->table, mark->state_reason ? mark->state_reason : "it needs a reload");
         MG_TRY(check_columns(catalog, schema, err));
         mg_schema_unref(catalog->tables[at]);
         catalog->tables[at] = mg_schema_ref(schema);
@@ -922,6 +942,18 @@ static enum mg_code model_table_by_id(const struct mg_snapshot *snapshot, uint64
     return MG_OK;
 }
 
+static enum mg_code model_needs_reload(struct mg_engine *engine, uint64_t table_id, struct mg_schema **out,
+                                       struct mg_error *err)
+{
+    struct model_engine *model = model_of(engine);
+    (void)err;
+    mg_mutex_lock(&model->lock);
+    const struct mg_schema *mark = find_mark(model->states[model->epoch].catalog, table_id);
+    *out = mark ? mg_schema_ref(mark) : NULL;
+    mg_mutex_unlock(&model->lock);
+    return MG_OK;
+}
+
 static enum mg_code model_list_tables(const struct mg_snapshot *snapshot, mg_schema_fn *fn, void *arg,
                                       struct mg_error *err)
 {
@@ -1223,6 +1255,7 @@ const struct mg_engine_ops mg_engine_model = {
     .snapshot_watermarks = model_snapshot_watermarks,
     .table_by_name = model_table_by_name,
     .table_by_id = model_table_by_id,
+    .needs_reload = model_needs_reload,
     .list_tables = model_list_tables,
     .list_databases = model_list_databases,
     .stats = model_stats,
