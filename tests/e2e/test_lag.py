@@ -10,6 +10,7 @@ from lib.pump_client import PREWRITE, ROLLBACK, PumpClient, binlog, cluster_id, 
 
 
 def test_the_watermark_moves_on_while_idle(cluster, wire):
+    wait.until(lambda: wire.lag().state == "running", 20, "it runs: a TiDB that starts is asked again after up to 5 s")
     time.sleep(1)
     marks = []
     for _ in range(20):
