@@ -58,6 +58,34 @@ def test_dropped_ones_are_gone(cluster, spark, wire):
     wait.until(lambda: not wire.tables("dropped"), 20, "the database goes")
 
 
+def test_a_database_without_tables_is_there(cluster, spark, wire):
+    def shown(pattern):
+        return [row[0] for row in spark.sql(f"SHOW NAMESPACES IN magic LIKE '{pattern}'").collect()]
+
+    def tables(database):
+        return spark.sql(f"SHOW TABLES IN magic.{database}").collect()
+
+    change = cluster.tidb.change
+    change("CREATE DATABASE hollow")
+    wait.until(lambda: wire.databases("hollow"), 20, "the database comes")
+    assert wire.databases("HOLLOW") == ["hollow"] and "hollow" in wire.databases()
+    assert shown("hollow*") == ["hollow"] and tables("hollow") == []
+    assert spark.catalog.databaseExists("magic.hollow")
+    with pytest.raises(Exception, match="SCHEMA_NOT_FOUND"):
+        tables("hollow_too")
+    assert not spark.catalog.databaseExists("magic.hollow_too")
+    ts = change("CREATE TABLE hollow.t (id INT PRIMARY KEY)", "INSERT INTO hollow.t VALUES (1)")
+    wire.visible(ts)
+    assert [row["tableName"] for row in tables("hollow")] == ["t"]
+    change("DROP TABLE hollow.t")
+    wait.until(lambda: not wire.tables("hollow"), 20, "the table goes")
+    assert shown("hollow*") == ["hollow"] and tables("hollow") == []
+    change("DROP DATABASE hollow")
+    wait.until(lambda: not wire.databases("hollow"), 20, "the database goes")
+    assert shown("hollow*") == [] and not spark.catalog.databaseExists("magic.hollow")
+    assert wire.databases("hollow", as_of_ts=ts) == ["hollow"], "older snapshots keep it"
+
+
 def test_a_statement_keeps_the_schema_it_was_analysed_with(cluster, spark, wire):
     """Columns are found by their ids; one that is gone is SCHEMA_CHANGED, not another column of the same name."""
     change = cluster.tidb.change

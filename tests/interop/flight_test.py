@@ -126,9 +126,19 @@ class Catalogue(FlightCase):
         stale, = action(self.client, "magic.tables", wire.message((3, "stale")))
         self.assertEqual((stale[5], stale[7]), ([b"needs-reload"], [900]))
 
+    def test_databases_action(self):
+        def names(*fields):
+            return [info[1][0].decode() for info in action(self.client, "magic.databases", wire.message(*fields))]
+        self.assertEqual(names(), ["other", "shop", "void"], "also one that holds no table")
+        self.assertEqual(names((2, "VOID")), ["void"])
+        self.assertEqual(names((2, "nothing")), [])
+        self.assertEqual(names((1, wire.message((5, 0)))), [], "epoch 0 is before all of them")
+        with self.assertRaisesRegex(flight.FlightUnavailableError, "SNAPSHOT_NOT_YET|not visible|epoch"):
+            names((1, wire.message((5, 1 << 40))))
+
     def test_actions_are_listed(self):
         self.assertEqual({a.type for a in self.client.list_actions()}, {
-            "magic." + n for n in ("acquire", "renew", "release", "tables", "status", "lag", "set")})
+            "magic." + n for n in ("acquire", "renew", "release", "tables", "databases", "status", "lag", "set")})
 
     def test_tables_that_cannot_be_read(self):
         for table, kind, text in (

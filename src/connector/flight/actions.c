@@ -1,4 +1,4 @@
-/* actions.c -- DoAction: leases, tables, status, lag and settings.
+/* actions.c -- DoAction: leases, tables, databases, status, lag and settings.
  *
  * One table of actions: name, sentence, function. The body of an action is the request message of proto/scan.proto, and
  * each Result's body the response message; an empty body is an empty message.
@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "connector/flight/flight_internal.h"
+#include "engine/name.h"
 
 enum { STATUS_ENTRIES_MAX = 4096 };
 
@@ -127,6 +128,55 @@ static enum mg_code tables(struct mg_flight__request *request, struct mg_slice b
     return code;
 }
 
+/* ---- databases ---- */
+
+/* Names of a snapshot, in the arena: collected first, as tables are. */
+struct database {
+    struct database *next;
+    char *name;
+};
+struct collecting_databases {
+    struct mg_slice wanted; /* empty: all */
+    struct mg_arena *arena;
+    struct database *first, **end;
+};
+
+static enum mg_code collect_database(void *arg, const char *name, struct mg_error *err)
+{
+    struct collecting_databases *collecting = arg;
+
+    if (collecting->wanted.size && mg_name_compare(collecting->wanted, mg_slice_text(name)) != 0)
+        return MG_OK;
+    struct database *database = mg_arena_new(collecting->arena, struct database);
+    char *copy = mg_arena_text(collecting->arena, mg_slice_text(name));
+    if (!database || !copy)
+        return mg_arena_fail(collecting->arena, err);
+    *database = (struct database){.name = copy};
+    *collecting->end = database;
+    collecting->end = &database->next;
+    return MG_OK;
+}
+
+static enum mg_code databases(struct mg_flight__request *request, struct mg_slice body, struct mg_error *err)
+{
+    struct mg_flight__lease lease = {.snapshot = NULL};
+    struct collecting_databases found = {.arena = &request->arena, .end = &found.first};
+    Magic__V1__ListDatabasesRequest *proto = NULL;
+
+    MG_TRY(MG_FLIGHT__UNPACK(magic__v1__list_databases_request__descriptor, body, "the databases request",
+                             &request->arena, &proto, err));
+    found.wanted = mg_slice_text(proto->database);
+    MG_TRY(mg_flight__lease_take(request, proto->snapshot, mg_grpc_call_peer(request->call), 0, true, &lease, err));
+    enum mg_code code = request->flight->engine->ops->list_databases(lease.snapshot, collect_database, &found, err);
+    mg_flight__lease_drop(request, &lease, false);
+    for (const struct database *at = found.first; code == MG_OK && at; at = at->next) {
+        Magic__V1__DatabaseInfo info = MAGIC__V1__DATABASE_INFO__INIT;
+        info.database = at->name;
+        code = send_result(request, &info.base, err);
+    }
+    return code;
+}
+
 /* ---- status, lag, settings ---- */
 
 static enum mg_code fill_lag(struct mg_flight__request *request, Magic__V1__LagResponse **out, struct mg_error *err)
@@ -243,6 +293,7 @@ static const struct action {
     {"magic.renew", "RenewRequest -> Lease: hold it longer", renew},
     {"magic.release", "ReleaseRequest -> empty: let go of it", release},
     {"magic.tables", "ListTablesRequest -> one TableInfo per result", tables},
+    {"magic.databases", "ListDatabasesRequest -> one DatabaseInfo per result", databases},
     {"magic.status", "StatusRequest -> StatusResponse: what the server is doing", status},
     {"magic.lag", "LagRequest -> LagResponse: how far the store is behind its source", lag},
     {"magic.set", "SetRequest -> SetResponse: change a setting while the server runs", set},

@@ -63,6 +63,10 @@ class Wire:
         request = scan.ListTablesRequest(database=database, table=table, snapshot=scan.SnapshotRef(**snapshot))
         return self.action("magic.tables", request, scan.TableInfo)
 
+    def databases(self, database="", **snapshot):
+        request = scan.ListDatabasesRequest(database=database, snapshot=scan.SnapshotRef(**snapshot))
+        return [info.database for info in self.action("magic.databases", request, scan.DatabaseInfo)]
+
     def acquire(self, ttl_ms=60000, **snapshot):
         request = scan.AcquireRequest(snapshot=scan.SnapshotRef(**snapshot), holder="test", ttl_ms=ttl_ms)
         return self.action("magic.acquire", request, scan.Lease)[0]

@@ -9,9 +9,11 @@ import com.google.protobuf.Parser;
 import io.grpc.ManagedChannel;
 import io.grpc.netty.NettyChannelBuilder;
 import io.magicstore.proto.AcquireRequest;
+import io.magicstore.proto.DatabaseInfo;
 import io.magicstore.proto.LagRequest;
 import io.magicstore.proto.LagResponse;
 import io.magicstore.proto.Lease;
+import io.magicstore.proto.ListDatabasesRequest;
 import io.magicstore.proto.ListTablesRequest;
 import io.magicstore.proto.ReleaseRequest;
 import io.magicstore.proto.RenewRequest;
@@ -113,6 +115,18 @@ public final class MagicClient {
       tables.add(parse("magic.tables", body, TableInfo.parser()));
     }
     return tables;
+  }
+
+  /** Empty database: all of them, also those that hold no table. */
+  public List<String> databases(SnapshotRef snapshot, String database) {
+    ListDatabasesRequest request =
+        ListDatabasesRequest.newBuilder().setSnapshot(snapshot).setDatabase(database).build();
+    List<String> databases = new ArrayList<>();
+
+    for (byte[] body : action("magic.databases", request, CALL_LIMIT_MS)) {
+      databases.add(parse("magic.databases", body, DatabaseInfo.parser()).getDatabase());
+    }
+    return databases;
   }
 
   public LagResponse lag() {

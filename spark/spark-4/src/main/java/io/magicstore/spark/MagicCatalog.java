@@ -23,9 +23,9 @@ import org.apache.spark.sql.types.StructType;
 import org.apache.spark.sql.util.CaseInsensitiveStringMap;
 
 /**
- * Made by Spark, once a session, from spark.sql.catalog.NAME=io.magicstore.spark.MagicCatalog. A namespace is a database that holds a
- * table. Each call here is one call to the store; nothing is kept, and no snapshot is pinned: that happens when a scan is
- * built (StatementLeases).
+ * Made by Spark, once a session, from spark.sql.catalog.NAME=io.magicstore.spark.MagicCatalog. A namespace is a database.
+ * Each call here asks the store; nothing is kept, and no snapshot is pinned: that happens when a scan is built
+ * (StatementLeases).
  */
 public final class MagicCatalog implements TableCatalog, SupportsNamespaces {
   private String name;
@@ -95,7 +95,7 @@ public final class MagicCatalog implements TableCatalog, SupportsNamespaces {
     }
     List<TableInfo> tables = tables(StatementLeases.sessionChoice(options), namespace[0], "");
     if (tables.isEmpty()) {
-      throw new NoSuchNamespaceException(namespace);
+      requireDatabase(namespace);
     }
     return tables;
   }
@@ -129,11 +129,7 @@ public final class MagicCatalog implements TableCatalog, SupportsNamespaces {
 
   @Override
   public String[][] listNamespaces() {
-    return tables(StatementLeases.sessionChoice(options), "", "").stream()
-        .map(TableInfo::getDatabase)
-        .distinct()
-        .map(database -> new String[] {database})
-        .toArray(String[][]::new);
+    return databases("").stream().map(database -> new String[] {database}).toArray(String[][]::new);
   }
 
   @Override
@@ -141,14 +137,31 @@ public final class MagicCatalog implements TableCatalog, SupportsNamespaces {
     if (namespace.length == 0) {
       return listNamespaces();
     }
-    tablesOf(namespace);
+    requireDatabase(namespace);
     return new String[0][];
   }
 
   @Override
   public Map<String, String> loadNamespaceMetadata(String[] namespace) throws NoSuchNamespaceException {
-    tablesOf(namespace);
+    requireDatabase(namespace);
     return Map.of();
+  }
+
+  @Override
+  public boolean namespaceExists(String[] namespace) {
+    return namespace.length == 1 && !namespace[0].isEmpty() && !databases(namespace[0]).isEmpty();
+  }
+
+  private void requireDatabase(String[] namespace) throws NoSuchNamespaceException {
+    if (!namespaceExists(namespace)) {
+      throw new NoSuchNamespaceException(namespace);
+    }
+  }
+
+  /** An empty name asks for all. */
+  private List<String> databases(String database) {
+    SnapshotRef snapshot = StatementLeases.sessionChoice(options);
+    return Retry.call(options.retryMs(), () -> client.databases(snapshot, database));
   }
 
   @Override
