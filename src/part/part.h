@@ -112,9 +112,9 @@ struct mg_part_probe {
     const uint64_t *hashes;
 };
 uint64_t mg_part_key_hash(struct mg_slice key);
-/* rows[i] = the row of key i, or MG_PART_NO_ROW. Those whose rows[i] is not MG_PART_NO_ROW on entry were found elsewhere
- * and are left alone. In order: bounds, filter, sparse index, search in one vector; several look-ups are under way at
- * a time to hide memory's latency. */
+/* rows[i] = the row of key i, or MG_PART_NO_ROW. Those whose rows[i] is not MG_PART_NO_ROW on entry were found
+ * elsewhere: they are left alone. In order: bounds, filter, sparse index, search in one vector; several look-ups are
+ * under way at a time to hide memory's latency. */
 MG_MUST_CHECK enum mg_code mg_part_find(struct mg_part *part, const struct mg_part_probe *probe, uint32_t *rows,
                                         struct mg_error *err);
 /* The number of rows whose key is below `key`: both ends of a key range become row numbers. */
