@@ -44,6 +44,7 @@ enum mg_lock_rank {
     MG_RANK_GRPC_CALL = 80,
     MG_RANK_GRPC_LOOP = 85,
     MG_RANK_JOURNAL = 90,
+    MG_RANK_CACHE = 95, /* a shard of the cache of blocks: files are read with it open */
     MG_RANK_LEAF = 100, /* takes nothing inside */
 };
 
