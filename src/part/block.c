@@ -1,0 +1,166 @@
+/* block.c -- a block's headers: checked once when it is opened, then believed.
+ *
+ * What is checked here is all that lies in headers: encodings that the type has, places and sizes of data. What lies in
+ * the data (codes, run lengths, offsets of texts) is checked where it is used, since opening must cost little.
+ * Threads  pure functions.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "part/block_internal.h"
+
+static const char *const encoding_names[] = {"PLAIN", "CONSTANT",   "FRAME", "DELTA",
+                                             "RUNS",  "DICTIONARY", "ALP",   "FSST"};
+
+uint32_t mg_block_vector_nulls(const struct mg_block *block, uint32_t vector)
+{
+    mg_assert(vector < block->vector_count);
+    return block->vectors[vector].null_count;
+}
+
+enum mg_encoding mg_block_vector_encoding(const struct mg_block *block, uint32_t vector)
+{
+    mg_assert(vector < block->vector_count);
+    return (enum mg_encoding)block->vectors[vector].encoding;
+}
+
+struct mg_block__view mg_block__view(const struct mg_block *block, uint32_t vector)
+{
+    mg_assert(vector < block->vector_count);
+    const struct mg_block_vector *header = &block->vectors[vector];
+    struct mg_block__view view = {
+        .header = header,
+        .rows = mg_block_vector_rows(block, vector),
+        .width = header->width & ~(uint32_t)MG_BLOCK__WIDE,
+        .wide = header->width & MG_BLOCK__WIDE,
+        .data = block->bytes.data + header->offset,
+    };
+    size_t validity_bytes = mg_block__validity_bytes(view.rows, header->null_count);
+    if (validity_bytes)
+        view.validity = view.data;
+    view.data += validity_bytes;
+    if (view.wide) {
+        view.base = (mg_int128)((unsigned __int128)mg_load_le64(view.data) << 64 | header->base);
+        view.data += 8;
+    } else {
+        view.base = block->type.id == MG_TYPE_UINT64 ? (mg_int128)header->base : (mg_int128)(int64_t)header->base;
+    }
+    return view;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------------- */
+
+static bool encoding_fits(enum mg_block__class class, uint32_t encoding)
+{
+    static const uint16_t allowed[] = {
+        [MG_BLOCK__INTS] = 1 << MG_ENCODING_PLAIN | 1 << MG_ENCODING_CONSTANT | 1 << MG_ENCODING_FRAME,
+        [MG_BLOCK__FLOATS] = 1 << MG_ENCODING_PLAIN | 1 << MG_ENCODING_CONSTANT,
+        [MG_BLOCK__TEXTS] = 1 << MG_ENCODING_PLAIN | 1 << MG_ENCODING_CONSTANT,
+    };
+    return encoding < MG_COUNT_OF(encoding_names) && allowed[class] >> encoding & 1;
+}
+
+static uint64_t text_data_bytes(const struct mg_block__view *view)
+{
+    if (view->header->encoding == MG_ENCODING_CONSTANT)
+        return view->header->base;
+    return mg_pad8(((uint64_t)view->rows + 1) * 4) + view->header->base;
+}
+
+/* Bytes of data that the headers promise, as far as `left` bytes tell; more than any block when they are wrong. */
+static uint64_t data_bytes(const struct mg_block *block, const struct mg_block__view *view, uint64_t left)
+{
+    if (mg_block__all_null(view))
+        return 0;
+    if (block->type.id == MG_TYPE_UTF8)
+        return view->header->base > INT32_MAX ? UINT64_MAX : text_data_bytes(view);
+    switch (view->header->encoding) {
+    case MG_ENCODING_CONSTANT: return 0;
+    case MG_ENCODING_FRAME: return mg_pack__bytes(view->rows, view->width);
+    default: return (uint64_t)view->rows * mg_type_width(block->type.id);
+    }
+}
+
+static enum mg_code check_vector(const struct mg_block *block, uint32_t vector, uint64_t first_data,
+                                 struct mg_error *err)
+{
+    const struct mg_block_vector *header = &block->vectors[vector];
+    uint32_t rows = mg_block_vector_rows(block, vector);
+    uint32_t width = header->width & ~(uint32_t)MG_BLOCK__WIDE;
+    bool may_be_wide = block->type.id == MG_TYPE_DECIMAL &&
+                       (header->encoding == MG_ENCODING_CONSTANT || header->encoding == MG_ENCODING_FRAME);
+
+    if (!encoding_fits(mg_block__class_of(block->type.id), header->encoding))
+        return mg_block__corrupt(err, block, header, "vector %u has encoding %u, which its type has not", vector,
+                                 header->encoding);
+    if (width > 64 || (width != header->width && !may_be_wide))
+        return mg_block__corrupt(err, block, header, "vector %u has width %u", vector, header->width);
+    if (header->null_count > rows || (header->null_count == rows && header->encoding != MG_ENCODING_CONSTANT))
+        return mg_block__corrupt(err, block, header, "vector %u has %u NULLs in %u rows", vector, header->null_count,
+                                 rows);
+    uint64_t lead = mg_block__validity_bytes(rows, header->null_count) + (width != header->width ? 8 : 0);
+    if (header->offset % 8 || header->offset < first_data || header->offset + lead > block->bytes.size)
+        return mg_block__corrupt(err, block, header, "vector %u has its data at %u, the block has %zu bytes", vector,
+                                 header->offset, block->bytes.size);
+    struct mg_block__view view = mg_block__view(block, vector);
+    uint64_t left = block->bytes.size - header->offset - lead;
+    if (data_bytes(block, &view, left) > left)
+        return mg_block__corrupt(err, block, header, "vector %u (%s, width %u) does not fit into %llu bytes", vector,
+                                 encoding_names[header->encoding], width, (unsigned long long)left);
+    return MG_OK;
+}
+
+static enum mg_code check_header(struct mg_type type, struct mg_slice bytes, const struct mg_block__header *header,
+                                 struct mg_error *err)
+{
+    if (bytes.size < sizeof *header)
+        return mg_corrupt(err, "block", 0, "%zu bytes are no block", bytes.size);
+    if (header->format != MG_BLOCK__FORMAT)
+        return mg_corrupt(err, "block", 0, "format %u is not known", header->format);
+    if (header->type != type.id)
+        return mg_corrupt(err, "block", 1, "it holds values of type number %u, not %u", header->type,
+                          (unsigned)type.id);
+    if (header->row_count == 0 || header->row_count > MG_BLOCK_ROWS)
+        return mg_corrupt(err, "block", 4, "it has %u rows", header->row_count);
+    if (header->size_bytes != bytes.size || bytes.size % 8)
+        return mg_corrupt(err, "block", 12, "it says that it has %u bytes, and has %zu", header->size_bytes,
+                          bytes.size);
+    return MG_OK;
+}
+
+enum mg_code mg_block_open(struct mg_type type, struct mg_slice bytes, struct mg_block *out, struct mg_error *err)
+{
+    const struct mg_block__header *header = (const void *)bytes.data;
+    uint32_t null_count = 0;
+
+    MG_TRY(check_header(type, bytes, header, err));
+    struct mg_block block = {
+        .type = type,
+        .row_count = header->row_count,
+        .vector_count = (header->row_count + MG_VECTOR_ROWS - 1) / MG_VECTOR_ROWS,
+        .null_count = header->null_count,
+        .bytes = bytes,
+        .vectors = (const void *)(bytes.data + sizeof *header),
+    };
+    uint64_t first_data = sizeof *header + block.vector_count * sizeof *block.vectors;
+    if (first_data > bytes.size)
+        return mg_corrupt(err, "block", 0, "%zu bytes do not hold the headers of %u rows", bytes.size, block.row_count);
+    for (uint32_t v = 0; v < block.vector_count; v++) {
+        MG_TRY(check_vector(&block, v, first_data, err));
+        null_count += block.vectors[v].null_count;
+    }
+    if (null_count != block.null_count)
+        return mg_corrupt(err, "block", 8, "%u NULLs in all, but vectors have %u", block.null_count, null_count);
+    *out = block;
+    return MG_OK;
+}
+
+size_t mg_block_text_bytes(const struct mg_block *block, uint32_t first, uint32_t count)
+{
+    size_t bytes = 0;
+
+    mg_assert(first <= block->vector_count && count <= block->vector_count - first);
+    for (uint32_t v = first; v < first + count; v++) {
+        const struct mg_block_vector *header = &block->vectors[v];
+        bool constant = header->encoding == MG_ENCODING_CONSTANT;
+        bytes += constant ? header->base * mg_block_vector_rows(block, v) : header->base;
+    }
+    return bytes;
+}

@@ -1,0 +1,98 @@
+/* block_encode.c -- rows to a block: the frame of all classes of types.
+ *
+ * Output  headers first, written last, when places are known; then vectors, dictionary, symbols (docs/format/part.md).
+ * Errors  MG_TOO_BIG above the buffer's limit, MG_NO_MEMORY; then out is as it was.
+ * Threads pure but for its arguments.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "part/block_write.h"
+
+enum mg_code mg_block__append(struct mg_block__writer *writer, const void *bytes, size_t size, struct mg_error *err)
+{
+    MG_TRY(mg_buffer_append(writer->out, bytes, size, err));
+    return mg_buffer_append_zeros(writer->out, mg_pad8(size) - size, err);
+}
+
+enum mg_code mg_block__begin_vector(struct mg_block__writer *writer, uint32_t vector, enum mg_encoding encoding,
+                                    uint32_t width, uint64_t base, struct mg_error *err)
+{
+    struct mg_block_vector *header = &writer->headers[vector];
+    uint32_t rows = mg_block__rows_of(writer, vector);
+    uint64_t words[MG_VECTOR_WORDS] = {0};
+
+    if (writer->out->size - writer->start > UINT32_MAX)
+        return mg_fail(err, MG_TOO_BIG, "a block above 4 GiB");
+    *header = (struct mg_block_vector){.encoding = (uint8_t)encoding,
+                                       .width = (uint8_t)width,
+                                       .null_count = header->null_count,
+                                       .offset = (uint32_t)(writer->out->size - writer->start),
+                                       .base = base};
+    size_t validity_bytes = mg_block__validity_bytes(rows, header->null_count);
+    if (validity_bytes)
+        mg_bits_copy((uint8_t *)words, 0, writer->rows->validity, vector * MG_VECTOR_ROWS, rows);
+    return mg_block__append(writer, words, validity_bytes, err);
+}
+
+enum mg_code mg_block__append_packed(struct mg_block__writer *writer, const uint64_t *numbers, uint32_t count,
+                                     uint32_t width, struct mg_error *err)
+{
+    struct mg_block__lanes packed;
+
+    mg_pack__put(numbers, count, width, packed.bytes);
+    return mg_block__append(writer, packed.bytes, mg_pack__bytes(count, width), err);
+}
+
+static enum mg_code encode_rows(struct mg_block__writer *writer, struct mg_error *err)
+{
+    size_t headers_bytes = writer->vector_count * sizeof *writer->headers;
+
+    MG_TRY(mg_buffer_append_zeros(writer->out, sizeof(struct mg_block__header) + headers_bytes, err));
+    switch (mg_block__class_of(writer->rows->type.id)) {
+    case MG_BLOCK__INTS: MG_TRY(mg_block__encode_ints(writer, err)); break;
+    case MG_BLOCK__FLOATS: MG_TRY(mg_block__encode_floats(writer, err)); break;
+    case MG_BLOCK__TEXTS: MG_TRY(mg_block__encode_texts(writer, err)); break;
+    }
+    size_t size = writer->out->size - writer->start;
+    if (size > UINT32_MAX)
+        return mg_fail(err, MG_TOO_BIG, "a block of %zu bytes", size);
+    struct mg_block__header header = {
+        .format = MG_BLOCK__FORMAT,
+        .type = (uint8_t)writer->rows->type.id,
+        .row_count = writer->rows->row_count,
+        .null_count = writer->info->null_count,
+        .size_bytes = (uint32_t)size,
+        .dictionary = writer->dictionary,
+        .symbols = writer->symbols,
+    };
+    memcpy(writer->out->data + writer->start, &header, sizeof header);
+    memcpy(writer->out->data + writer->start + sizeof header, writer->headers, headers_bytes);
+    return MG_OK;
+}
+
+enum mg_code mg_block_encode(const struct mg_vector *rows, struct mg_arena *scratch, struct mg_buffer *out,
+                             struct mg_block_info *info, struct mg_error *err)
+{
+    struct mg_block_info learnt = {.row_count = rows->row_count};
+    struct mg_block__writer writer = {
+        .rows = rows,
+        .scratch = scratch,
+        .out = out,
+        .start = out->size,
+        .vector_count = (rows->row_count + MG_VECTOR_ROWS - 1) / MG_VECTOR_ROWS,
+        .info = &learnt,
+    };
+
+    mg_assert(rows->row_count >= 1 && rows->row_count <= MG_BLOCK_ROWS);
+    for (uint32_t v = 0; v < writer.vector_count; v++) {
+        uint32_t count = mg_block__rows_of(&writer, v);
+        uint32_t present = rows->validity ? mg_bits_count(rows->validity, v * MG_VECTOR_ROWS, count) : count;
+        writer.headers[v].null_count = (uint16_t)(count - present);
+        learnt.null_count += count - present;
+    }
+    enum mg_code code = encode_rows(&writer, err);
+    if (code != MG_OK) {
+        out->size = writer.start;
+        return code;
+    }
+    *info = learnt;
+    return MG_OK;
+}

@@ -1,0 +1,241 @@
+/* block_ints.c -- integers, dates, times and decimals to vectors: what each encoding would take, and the smallest.
+ *
+ * Numbers are worked on as int64 in their order: unsigned 64-bit ones with the top bit turned. Distances do not change
+ * by that. Decimals that do not fit int64 have a way of their own: a base of 128 bits, or as they are.
+ * A NULL row takes the value before it (the first present one at the beginning), which is in every range and run.
+ * Threads  a writer belongs to one thread.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "part/block_write.h"
+
+typedef unsigned __int128 uint128;
+
+/* What is known of one vector of narrow numbers. */
+struct shape {
+    int64_t low, high;
+};
+
+struct encoder {
+    struct mg_block__writer *writer;
+    enum mg_type_id type;
+    uint64_t turn;    /* to and from the order of int64 */
+    int64_t *numbers; /* MG_VECTOR_ROWS a vector, in order; not set for wide and empty ones */
+    bool wide[MG_BLOCK_VECTORS];
+    struct shape shapes[MG_BLOCK_VECTORS];
+};
+
+static bool is_valid(const struct mg_vector *rows, uint32_t row) { return !mg_vector_is_null(rows, row); }
+
+/* ---- loading ------------------------------------------------------------------------------------------------- */
+
+static mg_int128 decimal_at(const struct mg_vector *rows, uint32_t row)
+{
+    mg_int128 v;
+
+    memcpy(&v, (const uint8_t *)rows->values + (size_t)row * 16, 16);
+    return v;
+}
+
+/* False when a decimal that is present does not fit. */
+static bool load_decimals(const struct mg_vector *rows, uint32_t first, uint32_t count, int64_t *out)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        mg_int128 v = decimal_at(rows, first + i);
+        if (v != (int64_t)v && is_valid(rows, first + i))
+            return false;
+        out[i] = (int64_t)v;
+    }
+    return true;
+}
+
+static bool load(const struct encoder *encoder, uint32_t first, uint32_t count, int64_t *out)
+{
+    const struct mg_vector *rows = encoder->writer->rows;
+    const uint8_t *values = rows->values;
+
+#define LOAD(type)                       \
+    for (uint32_t i = 0; i < count; i++) \
+    out[i] = (int64_t)((const type *)(const void *)values)[first + i]
+    switch (encoder->type) {
+    case MG_TYPE_INT8: LOAD(int8_t); return true;
+    case MG_TYPE_UINT8: LOAD(uint8_t); return true;
+    case MG_TYPE_INT16: LOAD(int16_t); return true;
+    case MG_TYPE_UINT16: LOAD(uint16_t); return true;
+    case MG_TYPE_INT32:
+    case MG_TYPE_DATE: LOAD(int32_t); return true;
+    case MG_TYPE_UINT32: LOAD(uint32_t); return true;
+    case MG_TYPE_UINT64:
+        for (uint32_t i = 0; i < count; i++)
+            out[i] = (int64_t)(((const uint64_t *)(const void *)values)[first + i] ^ encoder->turn);
+        return true;
+    case MG_TYPE_DECIMAL: return load_decimals(rows, first, count, out);
+    default: LOAD(int64_t); return true;
+    }
+#undef LOAD
+}
+
+/* NULL rows take the value before them. */
+static void fill_nulls(const struct mg_vector *rows, uint32_t first, uint32_t count, int64_t *numbers)
+{
+    uint32_t row = 0;
+
+    while (!is_valid(rows, first + row))
+        row++;
+    int64_t last = numbers[row];
+    for (uint32_t i = 0; i < count; i++) {
+        if (is_valid(rows, first + i))
+            last = numbers[i];
+        numbers[i] = last;
+    }
+}
+
+static struct shape measure(const int64_t *numbers, uint32_t count)
+{
+    struct shape shape = {.low = numbers[0], .high = numbers[0]};
+
+    for (uint32_t i = 0; i < count; i++) {
+        shape.low = MG_MIN(shape.low, numbers[i]);
+        shape.high = MG_MAX(shape.high, numbers[i]);
+    }
+    return shape;
+}
+
+static void load_vector(struct encoder *encoder, uint32_t vector)
+{
+    struct mg_block__writer *writer = encoder->writer;
+    uint32_t first = vector * MG_VECTOR_ROWS, count = mg_block__rows_of(writer, vector);
+
+    if (mg_block__only_nulls(writer, vector))
+        return;
+    encoder->wide[vector] = !load(encoder, first, count, encoder->numbers + first);
+    if (encoder->wide[vector])
+        return;
+    if (writer->headers[vector].null_count)
+        fill_nulls(writer->rows, first, count, encoder->numbers + first);
+    encoder->shapes[vector] = measure(encoder->numbers + first, count);
+}
+
+/* ---- zone ---------------------------------------------------------------------------------------------------- */
+
+static struct mg_value value_of(const struct encoder *encoder, mg_int128 v)
+{
+    struct mg_value value = {.type = encoder->writer->rows->type};
+
+    if (encoder->type == MG_TYPE_DECIMAL)
+        value.d = v;
+    else
+        value.u = (uint64_t)v;
+    return value;
+}
+
+static void widen_zone(struct mg_block_info *info, struct mg_value low, struct mg_value high)
+{
+    if (!info->has_zone || mg_value_compare(&low, &info->low) < 0)
+        info->low = low;
+    if (!info->has_zone || mg_value_compare(&high, &info->high) > 0)
+        info->high = high;
+    info->has_zone = true;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------- */
+
+static enum mg_code write_plain(struct encoder *encoder, uint32_t vector, struct mg_error *err)
+{
+    struct mg_block__writer *writer = encoder->writer;
+    uint32_t width = mg_type_width(encoder->type), rows = mg_block__rows_of(writer, vector);
+
+    MG_TRY(mg_block__begin_vector(writer, vector, MG_ENCODING_PLAIN, 0, 0, err));
+    return mg_block__append(writer, (const uint8_t *)writer->rows->values + (size_t)vector * MG_VECTOR_ROWS * width,
+                            (size_t)rows * width, err);
+}
+
+static enum mg_code write_frame(struct encoder *encoder, uint32_t vector, uint32_t width, struct mg_error *err)
+{
+    uint64_t distances[MG_VECTOR_ROWS];
+    const int64_t *numbers = encoder->numbers + (size_t)vector * MG_VECTOR_ROWS;
+    uint32_t rows = mg_block__rows_of(encoder->writer, vector);
+    uint64_t low = (uint64_t)encoder->shapes[vector].low;
+
+    for (uint32_t i = 0; i < rows; i++)
+        distances[i] = (uint64_t)numbers[i] - low;
+    MG_TRY(mg_block__begin_vector(encoder->writer, vector, MG_ENCODING_FRAME, width, low ^ encoder->turn, err));
+    return mg_block__append_packed(encoder->writer, distances, rows, width, err);
+}
+
+static enum mg_code write_narrow(struct encoder *encoder, uint32_t vector, struct mg_error *err)
+{
+    const struct shape *shape = &encoder->shapes[vector];
+    uint32_t rows = mg_block__rows_of(encoder->writer, vector);
+    uint32_t width = mg_pack__width((uint64_t)shape->high - (uint64_t)shape->low);
+
+    if (width == 0)
+        return mg_block__begin_vector(encoder->writer, vector, MG_ENCODING_CONSTANT, 0,
+                                      (uint64_t)shape->low ^ encoder->turn, err);
+    if (mg_pack__bytes(rows, width) >= mg_pad8((uint64_t)rows * mg_type_width(encoder->type)))
+        return write_plain(encoder, vector, err);
+    return write_frame(encoder, vector, width, err);
+}
+
+/* Decimals of which one does not fit int64. */
+static enum mg_code write_wide(struct encoder *encoder, uint32_t vector, struct mg_error *err)
+{
+    struct mg_block__writer *writer = encoder->writer;
+    uint32_t first = vector * MG_VECTOR_ROWS, rows = mg_block__rows_of(writer, vector), row = 0;
+    uint64_t distances[MG_VECTOR_ROWS];
+
+    while (!is_valid(writer->rows, first + row))
+        row++;
+    mg_int128 low = decimal_at(writer->rows, first + row), high = low;
+    for (uint32_t i = 0; i < rows; i++)
+        if (is_valid(writer->rows, first + i)) {
+            mg_int128 v = decimal_at(writer->rows, first + i);
+            low = MG_MIN(low, v);
+            high = MG_MAX(high, v);
+        }
+    widen_zone(writer->info, value_of(encoder, low), value_of(encoder, high));
+    uint128 range = (uint128)high - (uint128)low;
+    uint64_t upper = (uint64_t)((uint128)low >> 64);
+    if (range > UINT64_MAX)
+        return write_plain(encoder, vector, err);
+    uint32_t width = mg_pack__width((uint64_t)range);
+    MG_TRY(mg_block__begin_vector(writer, vector, range ? MG_ENCODING_FRAME : MG_ENCODING_CONSTANT,
+                                  width | MG_BLOCK__WIDE, (uint64_t)low, err));
+    MG_TRY(mg_block__append(writer, &upper, sizeof upper, err));
+    for (uint32_t i = 0; i < rows; i++)
+        distances[i] = is_valid(writer->rows, first + i)
+                           ? (uint64_t)((uint128)decimal_at(writer->rows, first + i) - (uint128)low)
+                           : 0;
+    return mg_block__append_packed(writer, distances, rows, width, err);
+}
+
+static enum mg_code write_vector(struct encoder *encoder, uint32_t vector, struct mg_error *err)
+{
+    const struct shape *shape = &encoder->shapes[vector];
+
+    if (mg_block__only_nulls(encoder->writer, vector))
+        return mg_block__begin_vector(encoder->writer, vector, MG_ENCODING_CONSTANT, 0, 0, err);
+    if (encoder->wide[vector])
+        return write_wide(encoder, vector, err);
+    bool is_unsigned = encoder->type == MG_TYPE_UINT64;
+    mg_int128 low = is_unsigned ? (mg_int128)((uint64_t)shape->low ^ encoder->turn) : shape->low;
+    mg_int128 high = is_unsigned ? (mg_int128)((uint64_t)shape->high ^ encoder->turn) : shape->high;
+    widen_zone(encoder->writer->info, value_of(encoder, low), value_of(encoder, high));
+    return write_narrow(encoder, vector, err);
+}
+
+enum mg_code mg_block__encode_ints(struct mg_block__writer *writer, struct mg_error *err)
+{
+    struct encoder *encoder = mg_arena_new(writer->scratch, struct encoder);
+    int64_t *numbers = mg_arena_array(writer->scratch, int64_t, writer->rows->row_count);
+
+    if (!encoder || !numbers)
+        return mg_arena_fail(writer->scratch, err);
+    encoder->writer = writer;
+    encoder->type = writer->rows->type.id;
+    encoder->turn = encoder->type == MG_TYPE_UINT64 ? UINT64_C(1) << 63 : 0;
+    encoder->numbers = numbers;
+    for (uint32_t v = 0; v < writer->vector_count; v++)
+        load_vector(encoder, v);
+    for (uint32_t v = 0; v < writer->vector_count; v++)
+        MG_TRY(write_vector(encoder, v, err));
+    return MG_OK;
+}
