@@ -170,7 +170,8 @@ static enum mg_code databases(struct mg_flight__request *request, struct mg_slic
     enum mg_code code = request->flight->engine->ops->list_databases(lease.snapshot, collect_database, &found, err);
     mg_flight__lease_drop(request, &lease, false);
     for (const struct database *at = found.first; code == MG_OK && at; at = at->next) {
-        Magic__V1__DatabaseInfo info = MAGIC__V1__DATABASE_INFO__INIT;
+        Magic__V1__DatabaseInfo info;
+        magic__v1__database_info__init(&info); /* the macro casts a const away */
         info.database = at->name;
         code = send_result(request, &info.base, err);
     }
