@@ -260,6 +260,12 @@ static const char *op_name(enum mg_expr_op op)
     case MG_EXPR_NOT: return "NOT";
     case MG_EXPR_IN: return "IN";
     case MG_EXPR_BETWEEN: return "BETWEEN";
+    case MG_EXPR_ADD:
+    case MG_EXPR_SUBTRACT:
+    case MG_EXPR_MULTIPLY:
+    case MG_EXPR_DIVIDE:
+    case MG_EXPR_NEGATE:
+    case MG_EXPR_CAST: return "arithmetic";
     default: return "?";
     }
 }
@@ -698,6 +704,12 @@ static enum mg_code check_arg_count(const struct mg_expr *expr, struct mg_error 
     case MG_EXPR_GT:
     case MG_EXPR_GE:
     case MG_EXPR_EQ_NULL_SAFE: low = high = 2; break;
+    case MG_EXPR_ADD:
+    case MG_EXPR_SUBTRACT:
+    case MG_EXPR_MULTIPLY:
+    case MG_EXPR_DIVIDE:
+    case MG_EXPR_NEGATE:
+    case MG_EXPR_CAST: return mg_fail(err, MG_INVALID, "arithmetic is no condition");
     default: return mg_fail(err, MG_INVALID, "an expression has the unknown operator number %d", (int)expr->op);
     }
     if (expr->arg_count < low || expr->arg_count > high)

@@ -1,4 +1,4 @@
-/* expr.c -- predicate trees before they are bound: made in an arena, shown as text.
+/* expr.c -- trees of conditions and values before they are bound: made in an arena, shown as text.
  *
  * Text      MySQL's spelling; every AND, OR and NOT has its own parentheses, so that nothing depends on precedence.
  * Threads   a tree belongs to whoever owns its arena.
@@ -107,6 +107,10 @@ static const char *infix(enum mg_expr_op op)
     case MG_EXPR_EQ_NULL_SAFE: return " <=> ";
     case MG_EXPR_AND: return " AND ";
     case MG_EXPR_OR: return " OR ";
+    case MG_EXPR_ADD: return " + ";
+    case MG_EXPR_SUBTRACT: return " - ";
+    case MG_EXPR_MULTIPLY: return " * ";
+    case MG_EXPR_DIVIDE: return " / ";
     default: return NULL;
     }
 }
@@ -124,15 +128,25 @@ static enum mg_code put_list(const struct mg_expr *expr, uint32_t first, const c
     return MG_OK;
 }
 
+static enum mg_code put_cast(const struct mg_expr *expr, struct mg_buffer *out, struct mg_error *err)
+{
+    char type[48];
+
+    mg_type_format(expr->cast_type, type);
+    return mg_buffer_printf(out, err, " AS %s)", type);
+}
+
 static enum mg_code put_call(const struct mg_expr *expr, uint32_t depth, struct mg_buffer *out, struct mg_error *err)
 {
-    MG_TRY(mg_buffer_printf(out, err, "("));
+    MG_TRY(mg_buffer_printf(out, err, "%s", expr->op == MG_EXPR_CAST ? "CAST(" : "("));
     if (infix(expr->op)) {
         MG_TRY(put_list(expr, 0, infix(expr->op), depth, out, err));
         return mg_buffer_printf(out, err, ")");
     }
     if (expr->op == MG_EXPR_NOT)
         MG_TRY(mg_buffer_printf(out, err, "NOT "));
+    if (expr->op == MG_EXPR_NEGATE)
+        MG_TRY(mg_buffer_printf(out, err, "-"));
     if (expr->arg_count)
         MG_TRY(put_expr(expr->args[0], depth, out, err));
     switch (expr->op) {
@@ -146,7 +160,9 @@ static enum mg_code put_call(const struct mg_expr *expr, uint32_t depth, struct 
         MG_TRY(mg_buffer_printf(out, err, " BETWEEN "));
         MG_TRY(put_list(expr, 1, " AND ", depth, out, err));
         return mg_buffer_printf(out, err, ")");
-    case MG_EXPR_NOT: return mg_buffer_printf(out, err, ")");
+    case MG_EXPR_NOT:
+    case MG_EXPR_NEGATE: return mg_buffer_printf(out, err, ")");
+    case MG_EXPR_CAST: return put_cast(expr, out, err);
     default: return mg_fail(err, MG_INVALID, "an expression has the unknown operator number %d", (int)expr->op);
     }
 }

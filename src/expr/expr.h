@@ -31,6 +31,12 @@ enum mg_expr_op {
     MG_EXPR_NOT = 12,
     MG_EXPR_IN = 13,
     MG_EXPR_BETWEEN = 14,
+    MG_EXPR_ADD = 20, /* from here on: values, in scalar trees only (expr/scalar.h) */
+    MG_EXPR_SUBTRACT = 21,
+    MG_EXPR_MULTIPLY = 22,
+    MG_EXPR_DIVIDE = 23,
+    MG_EXPR_NEGATE = 24,
+    MG_EXPR_CAST = 25, /* to cast_type */
     MG_EXPR_COLUMN = 100,
     MG_EXPR_LITERAL = 101,
 };
@@ -48,6 +54,7 @@ struct mg_expr {
     struct mg_expr **args;
     struct mg_slice column_name; /* COLUMN */
     struct mg_value literal;     /* LITERAL; is_null with type NONE is an untyped NULL */
+    struct mg_type cast_type;    /* CAST */
 };
 
 /* Building; all return NULL when the arena is full. */
