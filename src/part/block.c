@@ -49,33 +49,110 @@ struct mg_block__view mg_block__view(const struct mg_block *block, uint32_t vect
 
 static bool encoding_fits(enum mg_block__class class, uint32_t encoding)
 {
+    enum {
+        ALL = 1 << MG_ENCODING_PLAIN | 1 << MG_ENCODING_CONSTANT | 1 << MG_ENCODING_DICTIONARY,
+        NUMBERS = ALL | 1 << MG_ENCODING_RUNS,
+    };
     static const uint16_t allowed[] = {
-        [MG_BLOCK__INTS] = 1 << MG_ENCODING_PLAIN | 1 << MG_ENCODING_CONSTANT | 1 << MG_ENCODING_FRAME,
-        [MG_BLOCK__FLOATS] = 1 << MG_ENCODING_PLAIN | 1 << MG_ENCODING_CONSTANT,
-        [MG_BLOCK__TEXTS] = 1 << MG_ENCODING_PLAIN | 1 << MG_ENCODING_CONSTANT,
+        [MG_BLOCK__INTS] = NUMBERS | 1 << MG_ENCODING_FRAME | 1 << MG_ENCODING_DELTA,
+        [MG_BLOCK__FLOATS] = NUMBERS | 1 << MG_ENCODING_ALP,
+        [MG_BLOCK__TEXTS] = ALL | 1 << MG_ENCODING_FSST,
     };
     return encoding < MG_COUNT_OF(encoding_names) && allowed[class] >> encoding & 1;
 }
 
-static uint64_t text_data_bytes(const struct mg_block__view *view)
+#define TOO_MANY UINT64_MAX /* more bytes than any block has */
+
+static uint64_t text_data_bytes(const struct mg_block *block, const struct mg_block__view *view, uint64_t left)
 {
-    if (view->header->encoding == MG_ENCODING_CONSTANT)
-        return view->header->base;
-    return mg_pad8(((uint64_t)view->rows + 1) * 4) + view->header->base;
+    bool coded = view->header->encoding == MG_ENCODING_DICTIONARY;
+    uint64_t text_bytes = coded ? view->header->base >> 32 : view->header->base;
+
+    if (text_bytes > INT32_MAX)
+        return TOO_MANY;
+    switch (view->header->encoding) {
+    case MG_ENCODING_CONSTANT: return text_bytes;
+    case MG_ENCODING_DICTIONARY:
+        if (!block->dictionary || text_bytes > (uint64_t)view->rows * block->dictionary->text_bytes)
+            return TOO_MANY;
+        return mg_pack__bytes(view->rows, view->width);
+    case MG_ENCODING_FSST: {
+        uint64_t packed = 8 + mg_pack__bytes(view->rows, view->width);
+        if (!mg_block__symbols(block) || view->width > 32 || left < packed)
+            return TOO_MANY;
+        uint32_t code_bytes = mg_load_le32(view->data);
+        return text_bytes > (uint64_t)code_bytes * MG_FSST__SYMBOL_MAX ? TOO_MANY : packed + code_bytes;
+    }
+    default: return mg_pad8(((uint64_t)view->rows + 1) * 4) + text_bytes;
+    }
 }
 
-/* Bytes of data that the headers promise, as far as `left` bytes tell; more than any block when they are wrong. */
+static uint64_t run_data_bytes(const struct mg_block__view *view, uint64_t left)
+{
+    if (left < 8 || view->width < 8 || (view->width & (view->width - 1)))
+        return TOO_MANY;
+    uint64_t run_count = mg_load_le32(view->data);
+    return run_count == 0 || run_count > view->rows ? TOO_MANY
+                                                    : 8 + mg_pad8(run_count * 2) + run_count * (view->width / 8);
+}
+
+static uint64_t alp_data_bytes(const struct mg_block__view *view, uint64_t left)
+{
+    const struct mg_alp__head *head = (const void *)view->data;
+
+    if (left < sizeof *head || head->e > MG_ALP__EXPONENT_MAX || head->f > head->e ||
+        head->exception_count > view->rows)
+        return TOO_MANY;
+    return sizeof *head + mg_pack__bytes(view->rows, view->width) + mg_pad8((uint64_t)head->exception_count * 2) +
+           (uint64_t)head->exception_count * 8;
+}
+
+/* Bytes of data that the headers promise, of which `left` are there to look at. */
 static uint64_t data_bytes(const struct mg_block *block, const struct mg_block__view *view, uint64_t left)
 {
     if (mg_block__all_null(view))
-        return 0;
+        return view->header->base ? TOO_MANY : 0;
     if (block->type.id == MG_TYPE_UTF8)
-        return view->header->base > INT32_MAX ? UINT64_MAX : text_data_bytes(view);
+        return text_data_bytes(block, view, left);
     switch (view->header->encoding) {
     case MG_ENCODING_CONSTANT: return 0;
     case MG_ENCODING_FRAME: return mg_pack__bytes(view->rows, view->width);
+    case MG_ENCODING_DELTA: return 8 + mg_pack__bytes(view->rows, view->width);
+    case MG_ENCODING_RUNS: return run_data_bytes(view, left);
+    case MG_ENCODING_DICTIONARY: return block->dictionary ? mg_pack__bytes(view->rows, view->width) : TOO_MANY;
+    case MG_ENCODING_ALP: return alp_data_bytes(view, left);
     default: return (uint64_t)view->rows * mg_type_width(block->type.id);
     }
+}
+
+/* Dictionary and symbols lie in the block, whole; what a dictionary's offsets say is checked where they are used. */
+static enum mg_code open_shared(const struct mg_block__header *header, uint64_t first_data, struct mg_block *block,
+                                struct mg_error *err)
+{
+    const uint32_t places[] = {header->dictionary, header->symbols};
+
+    for (uint32_t i = 0; i < MG_COUNT_OF(places); i++)
+        if (places[i] && (places[i] % 8 || places[i] < first_data || places[i] > block->bytes.size - 8))
+            return mg_corrupt(err, "block", 16 + 4 * i, "a dictionary or table of symbols is said to lie at %u",
+                              places[i]);
+    if (header->dictionary) {
+        const struct mg_block_dictionary *dictionary = (const void *)(block->bytes.data + header->dictionary);
+        uint64_t left = block->bytes.size - header->dictionary - sizeof *dictionary;
+        bool is_text = block->type.id == MG_TYPE_UTF8;
+        uint64_t bytes = is_text ? mg_pad8(((uint64_t)dictionary->count + 1) * 4) + dictionary->text_bytes
+                                 : (uint64_t)dictionary->count * 8;
+        if (bytes > left || (!is_text && dictionary->text_bytes))
+            return mg_block__corrupt(err, block, dictionary, "a dictionary of %u values does not fit into %llu bytes",
+                                     dictionary->count, (unsigned long long)left);
+        block->dictionary = dictionary;
+    }
+    if (header->symbols) {
+        struct mg_slice table = MG_SLICE(block->bytes.data + header->symbols, block->bytes.size - header->symbols);
+        if (!mg_fsst__table_check(table))
+            return mg_block__corrupt(err, block, table.data, "there is no table of symbols");
+        block->internal[MG_BLOCK__SYMBOLS] = header->symbols;
+    }
+    return MG_OK;
 }
 
 static enum mg_code check_vector(const struct mg_block *block, uint32_t vector, uint64_t first_data,
@@ -142,6 +219,7 @@ enum mg_code mg_block_open(struct mg_type type, struct mg_slice bytes, struct mg
     uint64_t first_data = sizeof *header + block.vector_count * sizeof *block.vectors;
     if (first_data > bytes.size)
         return mg_corrupt(err, "block", 0, "%zu bytes do not hold the headers of %u rows", bytes.size, block.row_count);
+    MG_TRY(open_shared(header, first_data, &block, err));
     for (uint32_t v = 0; v < block.vector_count; v++) {
         MG_TRY(check_vector(&block, v, first_data, err));
         null_count += block.vectors[v].null_count;
@@ -159,8 +237,10 @@ size_t mg_block_text_bytes(const struct mg_block *block, uint32_t first, uint32_
     mg_assert(first <= block->vector_count && count <= block->vector_count - first);
     for (uint32_t v = first; v < first + count; v++) {
         const struct mg_block_vector *header = &block->vectors[v];
-        bool constant = header->encoding == MG_ENCODING_CONSTANT;
-        bytes += constant ? header->base * mg_block_vector_rows(block, v) : header->base;
+        if (header->encoding == MG_ENCODING_CONSTANT)
+            bytes += header->base * mg_block_vector_rows(block, v);
+        else
+            bytes += header->encoding == MG_ENCODING_DICTIONARY ? header->base >> 32 : header->base;
     }
     return bytes;
 }

@@ -37,6 +37,125 @@ static void copy_plain(const struct mg_block *block, const struct mg_block__view
 #undef COPY
 }
 
+/* Numbers that end as int64 leave through lanes of 64 bits, moved up so that the base of widen brings their sign
+ * back. */
+#define BIAS (UINT64_C(1) << 63)
+static void put_biased(const uint64_t *biased, uint32_t count, uint32_t out_log, void *out)
+{
+    mg_block__kernels()->widen[3][out_log](biased, -((mg_int128)1 << 63), count, out);
+}
+
+/* biased[i] = base + i steps + the distances up to i. */
+#define ADD_UP(type)                                         \
+    for (uint32_t i = 0; i < count; i++) {                   \
+        sum += ((const type *)(const void *)lanes.bytes)[i]; \
+        biased[i] = sum;                                     \
+        sum += step;                                         \
+    }
+static void add_up(const struct mg_block__view *view, uint32_t count, uint64_t *biased)
+{
+    struct mg_block__lanes lanes;
+    uint32_t log = mg_block__unpack(view->data + 8, view->width, view->rows, &lanes);
+    uint64_t step = mg_load_le64(view->data), sum = (uint64_t)view->base + BIAS;
+
+    switch (log) {
+    case 0: ADD_UP(uint8_t); break;
+    case 1: ADD_UP(uint16_t); break;
+    case 2: ADD_UP(uint32_t); break;
+    default: ADD_UP(uint64_t); break;
+    }
+}
+
+enum mg_code mg_block__runs(const struct mg_block *block, const struct mg_block__view *view, struct mg_block__runs *out,
+                            struct mg_error *err)
+{
+    uint32_t count = mg_load_le32(view->data), last = 0;
+    const uint16_t *ends = (const void *)(view->data + 8);
+
+    for (uint32_t i = 0; i < count; last = ends[i++])
+        if (ends[i] <= last)
+            return mg_block__corrupt(err, block, ends + i, "run %u ends at row %u, the one before at %u", i, ends[i],
+                                     last);
+    if (last != view->rows)
+        return mg_block__corrupt(err, block, ends, "runs end at row %u of %u", last, view->rows);
+    *out = (struct mg_block__runs){count, view->width / 8, ends, view->data + 8 + mg_pad8((uint64_t)count * 2)};
+    return MG_OK;
+}
+
+static enum mg_code put_runs(const struct mg_block *block, const struct mg_block__view *view, uint32_t out_log,
+                             void *out, struct mg_error *err)
+{
+    struct mg_block__runs runs;
+    struct mg_block__lanes lanes;
+    uint64_t *numbers = (void *)lanes.bytes;
+
+    MG_TRY(mg_block__runs(block, view, &runs, err));
+    for (uint32_t i = 0, row = 0; i < runs.count; i++) {
+        uint64_t distance = mg_pack__lane(runs.values + (size_t)i * runs.value_bytes, runs.value_bytes);
+        for (; row < runs.ends[i]; row++)
+            numbers[row] = distance;
+    }
+    mg_block__kernels()->widen[3][out_log](numbers, view->base, view->rows, out);
+    return MG_OK;
+}
+
+enum mg_code mg_block__codes(const struct mg_block *block, const struct mg_block__view *view,
+                             uint32_t out[MG_VECTOR_ROWS], struct mg_error *err)
+{
+    struct mg_block__lanes lanes;
+    uint32_t largest = 0, log = mg_block__unpack(view->data, view->width, view->rows, &lanes);
+
+    mg_block__kernels()->widen[log][2](lanes.bytes, (uint32_t)view->header->base, view->rows, out);
+    for (uint32_t i = 0; i < view->rows; i++)
+        largest = MG_MAX(largest, out[i]);
+    if (largest >= block->dictionary->count)
+        return mg_block__corrupt(err, block, view->data, "code %u in a dictionary of %u values", largest,
+                                 block->dictionary->count);
+    return MG_OK;
+}
+
+static enum mg_code put_entries(const struct mg_block *block, const struct mg_block__view *view, uint32_t out_log,
+                                void *out, struct mg_error *err)
+{
+    const uint64_t *entries = mg_block__entries(block);
+    uint32_t codes[MG_VECTOR_ROWS];
+    uint64_t biased[MG_VECTOR_ROWS];
+
+    MG_TRY(mg_block__codes(block, view, codes, err));
+    for (uint32_t i = 0; i < view->rows; i++)
+        biased[i] = entries[codes[i]] + BIAS;
+    put_biased(biased, view->rows, out_log, out);
+    return MG_OK;
+}
+
+static enum mg_code put_alp(const struct mg_block *block, const struct mg_block__view *view, void *out,
+                            struct mg_error *err)
+{
+    const struct mg_alp__head *head = (const void *)view->data;
+    const uint8_t *packed = view->data + sizeof *head;
+    const uint16_t *rows = (const void *)(packed + mg_pack__bytes(view->rows, view->width));
+    const uint8_t *exceptions = (const uint8_t *)rows + mg_pad8((uint64_t)head->exception_count * 2);
+    uint32_t bytes = mg_type_width(block->type.id);
+    struct mg_block__lanes lanes;
+    int64_t digits[MG_VECTOR_ROWS];
+
+    uint32_t log = mg_block__unpack(packed, view->width, view->rows, &lanes);
+    mg_block__kernels()->widen[log][3](lanes.bytes, view->base, view->rows, digits);
+    double power = mg_alp__power(head->f), inverse = mg_alp__inverse(head->e);
+    if (bytes == 8)
+        for (uint32_t i = 0; i < view->rows; i++)
+            ((double *)out)[i] = (double)digits[i] * power * inverse;
+    else
+        for (uint32_t i = 0; i < view->rows; i++)
+            ((float *)out)[i] = (float)((double)digits[i] * power * inverse);
+    for (uint32_t i = 0; i < head->exception_count; i++) {
+        if (rows[i] >= view->rows)
+            return mg_block__corrupt(err, block, rows + i, "an exception at row %u of %u", rows[i], view->rows);
+        memcpy((uint8_t *)out + (size_t)rows[i] * bytes, exceptions + (size_t)i * 8, bytes);
+    }
+    return MG_OK;
+}
+
 enum mg_code mg_block__values(const struct mg_block *block, const struct mg_block__view *view, uint32_t out_log,
                               void *out, struct mg_error *err)
 {
@@ -49,6 +168,13 @@ enum mg_code mg_block__values(const struct mg_block *block, const struct mg_bloc
         memset(lanes.bytes, 0, view->rows);
         kernels->widen[0][out_log](lanes.bytes, view->base, view->rows, out);
         return MG_OK;
+    case MG_ENCODING_DELTA:
+        add_up(view, view->rows, (uint64_t *)(void *)lanes.bytes);
+        put_biased((const void *)lanes.bytes, view->rows, out_log, out);
+        return MG_OK;
+    case MG_ENCODING_RUNS: return put_runs(block, view, out_log, out, err);
+    case MG_ENCODING_DICTIONARY: return put_entries(block, view, out_log, out, err);
+    case MG_ENCODING_ALP: return put_alp(block, view, out, err);
     default:
         kernels->widen[mg_block__unpack(view->data, view->width, view->rows, &lanes)][out_log](lanes.bytes, view->base,
                                                                                                view->rows, out);
@@ -63,41 +189,105 @@ static enum mg_code no_room(const struct mg_block *block, const struct mg_block_
     return mg_block__corrupt(err, block, view->header, "its texts are longer than it says");
 }
 
-/* Offsets of a PLAIN vector of texts; the bytes follow. */
-static const uint32_t *plain_offsets(const struct mg_block__view *view) { return (const void *)view->data; }
-static const uint8_t *plain_text(const struct mg_block__view *view)
+/* Where the codes of each row begin, from their packed sizes. */
+static enum mg_code open_codes(struct mg_block__reader *reader, struct mg_error *err)
 {
-    return view->data + mg_pad8(((uint64_t)view->rows + 1) * 4);
-}
+    const struct mg_block__view *view = &reader->view;
+    uint32_t code_bytes = mg_load_le32(view->data), shortest = mg_load_le32(view->data + 4);
+    struct mg_block__lanes lanes;
+    uint64_t sum = 0;
 
-static enum mg_code row_text(const struct mg_block *block, const struct mg_block__view *view, uint32_t row,
-                             struct mg_slice *out, struct mg_error *err)
-{
-    if (mg_block__is_null(view, row)) {
-        *out = MG_SLICE(view->data, 0);
-        return MG_OK;
+    uint32_t log = mg_block__unpack(view->data + 8, view->width, view->rows, &lanes);
+    mg_block__kernels()->widen[log][2](lanes.bytes, shortest, view->rows, reader->numbers + 1);
+    reader->numbers[0] = 0;
+    for (uint32_t i = 1; i <= view->rows; i++) {
+        sum += reader->numbers[i];
+        reader->numbers[i] = (uint32_t)sum;
     }
-    if (view->header->encoding == MG_ENCODING_CONSTANT) {
-        *out = MG_SLICE(view->data, view->header->base);
-        return MG_OK;
-    }
-    uint32_t from = plain_offsets(view)[row], to = plain_offsets(view)[row + 1];
-    if (from > to || to > view->header->base)
-        return mg_block__corrupt(err, block, plain_offsets(view) + row, "a text goes from %u to %u of %llu", from, to,
-                                 (unsigned long long)view->header->base);
-    *out = MG_SLICE(plain_text(view) + from, to - from);
+    /* Sizes below 2^32, so that a sum that is right at the end was never above it. */
+    if (sum != code_bytes)
+        return mg_block__corrupt(err, reader->block, view->data, "rows have %llu bytes of codes, not %u",
+                                 (unsigned long long)sum, code_bytes);
+    reader->bytes = view->data + 8 + mg_pack__bytes(view->rows, view->width);
     return MG_OK;
 }
 
-/* Chosen rows, or with rows NULL the first count ones. */
-static enum mg_code put_texts(const struct mg_block *block, const struct mg_block__view *view, const uint16_t *rows,
-                              uint32_t count, const struct mg_block__texts *out, struct mg_error *err)
+static enum mg_code open_plain(struct mg_block__reader *reader, struct mg_error *err)
 {
+    const struct mg_block__view *view = &reader->view;
+    const uint32_t *offsets = (const void *)view->data;
+    uint32_t last = 0;
+
+    for (uint32_t i = 0; i <= view->rows; last = offsets[i++])
+        if (offsets[i] < last || offsets[i] > view->header->base)
+            return mg_block__corrupt(err, reader->block, offsets + i, "offset %u follows %u, there are %llu bytes",
+                                     offsets[i], last, (unsigned long long)view->header->base);
+    memcpy(reader->numbers, offsets, ((size_t)view->rows + 1) * 4);
+    reader->bytes = view->data + mg_pad8(((uint64_t)view->rows + 1) * 4);
+    return MG_OK;
+}
+
+enum mg_code mg_block__reader_open(const struct mg_block *block, uint32_t vector, struct mg_block__reader *out,
+                                   struct mg_error *err)
+{
+    out->block = block;
+    out->view = mg_block__view(block, vector);
+    switch (out->view.header->encoding) {
+    case MG_ENCODING_PLAIN: return open_plain(out, err);
+    case MG_ENCODING_FSST: return open_codes(out, err);
+    case MG_ENCODING_DICTIONARY: return mg_block__codes(block, &out->view, out->numbers, err);
+    default: return MG_OK;
+    }
+}
+
+enum mg_code mg_block__row_bytes(const struct mg_block__reader *reader, uint32_t row, struct mg_slice *out,
+                                 struct mg_error *err)
+{
+    const struct mg_block__view *view = &reader->view;
+
+    *out = MG_SLICE(view->data, 0);
+    if (mg_block__is_null(view, row))
+        return MG_OK;
+    switch (view->header->encoding) {
+    case MG_ENCODING_CONSTANT: *out = MG_SLICE(view->data, view->header->base); return MG_OK;
+    case MG_ENCODING_DICTIONARY:
+        if (!mg_block__entry_text(reader->block, reader->numbers[row], out))
+            return mg_block__corrupt(err, reader->block, reader->block->dictionary, "text %u lies outside",
+                                     reader->numbers[row]);
+        return MG_OK;
+    default:
+        *out = MG_SLICE(reader->bytes + reader->numbers[row], reader->numbers[row + 1] - reader->numbers[row]);
+        return MG_OK;
+    }
+}
+
+/* The codes' text behind out's last one. */
+static bool put_codes(const struct mg_fsst__table *symbols, const struct mg_block__texts *out, uint32_t index,
+                      struct mg_slice codes)
+{
+    size_t at = (size_t)out->offsets[index];
+
+    if (out->room < 64 || at > out->room - 64)
+        return false;
+    size_t size = mg_fsst__decode(symbols, codes.data, codes.size, out->text + at, out->room - 64 - at);
+    if (size == SIZE_MAX)
+        return false;
+    out->offsets[index + 1] = (int32_t)(at + size);
+    return true;
+}
+
+/* Chosen rows, or with rows NULL the first count ones. */
+static enum mg_code put_texts(const struct mg_block__reader *reader, const uint16_t *rows, uint32_t count,
+                              const struct mg_block__texts *out, struct mg_error *err)
+{
+    bool is_codes = reader->view.header->encoding == MG_ENCODING_FSST;
+    const struct mg_fsst__table *symbols = mg_block__symbols(reader->block);
+
     for (uint32_t i = 0; i < count; i++) {
-        struct mg_slice text;
-        MG_TRY(row_text(block, view, rows ? rows[i] : i, &text, err));
-        if (!mg_block__put_text(out, i, text.data, text.size))
-            return no_room(block, view, err);
+        struct mg_slice bytes;
+        MG_TRY(mg_block__row_bytes(reader, rows ? rows[i] : i, &bytes, err));
+        if (is_codes ? !put_codes(symbols, out, i, bytes) : !mg_block__put_text(out, i, bytes.data, bytes.size))
+            return no_room(reader->block, &reader->view, err);
     }
     return MG_OK;
 }
@@ -137,7 +327,9 @@ enum mg_code mg_block_decode(const struct mg_block *block, uint32_t first, uint3
         MG_TRY(put_validity(block, &view, dest->validity, at, err));
         if (block->type.id == MG_TYPE_UTF8) {
             struct mg_block__texts texts = texts_at(dest, at);
-            MG_TRY(put_texts(block, &view, NULL, view.rows, &texts, err));
+            struct mg_block__reader reader;
+            MG_TRY(mg_block__reader_open(block, v, &reader, err));
+            MG_TRY(put_texts(&reader, NULL, view.rows, &texts, err));
         } else {
             uint32_t log = type_log(block);
             MG_TRY(mg_block__values(block, &view, log, (uint8_t *)dest->values + ((size_t)at << log), err));
@@ -165,19 +357,36 @@ bool mg_block_ints(const struct mg_block *block, uint32_t vector, int64_t *out)
 
 /* ---- single rows --------------------------------------------------------------------------------------------- */
 
-/* One value of fixed width, in the type's layout. */
-static enum mg_code row_value(const struct mg_block *block, const struct mg_block__view *view, uint32_t row, void *out,
-                              struct mg_error *err)
+/* Encodings in which a row is reached alone; in the others through the whole vector. */
+static bool has_direct_rows(const struct mg_block__view *view)
 {
-    uint32_t width = mg_type_width(block->type.id);
-    mg_int128 v = view->base;
+    enum {
+        DIRECT = 1 << MG_ENCODING_PLAIN | 1 << MG_ENCODING_CONSTANT | 1 << MG_ENCODING_FRAME |
+                 1 << MG_ENCODING_DICTIONARY
+    };
 
-    if (view->header->encoding == MG_ENCODING_PLAIN) {
-        memcpy(out, view->data + (size_t)row * width, width);
-        return MG_OK;
+    return DIRECT >> view->header->encoding & 1;
+}
+
+/* One value of fixed width, in the type's layout. */
+static enum mg_code direct_value(const struct mg_block *block, const struct mg_block__view *view, uint32_t row,
+                                 uint32_t width, void *out, struct mg_error *err)
+{
+    mg_int128 v = view->base;
+    uint32_t code;
+
+    switch (view->header->encoding) {
+    case MG_ENCODING_PLAIN: memcpy(out, view->data + (size_t)row * width, width); return MG_OK;
+    case MG_ENCODING_FRAME: v = (mg_int128)((unsigned __int128)v + mg_pack__get(view->data, view->width, row)); break;
+    case MG_ENCODING_DICTIONARY:
+        code = (uint32_t)view->header->base + (uint32_t)mg_pack__get(view->data, view->width, row);
+        if (code >= block->dictionary->count)
+            return mg_block__corrupt(err, block, view->data, "code %u in a dictionary of %u values", code,
+                                     block->dictionary->count);
+        v = (int64_t)mg_block__entries(block)[code];
+        break;
+    default: break;
     }
-    if (view->header->encoding == MG_ENCODING_FRAME)
-        v = (mg_int128)((unsigned __int128)v + mg_pack__get(view->data, view->width, row));
     memcpy(out, &v, width);
     return MG_OK;
 }
@@ -185,10 +394,18 @@ static enum mg_code row_value(const struct mg_block *block, const struct mg_bloc
 static enum mg_code gather_values(const struct mg_block *block, const struct mg_block__view *view, const uint16_t *rows,
                                   uint32_t count, uint8_t *out, struct mg_error *err)
 {
-    uint32_t log = type_log(block);
+    enum { DIRECT_MAX = MG_VECTOR_ROWS / 8 }; /* of more rows, the whole vector is faster */
+    _Alignas(16) uint8_t all[MG_VECTOR_ROWS * 16];
+    uint32_t log = type_log(block), width = 1u << log;
 
+    if (has_direct_rows(view) && count <= DIRECT_MAX) {
+        for (uint32_t i = 0; i < count; i++)
+            MG_TRY(direct_value(block, view, rows[i], width, out + ((size_t)i << log), err));
+        return MG_OK;
+    }
+    MG_TRY(mg_block__values(block, view, log, all, err));
     for (uint32_t i = 0; i < count; i++)
-        MG_TRY(row_value(block, view, rows[i], out + ((size_t)i << log), err));
+        memcpy(out + ((size_t)i << log), all + ((size_t)rows[i] << log), width);
     return MG_OK;
 }
 
@@ -203,9 +420,31 @@ enum mg_code mg_block_gather(const struct mg_block *block, uint32_t vector, cons
             mg_bits_store(dest->validity, at + i, !mg_block__is_null(&view, rows[i]), 1);
     if (block->type.id == MG_TYPE_UTF8) {
         struct mg_block__texts texts = texts_at(dest, at);
-        return put_texts(block, &view, rows, count, &texts, err);
+        struct mg_block__reader reader;
+        MG_TRY(mg_block__reader_open(block, vector, &reader, err));
+        return put_texts(&reader, rows, count, &texts, err);
     }
     return gather_values(block, &view, rows, count, (uint8_t *)dest->values + ((size_t)at << type_log(block)), err);
+}
+
+static enum mg_code text_value(const struct mg_block *block, uint32_t row, struct mg_arena *scratch,
+                               struct mg_slice *out, struct mg_error *err)
+{
+    struct mg_block__reader reader;
+
+    MG_TRY(mg_block__reader_open(block, row / MG_VECTOR_ROWS, &reader, err));
+    MG_TRY(mg_block__row_bytes(&reader, row % MG_VECTOR_ROWS, out, err));
+    if (reader.view.header->encoding != MG_ENCODING_FSST)
+        return MG_OK;
+    size_t room = out->size * MG_FSST__SYMBOL_MAX;
+    uint8_t *text = mg_arena_alloc(scratch, room + MG_FSST__SLACK);
+    if (!text)
+        return mg_arena_fail(scratch, err);
+    size_t size = mg_fsst__decode(mg_block__symbols(block), out->data, out->size, text, room);
+    if (size == SIZE_MAX)
+        return mg_block__corrupt(err, block, out->data, "a code that is none");
+    *out = MG_SLICE(text, size);
+    return MG_OK;
 }
 
 enum mg_code mg_block_value(const struct mg_block *block, uint32_t row, struct mg_arena *scratch, struct mg_value *out,
@@ -214,12 +453,13 @@ enum mg_code mg_block_value(const struct mg_block *block, uint32_t row, struct m
     mg_assert(row < block->row_count);
     struct mg_block__view view = mg_block__view(block, row / MG_VECTOR_ROWS);
     struct mg_value v = {.type = block->type, .is_null = mg_block__is_null(&view, row % MG_VECTOR_ROWS)};
+    uint16_t place = (uint16_t)(row % MG_VECTOR_ROWS);
     uint8_t bytes[16];
 
     if (!v.is_null && block->type.id == MG_TYPE_UTF8) {
-        MG_TRY(row_text(block, &view, row % MG_VECTOR_ROWS, &v.text, err));
+        MG_TRY(text_value(block, row, scratch, &v.text, err));
     } else if (!v.is_null) {
-        MG_TRY(row_value(block, &view, row % MG_VECTOR_ROWS, bytes, err));
+        MG_TRY(gather_values(block, &view, &place, 1, bytes, err));
         v = mg_value_load(block->type, bytes);
     }
     *out = v;

@@ -6,10 +6,27 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "part/block_write.h"
 
+enum mg_code mg_block__place(const struct mg_block__writer *writer, uint32_t *out, struct mg_error *err)
+{
+    size_t at = writer->out->size - writer->start;
+
+    if (at > UINT32_MAX)
+        return mg_fail(err, MG_TOO_BIG, "a block of more than %zu bytes", at);
+    *out = (uint32_t)at;
+    return MG_OK;
+}
+
+enum mg_code mg_block__pad(struct mg_block__writer *writer, struct mg_error *err)
+{
+    size_t size = writer->out->size - writer->start;
+
+    return mg_buffer_append_zeros(writer->out, mg_pad8(size) - size, err);
+}
+
 enum mg_code mg_block__append(struct mg_block__writer *writer, const void *bytes, size_t size, struct mg_error *err)
 {
     MG_TRY(mg_buffer_append(writer->out, bytes, size, err));
-    return mg_buffer_append_zeros(writer->out, mg_pad8(size) - size, err);
+    return mg_block__pad(writer, err);
 }
 
 enum mg_code mg_block__begin_vector(struct mg_block__writer *writer, uint32_t vector, enum mg_encoding encoding,
@@ -18,13 +35,13 @@ enum mg_code mg_block__begin_vector(struct mg_block__writer *writer, uint32_t ve
     struct mg_block_vector *header = &writer->headers[vector];
     uint32_t rows = mg_block__rows_of(writer, vector);
     uint64_t words[MG_VECTOR_WORDS] = {0};
+    uint32_t offset;
 
-    if (writer->out->size - writer->start > UINT32_MAX)
-        return mg_fail(err, MG_TOO_BIG, "a block above 4 GiB");
+    MG_TRY(mg_block__place(writer, &offset, err));
     *header = (struct mg_block_vector){.encoding = (uint8_t)encoding,
                                        .width = (uint8_t)width,
                                        .null_count = header->null_count,
-                                       .offset = (uint32_t)(writer->out->size - writer->start),
+                                       .offset = offset,
                                        .base = base};
     size_t validity_bytes = mg_block__validity_bytes(rows, header->null_count);
     if (validity_bytes)
@@ -41,6 +58,39 @@ enum mg_code mg_block__append_packed(struct mg_block__writer *writer, const uint
     return mg_block__append(writer, packed.bytes, mg_pack__bytes(count, width), err);
 }
 
+/* ---- runs ---------------------------------------------------------------------------------------------------- */
+
+uint32_t mg_block__count_runs(const uint64_t *numbers, uint32_t count)
+{
+    uint32_t runs = 1;
+
+    for (uint32_t i = 1; i < count; i++)
+        runs += numbers[i] != numbers[i - 1];
+    return runs;
+}
+
+enum mg_code mg_block__write_runs(struct mg_block__writer *writer, uint32_t vector, const uint64_t *numbers,
+                                  uint32_t width, uint64_t base, uint64_t turn, struct mg_error *err)
+{
+    uint32_t rows = mg_block__rows_of(writer, vector), runs = 0;
+    uint16_t ends[MG_VECTOR_ROWS];
+    uint64_t values[MG_VECTOR_ROWS];
+
+    for (uint32_t i = 0; i < rows; i++)
+        if (i + 1 == rows || numbers[i + 1] != numbers[i]) {
+            ends[runs] = (uint16_t)(i + 1);
+            values[runs++] = numbers[i] - base;
+        }
+    MG_TRY(mg_block__begin_vector(writer, vector, MG_ENCODING_RUNS, width, base ^ turn, err));
+    MG_TRY(mg_buffer_append_le64(writer->out, runs, err));
+    MG_TRY(mg_block__append(writer, ends, runs * sizeof *ends, err));
+    for (uint32_t i = 0; i < runs; i++)
+        MG_TRY(mg_buffer_append(writer->out, &values[i], width / 8, err)); /* little endian: the low bytes */
+    return mg_block__pad(writer, err);
+}
+
+/* ---- the block ----------------------------------------------------------------------------------------------- */
+
 static enum mg_code encode_rows(struct mg_block__writer *writer, struct mg_error *err)
 {
     size_t headers_bytes = writer->vector_count * sizeof *writer->headers;
@@ -51,15 +101,14 @@ static enum mg_code encode_rows(struct mg_block__writer *writer, struct mg_error
     case MG_BLOCK__FLOATS: MG_TRY(mg_block__encode_floats(writer, err)); break;
     case MG_BLOCK__TEXTS: MG_TRY(mg_block__encode_texts(writer, err)); break;
     }
-    size_t size = writer->out->size - writer->start;
-    if (size > UINT32_MAX)
-        return mg_fail(err, MG_TOO_BIG, "a block of %zu bytes", size);
+    uint32_t size;
+    MG_TRY(mg_block__place(writer, &size, err));
     struct mg_block__header header = {
         .format = MG_BLOCK__FORMAT,
         .type = (uint8_t)writer->rows->type.id,
         .row_count = writer->rows->row_count,
         .null_count = writer->info->null_count,
-        .size_bytes = (uint32_t)size,
+        .size_bytes = size,
         .dictionary = writer->dictionary,
         .symbols = writer->symbols,
     };

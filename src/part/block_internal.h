@@ -11,12 +11,16 @@
 #define MG_PART_BLOCK_INTERNAL_H
 
 #include "column/bits.h"
+#include "part/alp.h"
 #include "part/block.h"
+#include "part/fsst.h"
 
 enum {
     MG_BLOCK__FORMAT = 1,
     MG_BLOCK__WIDE = 0x80, /* in a vector's width: its base has 128 bits, the upper 64 lead its data */
     MG_BLOCK__WORD = 128,  /* bytes of a word of lanes */
+
+    MG_BLOCK__SYMBOLS = 0, /* in mg_block.internal: offset of the table of symbols, or 0 */
 };
 
 /* Offset 0 of a block; the vectors' headers follow. Offsets count from the block's first byte. */
@@ -123,6 +127,28 @@ struct mg_block_dictionary {
     uint32_t text_bytes;
 };
 
+static inline const uint64_t *mg_block__entries(const struct mg_block *block)
+{
+    return (const uint64_t *)(const void *)(block->dictionary + 1);
+}
+/* NULL when there are none. */
+static inline const struct mg_fsst__table *mg_block__symbols(const struct mg_block *block)
+{
+    uint64_t offset = block->internal[MG_BLOCK__SYMBOLS];
+
+    return offset ? (const void *)(block->bytes.data + offset) : NULL;
+}
+/* A text of the dictionary; code is below its count. False when its offsets lie. */
+static inline bool mg_block__entry_text(const struct mg_block *block, uint32_t code, struct mg_slice *out)
+{
+    const uint32_t *offsets = (const uint32_t *)(block->dictionary + 1);
+    uint32_t from = offsets[code], to = offsets[code + 1];
+    const uint8_t *text = (const uint8_t *)offsets + mg_pad8(((uint64_t)block->dictionary->count + 1) * 4);
+
+    *out = MG_SLICE(text + from, to - from);
+    return from <= to && to <= block->dictionary->text_bytes;
+}
+
 /* One vector of an open block. */
 struct mg_block__view {
     const struct mg_block_vector *header;
@@ -159,6 +185,32 @@ static inline uint32_t mg_block__unpack(const uint8_t *packed, uint32_t width, u
  * integers. */
 MG_MUST_CHECK enum mg_code mg_block__values(const struct mg_block *block, const struct mg_block__view *view,
                                             uint32_t out_log, void *out, struct mg_error *err);
+/* A vector's codes, all below the dictionary's count. */
+MG_MUST_CHECK enum mg_code mg_block__codes(const struct mg_block *block, const struct mg_block__view *view,
+                                           uint32_t out[MG_VECTOR_ROWS], struct mg_error *err);
+/* RUNS: ends rise and the last is the number of rows. */
+struct mg_block__runs {
+    uint32_t count;
+    uint32_t value_bytes;
+    const uint16_t *ends;
+    const uint8_t *values; /* distances from the base */
+};
+MG_MUST_CHECK enum mg_code mg_block__runs(const struct mg_block *block, const struct mg_block__view *view,
+                                          struct mg_block__runs *out, struct mg_error *err);
+
+/* A vector of texts, made ready to reach any row. */
+struct mg_block__reader {
+    const struct mg_block *block;
+    struct mg_block__view view;
+    const uint8_t *bytes;                 /* PLAIN: texts; FSST: codes */
+    uint32_t numbers[MG_VECTOR_ROWS + 1]; /* DICTIONARY: codes; else where in bytes each row begins */
+};
+MG_MUST_CHECK enum mg_code mg_block__reader_open(const struct mg_block *block, uint32_t vector,
+                                                 struct mg_block__reader *out, struct mg_error *err);
+/* The row's text, or with FSST its codes; empty when it is NULL. */
+MG_MUST_CHECK enum mg_code mg_block__row_bytes(const struct mg_block__reader *reader, uint32_t row,
+                                               struct mg_slice *out, struct mg_error *err);
+
 /* Where decoded texts go. */
 struct mg_block__texts {
     int32_t *offsets; /* [0] is set; the next ones are written */

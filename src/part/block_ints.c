@@ -12,6 +12,14 @@ typedef unsigned __int128 uint128;
 /* What is known of one vector of narrow numbers. */
 struct shape {
     int64_t low, high;
+    int64_t step_low, step_high; /* from one row to the next */
+    uint32_t run_count;
+};
+
+struct choice {
+    enum mg_encoding encoding;
+    uint32_t width;
+    size_t bytes; /* of data */
 };
 
 struct encoder {
@@ -20,7 +28,10 @@ struct encoder {
     uint64_t turn;    /* to and from the order of int64 */
     int64_t *numbers; /* MG_VECTOR_ROWS a vector, in order; not set for wide and empty ones */
     bool wide[MG_BLOCK_VECTORS];
+    bool without[MG_BLOCK_VECTORS]; /* wide or only NULLs */
     struct shape shapes[MG_BLOCK_VECTORS];
+    struct choice choices[MG_BLOCK_VECTORS];
+    struct mg_block__dictionary dictionary;
 };
 
 static bool is_valid(const struct mg_vector *rows, uint32_t row) { return !mg_vector_is_null(rows, row); }
@@ -90,12 +101,18 @@ static void fill_nulls(const struct mg_vector *rows, uint32_t first, uint32_t co
 
 static struct shape measure(const int64_t *numbers, uint32_t count)
 {
-    struct shape shape = {.low = numbers[0], .high = numbers[0]};
+    struct shape shape = {.low = numbers[0], .high = numbers[0], .step_low = INT64_MAX, .step_high = INT64_MIN};
 
     for (uint32_t i = 0; i < count; i++) {
         shape.low = MG_MIN(shape.low, numbers[i]);
         shape.high = MG_MAX(shape.high, numbers[i]);
     }
+    for (uint32_t i = 1; i < count; i++) {
+        int64_t step = (int64_t)((uint64_t)numbers[i] - (uint64_t)numbers[i - 1]);
+        shape.step_low = MG_MIN(shape.step_low, step);
+        shape.step_high = MG_MAX(shape.step_high, step);
+    }
+    shape.run_count = mg_block__count_runs((const uint64_t *)numbers, count);
     return shape;
 }
 
@@ -104,9 +121,10 @@ static void load_vector(struct encoder *encoder, uint32_t vector)
     struct mg_block__writer *writer = encoder->writer;
     uint32_t first = vector * MG_VECTOR_ROWS, count = mg_block__rows_of(writer, vector);
 
-    if (mg_block__only_nulls(writer, vector))
+    encoder->without[vector] = mg_block__only_nulls(writer, vector);
+    if (encoder->without[vector])
         return;
-    encoder->wide[vector] = !load(encoder, first, count, encoder->numbers + first);
+    encoder->without[vector] = encoder->wide[vector] = !load(encoder, first, count, encoder->numbers + first);
     if (encoder->wide[vector])
         return;
     if (writer->headers[vector].null_count)
@@ -136,6 +154,68 @@ static void widen_zone(struct mg_block_info *info, struct mg_value low, struct m
     info->has_zone = true;
 }
 
+/* ---- choosing ------------------------------------------------------------------------------------------------ */
+
+static void offer(struct choice *best, enum mg_encoding encoding, uint32_t width, size_t bytes)
+{
+    if (bytes < best->bytes)
+        *best = (struct choice){encoding, width, bytes};
+}
+
+/* The smallest without a dictionary. DELTA has to save an eighth: a row is reached through those before it. */
+static struct choice choose_alone(const struct encoder *encoder, uint32_t vector)
+{
+    const struct shape *shape = &encoder->shapes[vector];
+    uint32_t rows = mg_block__rows_of(encoder->writer, vector);
+    uint32_t width = mg_pack__width((uint64_t)shape->high - (uint64_t)shape->low);
+    struct choice best = {MG_ENCODING_PLAIN, 0, mg_pad8((uint64_t)rows * mg_type_width(encoder->type))};
+
+    if (width == 0)
+        return (struct choice){MG_ENCODING_CONSTANT, 0, 0};
+    offer(&best, MG_ENCODING_FRAME, width, mg_pack__bytes(rows, width));
+    uint32_t slot = mg_pack__lane_bytes(width) * 8;
+    offer(&best, MG_ENCODING_RUNS, slot, mg_block__run_bytes(shape->run_count, slot));
+    uint32_t step_width = mg_pack__width((uint64_t)shape->step_high - (uint64_t)shape->step_low);
+    size_t delta_bytes = 8 + mg_pack__bytes(rows, step_width);
+    if (delta_bytes + delta_bytes / 8 < best.bytes)
+        offer(&best, MG_ENCODING_DELTA, step_width, delta_bytes);
+    return best;
+}
+
+/* With a dictionary, vectors that it serves better take it; it has to save an eighth of the block. */
+static enum mg_code choose(struct encoder *encoder, struct mg_error *err)
+{
+    struct mg_block__writer *writer = encoder->writer;
+    struct choice with[MG_BLOCK_VECTORS];
+    size_t alone_bytes = 0, with_bytes;
+
+    for (uint32_t v = 0; v < writer->vector_count; v++)
+        if (!encoder->without[v]) {
+            encoder->choices[v] = choose_alone(encoder, v);
+            alone_bytes += encoder->choices[v].bytes;
+        }
+    uint32_t count_max = (uint32_t)MG_MIN(alone_bytes / 16, (size_t)writer->rows->row_count / 4);
+    if (count_max < 2)
+        return MG_OK;
+    MG_TRY(mg_block__number_dictionary(writer, (const uint64_t *)encoder->numbers, encoder->without, count_max,
+                                       &encoder->dictionary, err));
+    if (encoder->dictionary.count == 0)
+        return MG_OK;
+    with_bytes = mg_block__dictionary_bytes(&encoder->dictionary);
+    for (uint32_t v = 0; v < writer->vector_count; v++)
+        if (!encoder->without[v]) {
+            struct mg_block__codes codes = mg_block__codes_of(&encoder->dictionary, v, mg_block__rows_of(writer, v));
+            with[v] = encoder->choices[v];
+            offer(&with[v], MG_ENCODING_DICTIONARY, codes.width, codes.bytes);
+            with_bytes += with[v].bytes;
+        }
+    if (with_bytes < alone_bytes - alone_bytes / 8)
+        memcpy(encoder->choices, with, sizeof with);
+    else
+        encoder->dictionary.count = 0;
+    return MG_OK;
+}
+
 /* ---- writing ------------------------------------------------------------------------------------------------- */
 
 static enum mg_code write_plain(struct encoder *encoder, uint32_t vector, struct mg_error *err)
@@ -161,18 +241,38 @@ static enum mg_code write_frame(struct encoder *encoder, uint32_t vector, uint32
     return mg_block__append_packed(encoder->writer, distances, rows, width, err);
 }
 
+static enum mg_code write_delta(struct encoder *encoder, uint32_t vector, uint32_t width, struct mg_error *err)
+{
+    uint64_t distances[MG_VECTOR_ROWS] = {0};
+    const int64_t *numbers = encoder->numbers + (size_t)vector * MG_VECTOR_ROWS;
+    uint32_t rows = mg_block__rows_of(encoder->writer, vector);
+    uint64_t step = (uint64_t)encoder->shapes[vector].step_low;
+
+    for (uint32_t i = 1; i < rows; i++)
+        distances[i] = (uint64_t)numbers[i] - (uint64_t)numbers[i - 1] - step;
+    MG_TRY(mg_block__begin_vector(encoder->writer, vector, MG_ENCODING_DELTA, width,
+                                  (uint64_t)numbers[0] ^ encoder->turn, err));
+    MG_TRY(mg_buffer_append_le64(encoder->writer->out, step, err));
+    return mg_block__append_packed(encoder->writer, distances, rows, width, err);
+}
+
 static enum mg_code write_narrow(struct encoder *encoder, uint32_t vector, struct mg_error *err)
 {
     const struct shape *shape = &encoder->shapes[vector];
-    uint32_t rows = mg_block__rows_of(encoder->writer, vector);
-    uint32_t width = mg_pack__width((uint64_t)shape->high - (uint64_t)shape->low);
+    const uint64_t *numbers = (const uint64_t *)encoder->numbers + (size_t)vector * MG_VECTOR_ROWS;
+    uint32_t width = encoder->choices[vector].width;
 
-    if (width == 0)
+    switch (encoder->choices[vector].encoding) {
+    case MG_ENCODING_CONSTANT:
         return mg_block__begin_vector(encoder->writer, vector, MG_ENCODING_CONSTANT, 0,
                                       (uint64_t)shape->low ^ encoder->turn, err);
-    if (mg_pack__bytes(rows, width) >= mg_pad8((uint64_t)rows * mg_type_width(encoder->type)))
-        return write_plain(encoder, vector, err);
-    return write_frame(encoder, vector, width, err);
+    case MG_ENCODING_FRAME: return write_frame(encoder, vector, width, err);
+    case MG_ENCODING_DELTA: return write_delta(encoder, vector, width, err);
+    case MG_ENCODING_RUNS:
+        return mg_block__write_runs(encoder->writer, vector, numbers, width, (uint64_t)shape->low, encoder->turn, err);
+    case MG_ENCODING_DICTIONARY: return mg_block__write_codes(encoder->writer, &encoder->dictionary, vector, 0, err);
+    default: return write_plain(encoder, vector, err);
+    }
 }
 
 /* Decimals of which one does not fit int64. */
@@ -235,7 +335,9 @@ enum mg_code mg_block__encode_ints(struct mg_block__writer *writer, struct mg_er
     encoder->numbers = numbers;
     for (uint32_t v = 0; v < writer->vector_count; v++)
         load_vector(encoder, v);
+    MG_TRY(choose(encoder, err));
     for (uint32_t v = 0; v < writer->vector_count; v++)
         MG_TRY(write_vector(encoder, v, err));
-    return MG_OK;
+    return encoder->dictionary.count ? mg_block__write_dictionary(writer, &encoder->dictionary, encoder->turn, err)
+                                     : MG_OK;
 }

@@ -157,6 +157,8 @@ static void check_info(const struct sample *sample, const struct mg_block_info *
     assert_false(info->has_zone && nan);
 }
 
+static uint32_t seen[MG_BLOCK__TEXTS + 1]; /* encodings, as bits, of each class of types */
+
 static void check_sample(const struct sample *sample, struct mg_random *random)
 {
     struct mg_error err;
@@ -172,6 +174,8 @@ static void check_sample(const struct sample *sample, struct mg_random *random)
     assert_ok(mg_buffer_reserve(&out, 64, &err));
     assert_ok(mg_block_open(sample->vector->type, mg_buffer_slice(&out), &block, &err));
     assert_int_equal(block.row_count, sample->vector->row_count);
+    for (uint32_t v = 0; v < block.vector_count; v++)
+        seen[mg_block__class_of(block.type.id)] |= 1u << mg_block_vector_encoding(&block, v);
     check_info(sample, &info);
     check_decode(sample, &block);
     check_gather(sample, &block, random);
@@ -192,6 +196,10 @@ static void test_round_trip(void **state)
         check_sample(&sample, &random);
         sample_free(&sample);
     }
+    /* The samples call for every encoding that a class has. */
+    assert_int_equal(seen[MG_BLOCK__INTS], 0x3f);
+    assert_int_equal(seen[MG_BLOCK__FLOATS], 0x73);
+    assert_int_equal(seen[MG_BLOCK__TEXTS], 0xa3);
 }
 
 static void test_packed(void **state)

@@ -38,6 +38,57 @@ MG_MUST_CHECK enum mg_code mg_block__append(struct mg_block__writer *writer, con
 MG_MUST_CHECK enum mg_code mg_block__append_packed(struct mg_block__writer *writer, const uint64_t *numbers,
                                                    uint32_t count, uint32_t width, struct mg_error *err);
 
+/* Where the next bytes will lie; MG_TOO_BIG when that is beyond 4 GiB. */
+MG_MUST_CHECK enum mg_code mg_block__place(const struct mg_block__writer *writer, uint32_t *out, struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_block__pad(struct mg_block__writer *writer, struct mg_error *err);
+
+/* ---- dictionaries -------------------------------------------------------------------------------------------- */
+
+/* Lives in the scratch arena; count 0: there is none. */
+struct mg_block__dictionary {
+    uint32_t count;
+    const uint64_t *numbers;      /* sorted: as int64, or as floats with their bits deciding between equal ones */
+    const struct mg_slice *texts; /* sorted bytewise; NULL: numbers */
+    size_t text_bytes;
+    const uint32_t *codes; /* of each row */
+};
+/* Of all rows but those of vectors `without`; none when there are more than count_max different ones. */
+MG_MUST_CHECK enum mg_code mg_block__number_dictionary(struct mg_block__writer *writer, const uint64_t *numbers,
+                                                       const bool *without, uint32_t count_max,
+                                                       struct mg_block__dictionary *out, struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_block__text_dictionary(struct mg_block__writer *writer, uint32_t count_max,
+                                                     struct mg_block__dictionary *out, struct mg_error *err);
+size_t mg_block__dictionary_bytes(const struct mg_block__dictionary *dictionary);
+/* turn: XORed to each number. */
+MG_MUST_CHECK enum mg_code mg_block__write_dictionary(struct mg_block__writer *writer,
+                                                      const struct mg_block__dictionary *dictionary, uint64_t turn,
+                                                      struct mg_error *err);
+/* A vector's rows as codes. */
+struct mg_block__codes {
+    uint32_t first, width;
+    size_t bytes; /* packed */
+};
+struct mg_block__codes mg_block__codes_of(const struct mg_block__dictionary *dictionary, uint32_t vector,
+                                          uint32_t rows);
+MG_MUST_CHECK enum mg_code mg_block__write_codes(struct mg_block__writer *writer,
+                                                 const struct mg_block__dictionary *dictionary, uint32_t vector,
+                                                 uint64_t text_bytes, struct mg_error *err);
+
+/* ---- runs ---------------------------------------------------------------------------------------------------- */
+
+uint32_t mg_block__count_runs(const uint64_t *numbers, uint32_t count);
+/* Bytes of runs whose values take width bits (8, 16, 32, 64). */
+static inline size_t mg_block__run_bytes(uint32_t run_count, uint32_t width)
+{
+    return 8 + mg_pad8(run_count * 2) + mg_pad8((uint64_t)run_count * width / 8);
+}
+/* base is subtracted from each number and written with turn XORed to it. */
+MG_MUST_CHECK enum mg_code mg_block__write_runs(struct mg_block__writer *writer, uint32_t vector,
+                                                const uint64_t *numbers, uint32_t width, uint64_t base, uint64_t turn,
+                                                struct mg_error *err);
+
+/* ---- classes ------------------------------------------------------------------------------------------------- */
+
 MG_MUST_CHECK enum mg_code mg_block__encode_ints(struct mg_block__writer *writer, struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_block__encode_floats(struct mg_block__writer *writer, struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_block__encode_texts(struct mg_block__writer *writer, struct mg_error *err);
