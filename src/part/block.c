@@ -107,6 +107,19 @@ static uint64_t alp_data_bytes(const struct mg_block__view *view, uint64_t left)
            (uint64_t)head->exception_count * 8;
 }
 
+static uint64_t delta_data_bytes(const struct mg_block__view *view, uint64_t left)
+{
+    const struct mg_block__delta *head = (const void *)view->data;
+
+    if (left < sizeof *head)
+        return TOO_MANY;
+    uint32_t count = head->exception_count, bytes = head->exception_bytes;
+    if (count && (count > view->rows || view->width > 63 || bytes < 1 || bytes > 8 || (bytes & (bytes - 1))))
+        return TOO_MANY;
+    return sizeof *head + mg_pack__bytes(view->rows, view->width) + mg_pad8((uint64_t)count * 2) +
+           (uint64_t)count * bytes;
+}
+
 /* Bytes of data that the headers promise, of which `left` are there to look at. */
 static uint64_t data_bytes(const struct mg_block *block, const struct mg_block__view *view, uint64_t left)
 {
@@ -117,7 +130,7 @@ static uint64_t data_bytes(const struct mg_block *block, const struct mg_block__
     switch (view->header->encoding) {
     case MG_ENCODING_CONSTANT: return 0;
     case MG_ENCODING_FRAME: return mg_pack__bytes(view->rows, view->width);
-    case MG_ENCODING_DELTA: return 8 + mg_pack__bytes(view->rows, view->width);
+    case MG_ENCODING_DELTA: return delta_data_bytes(view, left);
     case MG_ENCODING_RUNS: return run_data_bytes(view, left);
     case MG_ENCODING_DICTIONARY: return block->dictionary ? mg_pack__bytes(view->rows, view->width) : TOO_MANY;
     case MG_ENCODING_ALP: return alp_data_bytes(view, left);

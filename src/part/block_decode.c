@@ -46,24 +46,29 @@ static void put_biased(const uint64_t *biased, uint32_t count, uint32_t out_log,
 }
 
 /* biased[i] = base + i steps + the distances up to i. */
-#define ADD_UP(type)                                         \
-    for (uint32_t i = 0; i < count; i++) {                   \
-        sum += ((const type *)(const void *)lanes.bytes)[i]; \
-        biased[i] = sum;                                     \
-        sum += step;                                         \
-    }
-static void add_up(const struct mg_block__view *view, uint32_t count, uint64_t *biased)
+static enum mg_code add_up(const struct mg_block *block, const struct mg_block__view *view, uint64_t *biased,
+                           struct mg_error *err)
 {
+    const struct mg_block__delta *head = (const void *)view->data;
+    const uint8_t *packed = view->data + sizeof *head;
+    const uint16_t *rows = (const void *)(packed + mg_pack__bytes(view->rows, view->width));
+    const uint8_t *exceptions = (const uint8_t *)rows + mg_pad8((uint64_t)head->exception_count * 2);
     struct mg_block__lanes lanes;
-    uint32_t log = mg_block__unpack(view->data + 8, view->width, view->rows, &lanes);
-    uint64_t step = mg_load_le64(view->data), sum = (uint64_t)view->base + BIAS;
+    uint64_t step = head->step, sum = (uint64_t)view->base + BIAS - step;
 
-    switch (log) {
-    case 0: ADD_UP(uint8_t); break;
-    case 1: ADD_UP(uint16_t); break;
-    case 2: ADD_UP(uint32_t); break;
-    default: ADD_UP(uint64_t); break;
+    uint32_t log = mg_block__unpack(packed, view->width, view->rows, &lanes);
+    mg_block__kernels()->widen[log][3](lanes.bytes, 0, view->rows, biased);
+    for (uint32_t i = 0; i < head->exception_count; i++) {
+        if (rows[i] >= view->rows)
+            return mg_block__corrupt(err, block, rows + i, "an exception at row %u of %u", rows[i], view->rows);
+        uint32_t bytes = head->exception_bytes;
+        biased[rows[i]] += mg_pack__lane(exceptions + (size_t)i * bytes, bytes) << view->width;
     }
+    for (uint32_t i = 0; i < view->rows; i++) {
+        sum += step + biased[i];
+        biased[i] = sum;
+    }
+    return MG_OK;
 }
 
 enum mg_code mg_block__runs(const struct mg_block *block, const struct mg_block__view *view, struct mg_block__runs *out,
@@ -169,7 +174,7 @@ enum mg_code mg_block__values(const struct mg_block *block, const struct mg_bloc
         kernels->widen[0][out_log](lanes.bytes, view->base, view->rows, out);
         return MG_OK;
     case MG_ENCODING_DELTA:
-        add_up(view, view->rows, (uint64_t *)(void *)lanes.bytes);
+        MG_TRY(add_up(block, view, (uint64_t *)(void *)lanes.bytes, err));
         put_biased((const void *)lanes.bytes, view->rows, out_log, out);
         return MG_OK;
     case MG_ENCODING_RUNS: return put_runs(block, view, out_log, out, err);

@@ -44,6 +44,15 @@ struct mg_block_vector {
 };
 _Static_assert(sizeof(struct mg_block_vector) == 16, "stored");
 
+/* Leads the data of DELTA. Distances that have more bits than are packed have the others as exceptions: their rows as
+ * u16, padded to 8, then bits / 2^width, exception_bytes each. */
+struct mg_block__delta {
+    uint64_t step; /* what each row is above the last at least */
+    uint16_t exception_count;
+    uint8_t exception_bytes; /* 1, 2, 4, 8 */
+    uint8_t reserved[5];
+};
+
 enum mg_block__class { MG_BLOCK__INTS, MG_BLOCK__FLOATS, MG_BLOCK__TEXTS };
 static inline enum mg_block__class mg_block__class_of(enum mg_type_id id)
 {

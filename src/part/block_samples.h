@@ -50,7 +50,7 @@ static inline mg_int128 sample_int(struct mg_random *random, enum shape shape, u
     switch (shape) {
     case SHAPE_CONSTANT: return -5;
     case SHAPE_RISING: return (mg_int128)1000 * row + (int64_t)(some % 1000);
-    case SHAPE_SORTED_REPEATED: return row / 4 * 8;
+    case SHAPE_SORTED_REPEATED: return row / 4 + row / 32 * 24;
     case SHAPE_RUNS: return (int64_t)(mg_hash_u64(row / 97) >> 20);
     case SHAPE_FEW: return (int64_t)(mg_hash_u64(some % 23) >> 3);
     case SHAPE_SMALL: return (int64_t)(some % 3000) - 1500;

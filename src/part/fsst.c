@@ -10,7 +10,8 @@
 #include <stdlib.h>
 
 enum {
-    ROUNDS = 5,
+    ROUNDS = 12,            /* on l_comment of TPC-H, 5 give 8.5 codes a text, 12 give 7.5, 20 no fewer */
+    PAIRS_MIN = 5,          /* times that two units follow each other before they may be one */
     BUCKETS = 4096,         /* by the first two bytes */
     UNITS = 256 + 255,      /* while learning: bytes, then symbols */
     CANDIDATES_MAX = 16384, /* a power of two: the hash table of one round */
@@ -222,7 +223,8 @@ static void count_units(struct learner *learner, const struct mg_slice *texts, u
     }
 }
 
-/* gain is added to what the same bytes gained before. */
+/* gain is added to what the same bytes gained before. It rises with the size, but slowly: the bytes of a long symbol
+ * would mostly be covered by two others without it. By size alone, l_comment takes 5 % more. */
 static void propose(struct learner *learner, struct mg_slice a, struct mg_slice b, uint32_t count)
 {
     struct candidate made = {.size = (uint32_t)MG_MIN(a.size + b.size, (size_t)MG_FSST__SYMBOL_MAX)};
@@ -231,8 +233,7 @@ static void propose(struct learner *learner, struct mg_slice a, struct mg_slice 
     memcpy(made.bytes, a.data, a.size);
     if (from_b)
         memcpy(made.bytes + a.size, b.data, from_b);
-    /* A single byte that has no code costs two: it is worth more than its size says. */
-    made.gain = count * (made.size == 1 ? 8 : made.size);
+    made.gain = count * (made.size == 1 ? 4 : MG_MIN(made.size, 6) + 4);
     uint64_t hash = (mg_load_le64(made.bytes) ^ mg_load_le64(made.bytes + 8) * 31) * UINT64_C(0x9e3779b97f4a7c15);
     for (uint32_t i = (uint32_t)(hash >> 40);; i++) {
         struct candidate *place = &learner->candidates[i % CANDIDATES_MAX];
@@ -250,7 +251,19 @@ static void propose(struct learner *learner, struct mg_slice a, struct mg_slice 
     }
 }
 
-static void propose_all(struct learner *learner, uint32_t count_min)
+/* The candidates, best first, without gaps. */
+static void rank(struct learner *learner)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < CANDIDATES_MAX; i++)
+        if (learner->candidates[i].size)
+            learner->candidates[count++] = learner->candidates[i];
+    if (count)
+        qsort(learner->candidates, count, sizeof *learner->candidates, compare_gains);
+}
+
+static void propose_all(struct learner *learner)
 {
     uint8_t room_a[1], room_b[1];
 
@@ -262,7 +275,7 @@ static void propose_all(struct learner *learner, uint32_t count_min)
         struct mg_slice first = unit_bytes(learner, a, room_a);
         propose(learner, first, MG_SLICE(NULL, 0), learner->counts[a]);
         for (uint32_t b = 0; b < UNITS && first.size < MG_FSST__SYMBOL_MAX; b++)
-            if (learner->pairs[a][b] >= count_min)
+            if (learner->pairs[a][b] >= PAIRS_MIN)
                 propose(learner, first, unit_bytes(learner, b, room_b), learner->pairs[a][b]);
     }
 }
@@ -280,9 +293,10 @@ struct mg_fsst__encoder *mg_fsst__train(const struct mg_slice *texts, uint32_t c
     learner->encoder = encoder;
     set_symbols(encoder, NULL, 0);
     for (uint32_t round = 0; round < ROUNDS; round++) {
-        count_units(learner, texts, count);
-        propose_all(learner, 3);
-        qsort(learner->candidates, CANDIDATES_MAX, sizeof *learner->candidates, compare_gains);
+        /* The first rounds only make symbols long: a part of the sample tells them enough. */
+        count_units(learner, texts, MG_MIN(count, MG_MAX(count * (round + 1) / ROUNDS, 64u)));
+        propose_all(learner);
+        rank(learner);
         set_symbols(encoder, learner->candidates, MG_MIN(learner->candidate_count, (uint32_t)MG_FSST__SYMBOLS));
     }
     return encoder;
