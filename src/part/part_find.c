@@ -1,0 +1,450 @@
+/* part_find.c -- the rows of sorted keys: bounds, filter, sparse index, one vector.
+ *
+ * Shape    probes inside the part's bounds pass the filter in runs of GROUP, whose lines are fetched before the first
+ *          is tested. Those that pass are looked up in the index from the vector of the one before on, and probes of
+ *          one vector share its decoding, those of one row group its blocks.
+ * Kinds    a key of one integer, date or time is compared as int64 with the vector's values. Other keys: few probes of
+ *          a vector compare with single rows, many with all keys of the vector, encoded once.
+ * Threads  the calls belong to their threads; the part is shared.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "part/part_internal.h"
+
+enum {
+    GROUP = 16,
+    CHUNK = 512,                /* probes that passed the filter, collected before the index is looked at */
+    ENCODE_ALL_FROM = 12,       /* probes of a vector: single rows cost about 10 encodings each, a vector 1,024 */
+    ENCODE_ALL_BYTES = 1 << 20, /* of text: above it only single rows are looked at */
+};
+
+/* The key columns of one row group, pinned as they are needed, and the vector that was looked at last. */
+struct seeker {
+    struct mg_part *part;
+    bool ints; /* one key column that compares as int64 */
+    bool is_open;
+    uint32_t group;
+    struct mg_part_block blocks[MG_KEY_COLUMNS_MAX];
+    struct mg_arena scratch; /* of single values */
+    struct mg_buffer key;
+    /* A vector's keys, once many are looked for in it. */
+    struct mg_part__rows rows[MG_KEY_COLUMNS_MAX];
+    struct mg_buffer keys, key_offsets;
+};
+
+static const struct mg_schema *schema_of(const struct seeker *seeker) { return seeker->part->footer.schema; }
+
+static bool compares_as_int(enum mg_type_id id)
+{
+    return (id >= MG_TYPE_INT8 && id <= MG_TYPE_UINT64) || (id >= MG_TYPE_DATE && id <= MG_TYPE_TIMESTAMP);
+}
+
+static void init_seeker(struct seeker *seeker, struct mg_part *part)
+{
+    const struct mg_schema *schema = part->footer.schema;
+
+    seeker->part = part;
+    seeker->ints = schema->key_count == 1 && compares_as_int(schema->columns[schema->key_columns[0]].type.id);
+    seeker->is_open = false;
+    mg_arena_init(&seeker->scratch, SIZE_MAX / 4);
+    mg_buffer_init(&seeker->key, MG_KEY_BYTES_MAX);
+    mg_buffer_init(&seeker->keys, UINT32_MAX);
+    mg_buffer_init(&seeker->key_offsets, SIZE_MAX / 4);
+    for (uint32_t k = 0; k < schema->key_count; k++)
+        mg_part__rows_init(&seeker->rows[k], part->budget);
+}
+
+static void close_group(struct seeker *seeker)
+{
+    for (uint32_t k = 0; seeker->is_open && k < schema_of(seeker)->key_count; k++)
+        mg_part_block_release(&seeker->blocks[k]);
+    seeker->is_open = false;
+}
+
+static void clear_seeker(struct seeker *seeker)
+{
+    close_group(seeker);
+    mg_arena_clear(&seeker->scratch);
+    mg_buffer_clear(&seeker->key);
+    mg_buffer_clear(&seeker->keys);
+    mg_buffer_clear(&seeker->key_offsets);
+    for (uint32_t k = 0; k < schema_of(seeker)->key_count; k++)
+        mg_part__rows_clear(&seeker->rows[k]);
+}
+
+static enum mg_code open_group(struct seeker *seeker, uint32_t group, struct mg_error *err)
+{
+    const struct mg_schema *schema = schema_of(seeker);
+
+    if (seeker->is_open && seeker->group == group)
+        return MG_OK;
+    close_group(seeker);
+    for (uint32_t k = 0; k < schema->key_count; k++) {
+        enum mg_code code = mg_part_block_get(seeker->part, schema->key_columns[k], group, &seeker->blocks[k], err);
+        if (code == MG_OK)
+            continue;
+        while (k-- > 0)
+            mg_part_block_release(&seeker->blocks[k]);
+        return code;
+    }
+    seeker->is_open = true;
+    seeker->group = group;
+    return MG_OK;
+}
+
+/* A block with its checksum may still hold what no writer writes: say where. */
+static enum mg_code in_group(const struct seeker *seeker, enum mg_code code, struct mg_error *err)
+{
+    uint32_t column = schema_of(seeker)->key_columns[0];
+    uint32_t number = seeker->group * schema_of(seeker)->column_count + column;
+
+    return mg_fail_in(err, code, "%s: key of row group %u, whose first block lies at byte %llu", seeker->part->path,
+                      seeker->group, (unsigned long long)mg_part__piece(seeker->part, number)->offset);
+}
+
+/* ---- one row's key ------------------------------------------------------------------------------------------- */
+
+/* The key of a row of the open group, appended to out. */
+static enum mg_code key_of_row(struct seeker *seeker, uint32_t row, struct mg_buffer *out, struct mg_error *err)
+{
+    const struct mg_schema *schema = schema_of(seeker);
+    struct mg_value values[MG_KEY_COLUMNS_MAX];
+
+    mg_arena_reset(&seeker->scratch);
+    for (uint32_t k = 0; k < schema->key_count; k++) {
+        MG_TRY(mg_block_value(&seeker->blocks[k].block, row, &seeker->scratch, &values[k], err));
+        values[k].type = schema->columns[schema->key_columns[k]].type;
+    }
+    return mg_key_encode_values(values, schema->key_count, out, err);
+}
+
+/* The first of rows [low, high) of the open group whose key is not below `key`; high when there is none. */
+static enum mg_code lower_bound(struct seeker *seeker, uint32_t low, uint32_t high, struct mg_slice key, uint32_t *out,
+                                bool *out_equal, struct mg_error *err)
+{
+    *out_equal = false;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        mg_buffer_reset(&seeker->key);
+        MG_TRY(key_of_row(seeker, middle, &seeker->key, err));
+        int order = mg_slice_compare(mg_buffer_slice(&seeker->key), key);
+        if (order < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+            *out_equal = order == 0; /* the last middle that was not below is the result */
+        }
+    }
+    *out = low;
+    return MG_OK;
+}
+
+/* ---- probes of one vector ------------------------------------------------------------------------------------ */
+
+/* The probes with these numbers, in a vector of the open group; first_row: the vector's, in the part. */
+struct run {
+    const struct mg_part_probe *probe;
+    const uint32_t *numbers;
+    uint32_t count;
+    uint32_t vector, row_count, first_row;
+    uint32_t *rows; /* out, by number */
+};
+
+static struct mg_slice probe_key(const struct mg_part_probe *probe, uint32_t number)
+{
+    return MG_SLICE(probe->keys + probe->offsets[number], probe->offsets[number + 1] - probe->offsets[number]);
+}
+
+/* The number that the key column's encoding stands for; uint64 in the order of int64. False: no such key. */
+static bool int_of_key(struct mg_slice key, enum mg_type_id id, int64_t *out)
+{
+    uint32_t width = mg_type_width(id);
+    bool is_signed = id < MG_TYPE_UINT8 || id >= MG_TYPE_DATE;
+    uint64_t v = 0;
+
+    if (key.size != width)
+        return false;
+    for (uint32_t i = 0; i < width; i++)
+        v = v << 8 | key.data[i];
+    if (width == 8)
+        *out = (int64_t)(v ^ UINT64_C(1) << 63);
+    else
+        *out = is_signed ? (int64_t)v - (INT64_C(1) << (width * 8 - 1)) : (int64_t)v;
+    return true;
+}
+
+/* Without branches that depend on values: they would be guessed wrong every other time. */
+static uint32_t lower_bound_of_ints(const int64_t *values, uint32_t count, int64_t v)
+{
+    const int64_t *base = values;
+
+    while (count > 1) {
+        uint32_t half = count / 2;
+        base += base[half - 1] < v ? half : 0;
+        count -= half;
+    }
+    return (uint32_t)(base - values) + (count == 1 && *base < v);
+}
+
+static enum mg_code find_ints(struct seeker *seeker, const struct run *run, struct mg_error *err)
+{
+    _Alignas(64) int64_t values[MG_VECTOR_ROWS];
+    enum mg_type_id id = seeker->blocks[0].block.type.id;
+    /* An unsigned 64-bit number comes as its bits. */
+    uint64_t flip = id == MG_TYPE_UINT64 ? UINT64_C(1) << 63 : 0;
+
+    if (!mg_block_ints(&seeker->blocks[0].block, run->vector, values))
+        return mg_fail(err, MG_INTERNAL, "a vector of integers does not fit 64 bits");
+    for (uint32_t i = 0; flip && i < run->row_count; i++)
+        values[i] = (int64_t)((uint64_t)values[i] ^ flip);
+    for (uint32_t i = 0; i < run->count; i++) {
+        uint32_t number = run->numbers[i];
+        int64_t v;
+        if (!int_of_key(probe_key(run->probe, number), id, &v))
+            continue;
+        uint32_t row = lower_bound_of_ints(values, run->row_count, v);
+        if (row < run->row_count && values[row] == v)
+            run->rows[number] = run->first_row + row;
+    }
+    return MG_OK;
+}
+
+static enum mg_code find_single(struct seeker *seeker, const struct run *run, struct mg_error *err)
+{
+    uint32_t low = run->vector * MG_VECTOR_ROWS, high = low + run->row_count, row = low;
+
+    for (uint32_t i = 0; i < run->count; i++) {
+        bool equal;
+        MG_TRY(lower_bound(seeker, row, high, probe_key(run->probe, run->numbers[i]), &row, &equal, err));
+        if (equal)
+            run->rows[run->numbers[i]] = run->first_row + row - low;
+    }
+    return MG_OK;
+}
+
+/* All keys of the vector into seeker->keys. */
+static enum mg_code encode_vector(struct seeker *seeker, uint32_t vector, uint32_t row_count, struct mg_error *err)
+{
+    const struct mg_schema *schema = schema_of(seeker);
+    struct mg_vector columns[MG_KEY_COLUMNS_MAX];
+    const struct mg_vector *vectors[MG_KEY_COLUMNS_MAX];
+
+    for (uint32_t k = 0; k < schema->key_count; k++) {
+        MG_TRY(mg_part__rows_decode(&seeker->rows[k], &seeker->blocks[k].block, vector, 1, &columns[k], err));
+        columns[k].type = schema->columns[schema->key_columns[k]].type;
+        vectors[k] = &columns[k];
+    }
+    mg_buffer_reset(&seeker->keys);
+    mg_buffer_reset(&seeker->key_offsets);
+    MG_TRY(mg_buffer_reserve(&seeker->key_offsets, ((size_t)row_count + 1) * sizeof(uint32_t), err));
+    return mg_key_encode_rows(vectors, schema->key_count, row_count, &seeker->keys,
+                              (uint32_t *)(void *)seeker->key_offsets.data, err);
+}
+
+static struct mg_slice encoded_key(const struct seeker *seeker, uint32_t row)
+{
+    const uint32_t *offsets = (const uint32_t *)(const void *)seeker->key_offsets.data;
+
+    return MG_SLICE(seeker->keys.data + offsets[row], offsets[row + 1] - offsets[row]);
+}
+
+static enum mg_code find_encoded(struct seeker *seeker, const struct run *run, struct mg_error *err)
+{
+    uint32_t low = 0;
+
+    MG_TRY(encode_vector(seeker, run->vector, run->row_count, err));
+    for (uint32_t i = 0; i < run->count; i++) {
+        struct mg_slice key = probe_key(run->probe, run->numbers[i]);
+        uint32_t high = run->row_count;
+        while (low < high) {
+            uint32_t middle = low + (high - low) / 2;
+            if (mg_slice_compare(encoded_key(seeker, middle), key) < 0)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        if (low < run->row_count && mg_slice_equal(encoded_key(seeker, low), key))
+            run->rows[run->numbers[i]] = run->first_row + low;
+    }
+    return MG_OK;
+}
+
+static bool is_long(const struct seeker *seeker, uint32_t vector)
+{
+    size_t bytes = 0;
+
+    for (uint32_t k = 0; k < schema_of(seeker)->key_count; k++)
+        if (seeker->blocks[k].block.type.id == MG_TYPE_UTF8)
+            bytes += mg_block_text_bytes(&seeker->blocks[k].block, vector, 1);
+    return bytes > ENCODE_ALL_BYTES;
+}
+
+static enum mg_code find_in_vector(struct seeker *seeker, const struct run *run, struct mg_error *err)
+{
+    if (seeker->ints)
+        return find_ints(seeker, run, err);
+    if (run->count < ENCODE_ALL_FROM || is_long(seeker, run->vector))
+        return find_single(seeker, run, err);
+    return find_encoded(seeker, run, err);
+}
+
+static enum mg_code find_run(struct seeker *seeker, uint32_t vector, struct run *run, struct mg_error *err)
+{
+    MG_TRY(open_group(seeker, vector / MG_BLOCK_VECTORS, err));
+    run->vector = vector % MG_BLOCK_VECTORS;
+    run->row_count = mg_block_vector_rows(&seeker->blocks[0].block, run->vector);
+    run->first_row = vector * MG_VECTOR_ROWS;
+    enum mg_code code = find_in_vector(seeker, run, err);
+    return code == MG_OK ? MG_OK : in_group(seeker, code, err);
+}
+
+/* ---- probes of a part ---------------------------------------------------------------------------------------- */
+
+/* Probes that passed the filter: to their vectors, and from there to their rows. */
+static enum mg_code find_passed(struct seeker *seeker, const struct mg_part__index *index,
+                                const struct mg_part_probe *probe, const uint32_t *numbers, uint32_t count,
+                                uint32_t *vector, uint32_t *rows, struct mg_error *err)
+{
+    uint32_t vectors[CHUNK];
+
+    for (uint32_t i = 0; i < count; i++)
+        vectors[i] = *vector = mg_part__index_find(index, probe_key(probe, numbers[i]), *vector);
+    for (uint32_t i = 0, n; i < count; i += n) {
+        for (n = 1; i + n < count && vectors[i + n] == vectors[i];)
+            n++;
+        struct run run = {.probe = probe, .numbers = numbers + i, .count = n, .rows = rows};
+        MG_TRY(find_run(seeker, vectors[i], &run, err));
+    }
+    return MG_OK;
+}
+
+/* Numbers of probes [first, first + count), at most GROUP, that are open and pass the filter, to out. */
+static uint32_t pass_filter(struct mg_slice filter, const struct mg_part_probe *probe, const uint32_t *rows,
+                            uint32_t first, uint32_t count, uint32_t *out)
+{
+    const uint64_t *lines = (const uint64_t *)(const void *)filter.data, *at[GROUP];
+    uint64_t line_count = filter.size / MG_PART__LINE_BYTES;
+    uint32_t passed = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        at[i] = lines + mg_part__filter_line(line_count, probe->hashes[first + i]) * MG_PART__LINE_WORDS;
+        __builtin_prefetch(at[i]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        out[passed] = first + i;
+        passed += rows[first + i] == MG_PART_NO_ROW && mg_part__filter_test(at[i], probe->hashes[first + i]);
+    }
+    return passed;
+}
+
+/* The first probe whose key is not below (above: that is above) the bound. */
+static uint32_t cut(const struct mg_part_probe *probe, struct mg_slice bound, bool above)
+{
+    uint32_t low = 0, high = probe->count;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (mg_slice_compare(probe_key(probe, middle), bound) < (above ? 1 : 0))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static enum mg_code find_between(struct seeker *seeker, const struct mg_part_probe *probe, uint32_t first, uint32_t end,
+                                 struct mg_slice filter, struct mg_slice index_bytes, uint32_t *rows,
+                                 struct mg_error *err)
+{
+    struct mg_part__index index = mg_part__index_of(index_bytes);
+    uint32_t passed[CHUNK + GROUP], count = 0, vector = 0;
+
+    while (first < end) {
+        uint32_t n = MG_MIN(end - first, GROUP);
+        count += pass_filter(filter, probe, rows, first, n, passed + count);
+        first += n;
+        if (count <= CHUNK - GROUP && first < end)
+            continue;
+        MG_TRY(find_passed(seeker, &index, probe, passed, count, &vector, rows, err));
+        count = 0;
+    }
+    return MG_OK;
+}
+
+enum mg_code mg_part_find(struct mg_part *part, const struct mg_part_probe *probe, uint32_t *rows, struct mg_error *err)
+{
+    uint32_t first = cut(probe, part->footer.low, false), end = cut(probe, part->footer.high, true);
+    struct mg_cache_pin filter_pin = {.entry = NULL}, index_pin = {.entry = NULL};
+    struct mg_slice filter, index;
+    struct seeker seeker;
+
+    if (first >= end)
+        return MG_OK;
+    MG_TRY(mg_part__pin(part, mg_part__filter_piece(part), &filter_pin, &filter, err));
+    enum mg_code code = mg_part__pin(part, mg_part__index_piece(part), &index_pin, &index, err);
+    if (code == MG_OK) {
+        init_seeker(&seeker, part);
+        code = find_between(&seeker, probe, first, end, filter, index, rows, err);
+        clear_seeker(&seeker);
+    }
+    mg_cache_unpin(&index_pin);
+    mg_cache_unpin(&filter_pin);
+    return code;
+}
+
+/* ---- single keys --------------------------------------------------------------------------------------------- */
+
+static enum mg_code lower_bound_inside(struct mg_part *part, struct mg_slice key, uint32_t *out_row,
+                                       struct mg_error *err)
+{
+    struct mg_cache_pin pin;
+    struct mg_slice bytes;
+    struct seeker seeker;
+    bool equal;
+
+    MG_TRY(mg_part__pin(part, mg_part__index_piece(part), &pin, &bytes, err));
+    struct mg_part__index index = mg_part__index_of(bytes);
+    uint32_t vector = mg_part__index_find(&index, key, 0), group = vector / MG_BLOCK_VECTORS;
+    mg_cache_unpin(&pin);
+
+    init_seeker(&seeker, part);
+    seeker.ints = false;
+    enum mg_code code = open_group(&seeker, group, err);
+    if (code == MG_OK) {
+        uint32_t first = vector % MG_BLOCK_VECTORS * MG_VECTOR_ROWS, row;
+        uint32_t end = first + mg_block_vector_rows(&seeker.blocks[0].block, vector % MG_BLOCK_VECTORS);
+        code = lower_bound(&seeker, first, end, key, &row, &equal, err);
+        if (code == MG_OK)
+            *out_row = group * MG_BLOCK_ROWS + row;
+        else
+            code = in_group(&seeker, code, err);
+    }
+    clear_seeker(&seeker);
+    return code;
+}
+
+enum mg_code mg_part_lower_bound(struct mg_part *part, struct mg_slice key, uint32_t *out_row, struct mg_error *err)
+{
+    if (mg_slice_compare(key, part->footer.low) <= 0) {
+        *out_row = 0;
+        return MG_OK;
+    }
+    if (mg_slice_compare(key, part->footer.high) > 0) {
+        *out_row = part->footer.row_count;
+        return MG_OK;
+    }
+    return lower_bound_inside(part, key, out_row, err);
+}
+
+enum mg_code mg_part_key_at(struct mg_part *part, uint32_t row, struct mg_buffer *out, struct mg_error *err)
+{
+    struct seeker seeker;
+
+    mg_assert(row < part->footer.row_count);
+    init_seeker(&seeker, part);
+    enum mg_code code = open_group(&seeker, row / MG_BLOCK_ROWS, err);
+    if (code == MG_OK) {
+        code = key_of_row(&seeker, row % MG_BLOCK_ROWS, out, err);
+        code = code == MG_OK ? MG_OK : in_group(&seeker, code, err);
+    }
+    clear_seeker(&seeker);
+    return code;
+}

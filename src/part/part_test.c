@@ -1,0 +1,496 @@
+/* part_test.c -- what is written is read, found and checked; what is refused leaves nothing behind.
+ * Faults, damage and memory limits: part_fault_test.c.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+
+#include "base/io_fault.h"
+#include "base/lock.h"
+#include "base/random.h"
+#include "base/testing.h"
+#include "part/part_internal.h"
+#include "part/part_samples.h"
+
+#define ALL_TYPES "i8? i16 i32? i64 u8 u16? u32 u64? f32 f64? dec dec? date dt? ts text text? pad?"
+
+/* One part on a disk in memory, and how it was made. */
+struct fixture {
+    struct mg_io_fault *disk;
+    struct mg_budget budget;
+    struct mg_cache *cache;
+    struct mg_schema *schema;
+    struct mg_part *part;
+    struct mg_part_summary summary;
+    uint32_t row_count;
+};
+
+static void write_part(struct fixture *f, const char *words, uint32_t row_count, uint32_t batch_rows, uint64_t expected)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_part_writer *writer;
+
+    *f = (struct fixture){.disk = mg_io_fault_new(1), .schema = sample_schema(words), .row_count = row_count};
+    mg_budget_init(&f->budget, "test", NULL, SIZE_MAX);
+    struct mg_part_writer_options options = {
+        .io = mg_io_fault_io(f->disk), .budget = &f->budget, .rows_expected = expected, .segment_id = 9};
+    assert_ok(mg_part_writer_open("p", f->schema, &options, &writer, &err));
+    for (uint32_t row = 0; row < row_count;) {
+        uint32_t n = MG_MIN(row_count - row, batch_rows);
+        struct mg_batch *batch = sample_batch(f->schema, row, n);
+        assert_ok(mg_part_writer_append(writer, batch, &err));
+        mg_batch_unref(batch);
+        row += n;
+    }
+    assert_ok(mg_part_writer_finish(writer, &f->summary, &err));
+    assert_int_equal(mg_budget_used(&f->budget), 0);
+    assert_int_equal(f->summary.row_count, row_count);
+}
+
+static void open_part(struct fixture *f)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_part_options options = {.io = mg_io_fault_io(f->disk), .budget = &f->budget, .segment_id = 9};
+
+    assert_ok(mg_cache_new(&f->budget, 0, &f->cache, &err));
+    options.cache = f->cache;
+    assert_ok(mg_part_open("p", &options, &f->part, &err));
+    assert_int_equal(mg_part_row_count(f->part), f->row_count);
+    assert_int_equal(mg_part_segment_id(f->part), 9);
+    assert_int_equal(mg_part_file_bytes(f->part), f->summary.file_bytes);
+}
+
+static void make_part(struct fixture *f, const char *words, uint32_t row_count, uint32_t batch_rows)
+{
+    write_part(f, words, row_count, batch_rows, batch_rows % 2 ? row_count : 0);
+    open_part(f);
+}
+
+static void end(struct fixture *f)
+{
+    mg_part_unref(f->part);
+    mg_cache_free(f->cache);
+    assert_int_equal(mg_budget_used(&f->budget), 0);
+    mg_schema_unref(f->schema);
+    mg_io_fault_free(f->disk);
+}
+
+/* ---- rows ---------------------------------------------------------------------------------------------------- */
+
+static void assert_same_value(const struct mg_value *want, const struct mg_value *have)
+{
+    assert_int_equal(want->is_null, have->is_null);
+    if (!want->is_null)
+        assert_int_equal(mg_value_compare(want, have), 0);
+}
+
+static void check_block(struct fixture *f, uint32_t column, uint32_t group, struct mg_part__rows *rows)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_part_block block;
+    struct mg_vector v;
+    char text[SAMPLE_TEXT_MAX];
+    const struct mg_block_info *info = mg_part_block_info(f->part, column, group);
+
+    assert_ok(mg_part_block_get(f->part, column, group, &block, &err));
+    assert_ok(mg_part__rows_decode(rows, &block.block, 0, block.block.vector_count, &v, &err));
+    v.type = f->schema->columns[column].type;
+    assert_int_equal(v.row_count, mg_part__group_rows(f->row_count, group));
+    assert_int_equal(v.row_count, info->row_count);
+    assert_int_equal(v.null_count, info->null_count);
+    for (uint32_t i = 0; i < v.row_count; i++) {
+        struct mg_value want = sample_value(f->schema, column, group * MG_BLOCK_ROWS + i, text);
+        struct mg_value have = mg_vector_value(&v, i);
+        assert_same_value(&want, &have);
+        if (info->has_zone && !want.is_null)
+            assert_true(mg_value_compare(&want, &info->low) >= 0 && mg_value_compare(&want, &info->high) <= 0);
+    }
+    mg_part_block_release(&block);
+}
+
+static void check_rows(struct fixture *f)
+{
+    struct mg_part__rows rows;
+    uint64_t plain = 0;
+
+    mg_part__rows_init(&rows, &f->budget);
+    assert_int_equal(mg_part_group_count(f->part), (f->row_count + 65535) / 65536);
+    for (uint32_t c = 0; c < f->schema->column_count; c++) {
+        struct mg_part_column_stats stats;
+        uint64_t nulls = 0, bytes = 0;
+        for (uint32_t g = 0; g < mg_part_group_count(f->part); g++) {
+            check_block(f, c, g, &rows);
+            nulls += mg_part_block_info(f->part, c, g)->null_count;
+            bytes += mg_part_block_bytes(f->part, c, g);
+        }
+        mg_part_column_stats(f->part, c, &stats);
+        assert_int_equal(stats.null_count, nulls);
+        assert_int_equal(stats.encoded_bytes, bytes);
+        plain += stats.plain_bytes;
+    }
+    assert_int_equal(plain, f->summary.plain_bytes);
+    mg_part__rows_clear(&rows);
+}
+
+static void test_round_trip(void **state)
+{
+    static const struct {
+        uint32_t row_count, batch_rows;
+    } cases[] = {{1, 1}, {2, 2}, {1023, 100}, {1024, 1024}, {1025, 1000}, {70000, 8192}, {131073, 131073}};
+    struct mg_error err = MG_ERROR_INIT;
+    struct fixture f;
+
+    for (size_t i = 0; i < MG_COUNT_OF(cases); i++) {
+        make_part(&f, "i64* " ALL_TYPES, cases[i].row_count, cases[i].batch_rows);
+        check_rows(&f);
+        assert_ok(mg_part_check(f.part, &err));
+        assert_int_equal(mg_part_schema(f.part)->version, f.schema->version);
+        assert_int_equal(mg_part_schema(f.part)->column_count, f.schema->column_count);
+        end(&f);
+    }
+}
+
+/* Batches that begin anywhere give the same file. */
+static void test_same_file(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct fixture f;
+    struct mg_buffer files[3];
+    static const uint32_t batch_rows[] = {140000, 333, 65537};
+
+    for (int i = 0; i < 3; i++) {
+        write_part(&f, "handle* text? i8? f64", 140000, batch_rows[i], 140000);
+        mg_buffer_init(&files[i], SIZE_MAX / 4);
+        assert_ok(mg_io_read_file(mg_io_fault_io(f.disk), "p", &files[i], &err));
+        assert_int_equal(files[i].size, files[0].size);
+        assert_memory_equal(files[i].data, files[0].data, files[0].size);
+        end(&f);
+    }
+    for (int i = 0; i < 3; i++)
+        mg_buffer_clear(&files[i]);
+}
+
+/* ---- keys ---------------------------------------------------------------------------------------------------- */
+
+struct probes {
+    struct mg_buffer keys;
+    uint32_t *offsets, *want, *rows;
+    uint64_t *hashes;
+    uint32_t count;
+};
+
+static void start_probes(struct probes *p, uint32_t room)
+{
+    *p = (struct probes){
+        .offsets = calloc(room + 1, 4), .want = calloc(room, 4), .rows = calloc(room, 4), .hashes = calloc(room, 8)};
+    mg_buffer_init(&p->keys, UINT32_MAX);
+}
+
+static void add_probe(struct probes *p, const struct mg_schema *schema, uint32_t row, bool gap)
+{
+    uint32_t i = p->count++, start = (uint32_t)p->keys.size;
+
+    sample_key(schema, row, gap, &p->keys);
+    p->offsets[i + 1] = (uint32_t)p->keys.size;
+    p->hashes[i] = mg_part_key_hash(MG_SLICE(p->keys.data + start, p->keys.size - start));
+    p->want[i] = gap ? MG_PART_NO_ROW : row;
+    p->rows[i] = MG_PART_NO_ROW;
+}
+
+static void find_probes(struct fixture *f, struct probes *p)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_part_probe probe = {.count = p->count, .keys = p->keys.data, .offsets = p->offsets, .hashes = p->hashes};
+
+    assert_ok(mg_part_find(f->part, &probe, p->rows, &err));
+    for (uint32_t i = 0; i < p->count; i++)
+        if (p->rows[i] != p->want[i])
+            fail_msg("probe %u found row %u, not %u", i, p->rows[i], p->want[i]);
+    mg_buffer_clear(&p->keys);
+    free(p->offsets);
+    free(p->want);
+    free(p->rows);
+    free(p->hashes);
+}
+
+/* Each stride-th row and the gap behind it; rows beyond the part are not there. */
+static void find_every(struct fixture *f, uint32_t stride, bool gaps)
+{
+    struct probes p;
+    uint32_t end_row = f->row_count + (gaps ? 100 : 0);
+
+    start_probes(&p, 2 * (end_row / stride + 1));
+    for (uint32_t row = 0; row < end_row; row += stride) {
+        add_probe(&p, f->schema, row, false);
+        if (row >= f->row_count)
+            p.want[p.count - 1] = MG_PART_NO_ROW;
+        if (gaps)
+            add_probe(&p, f->schema, row, true);
+    }
+    if (p.count > 2) { /* found elsewhere: left alone */
+        p.rows[1] = p.want[1] = 4711;
+        p.rows[2] = p.want[2] = 0;
+    }
+    find_probes(f, &p);
+}
+
+static void check_single_keys(struct fixture *f, uint32_t stride, bool gaps)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_buffer key, at;
+    uint32_t row;
+
+    mg_buffer_init(&key, UINT32_MAX);
+    mg_buffer_init(&at, UINT32_MAX);
+    for (uint32_t r = 0; r < f->row_count; r += stride) {
+        mg_buffer_reset(&key);
+        mg_buffer_reset(&at);
+        sample_key(f->schema, r, false, &key);
+        assert_ok(mg_part_key_at(f->part, r, &at, &err));
+        assert_true(mg_slice_equal(mg_buffer_slice(&key), mg_buffer_slice(&at)));
+        assert_ok(mg_part_lower_bound(f->part, mg_buffer_slice(&key), &row, &err));
+        assert_int_equal(row, r);
+        assert_ok(mg_buffer_append_u8(&key, 0, &err)); /* above the key, below all others */
+        assert_ok(mg_part_lower_bound(f->part, mg_buffer_slice(&key), &row, &err));
+        assert_int_equal(row, r + 1);
+        mg_buffer_reset(&key);
+        sample_key(f->schema, r, gaps, &key);
+        assert_ok(mg_part_lower_bound(f->part, mg_buffer_slice(&key), &row, &err));
+        assert_int_equal(row, r + gaps);
+    }
+    assert_ok(mg_part_lower_bound(f->part, MG_SLICE("", 0), &row, &err));
+    assert_int_equal(row, 0);
+    assert_ok(mg_part_lower_bound(f->part, mg_slice_text("\xff\xff\xff\xff\xff\xff\xff\xff\xff"), &row, &err));
+    assert_int_equal(row, f->row_count);
+    mg_buffer_clear(&key);
+    mg_buffer_clear(&at);
+}
+
+static void test_keys(void **state)
+{
+    static const struct {
+        const char *words;
+        uint32_t row_count;
+        bool gaps;
+    } cases[] = {
+        {"i8*", 256, false},
+        {"u8* text", 256, false},
+        {"i16*", 15000, true},
+        {"u16*", 20000, true},
+        {"i32*", 70000, true},
+        {"u32*", 70000, true},
+        {"text i64*", 70000, true},
+        {"handle* i32?", 70000, true},
+        {"u64*", 70000, true},
+        {"date*", 5000, true},
+        {"dt*", 5000, true},
+        {"ts*", 5000, true},
+        {"f32*", 20000, true},
+        {"f64*", 70000, true},
+        {"dec*", 70000, true},
+        {"text*", 70000, true},
+        {"pad* i8", 70000, true},
+        {"i32* u64*", 70000, true},
+        {"u32* text* i16*", 70000, true},
+        {"pad* date*", 70000, true},
+        {"f64* dec* text*", 20000, true},
+        {"i64*", 1, true},
+        {"text*", 1, true},
+    };
+    struct mg_error err = MG_ERROR_INIT;
+    struct fixture f;
+
+    for (size_t i = 0; i < MG_COUNT_OF(cases); i++) {
+        make_part(&f, cases[i].words, cases[i].row_count, 60001);
+        find_every(&f, 1, cases[i].gaps);
+        find_every(&f, 777, cases[i].gaps);
+        find_every(&f, 1000000, cases[i].gaps);
+        check_single_keys(&f, 131, cases[i].gaps);
+        assert_ok(mg_part_check(f.part, &err));
+        end(&f);
+    }
+}
+
+/* Thousands of vectors whose separators begin with the same 8 bytes behind what all keys share. */
+static void test_long_beginnings(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_part__index_builder builder;
+    struct mg_buffer bytes;
+    char before[64] = "", key[64], low[64];
+    enum { VECTORS = 5000 };
+
+    mg_part__index_init(&builder, NULL);
+    mg_buffer_init(&bytes, UINT32_MAX);
+    for (uint32_t row = 0; row < VECTORS; row++) { /* one row a vector stands for all */
+        snprintf(key, sizeof key, "%ctenant-number-one/%06u", row < VECTORS / 2 ? 'a' : 'b', row * 2);
+        assert_ok(mg_part__index_add(&builder, mg_slice_text(before), mg_slice_text(key), true, &err));
+        memcpy(row ? before : low, key, sizeof key);
+        memcpy(before, key, sizeof key);
+    }
+    assert_ok(mg_part__index_encode(&builder, mg_slice_text(low), mg_slice_text(key), &bytes, &err));
+    assert_ok(mg_part__index_check(mg_buffer_slice(&bytes), VECTORS * MG_VECTOR_ROWS, 0, &err));
+    struct mg_part__index index = mg_part__index_of(mg_buffer_slice(&bytes));
+    for (uint32_t row = 0, at = 0; row < VECTORS; row++) {
+        snprintf(key, sizeof key, "%ctenant-number-one/%06u", row < VECTORS / 2 ? 'a' : 'b', row * 2);
+        assert_int_equal(mg_part__index_find(&index, mg_slice_text(key), 0), row);
+        at = mg_part__index_find(&index, mg_slice_text(key), at);
+        assert_int_equal(at, row);
+    }
+    mg_part__index_clear(&builder);
+    mg_buffer_clear(&bytes);
+}
+
+static void test_filter(void **state)
+{
+    enum { KEYS = 100000 };
+    uint64_t line_count = mg_part__filter_lines(KEYS);
+    uint64_t *lines = calloc(line_count, MG_PART__LINE_BYTES);
+    uint32_t passed = 0;
+
+    assert_non_null(lines);
+    for (uint64_t i = 0; i < 2 * KEYS; i++) {
+        uint64_t hash = mg_hash(&i, sizeof i, 0);
+        uint64_t *line = lines + mg_part__filter_line(line_count, hash) * MG_PART__LINE_WORDS;
+        if (i < KEYS)
+            mg_part__filter_add(lines, line_count, hash);
+        if (i < KEYS)
+            assert_true(mg_part__filter_test(line, hash));
+        else
+            passed += mg_part__filter_test(line, hash);
+    }
+    assert_true(passed < KEYS / 60);
+    free(lines);
+}
+
+/* ---- refused ------------------------------------------------------------------------------------------------- */
+
+static bool is_there(struct mg_io *io, const char *path)
+{
+    struct mg_file *file;
+
+    if (mg_io_open(io, path, MG_OPEN_READ, &file, NULL) != MG_OK)
+        return false;
+    mg_file_close(file);
+    return true;
+}
+
+static void test_refused_rows(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_io_fault *disk = mg_io_fault_new(1);
+    struct mg_io *io = mg_io_fault_io(disk);
+    struct mg_schema *schema = sample_schema("i32* text"), *other = sample_schema("i64* text");
+    struct mg_budget budget;
+    struct mg_part_writer *writer, *second;
+    struct mg_part_summary summary;
+    struct mg_batch *rows = sample_batch(schema, 10, 10), *again = sample_batch(schema, 19, 5),
+                    *wrong = sample_batch(other, 100, 5);
+
+    mg_budget_init(&budget, "test", NULL, SIZE_MAX);
+    struct mg_part_writer_options options = {.io = io, .budget = &budget};
+    assert_ok(mg_part_writer_open("p", schema, &options, &writer, &err));
+    assert_ok(mg_part_writer_append(writer, rows, &err));
+    assert_code(MG_INVALID, mg_part_writer_append(writer, wrong, &err));
+    assert_code(MG_INVALID, mg_part_writer_append(writer, again, &err));
+    assert_non_null(strstr(err.text, "row 10"));
+    assert_code(MG_EXISTS, mg_part_writer_open("p", schema, &options, &second, &err));
+    assert_true(is_there(io, "p"));
+    mg_part_writer_abort(writer);
+    assert_false(is_there(io, "p"));
+
+    assert_ok(mg_part_writer_open("p", schema, &options, &writer, &err));
+    assert_code(MG_INVALID, mg_part_writer_finish(writer, &summary, &err));
+    assert_false(is_there(io, "p"));
+    assert_int_equal(mg_budget_used(&budget), 0);
+    mg_part_writer_abort(NULL);
+    mg_batch_unref(rows);
+    mg_batch_unref(again);
+    mg_batch_unref(wrong);
+    mg_schema_unref(schema);
+    mg_schema_unref(other);
+    mg_io_fault_free(disk);
+}
+
+static void test_refused_files(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct fixture f;
+    struct mg_part *part;
+    struct mg_file *file;
+    uint8_t tail[MG_PART__TAIL_BYTES];
+
+    make_part(&f, "i64* text", 3000, 1000);
+    struct mg_io *io = mg_io_fault_io(f.disk);
+    struct mg_part_options options = {.io = io, .cache = f.cache, .segment_id = 10};
+    assert_code(MG_NOT_FOUND, mg_part_open("q", &options, &part, &err));
+    assert_code(MG_CORRUPT, mg_part_open("p", &options, &part, &err));
+    assert_non_null(strstr(err.text, "segment 9, not 10"));
+    options.segment_id = 9;
+
+    /* Another version whose tail is otherwise right. */
+    uint64_t at = f.summary.file_bytes - sizeof tail;
+    assert_ok(mg_io_open(io, "p", MG_OPEN_WRITE, &file, &err));
+    assert_ok(mg_file_pread(file, tail, sizeof tail, at, &err));
+    mg_store_le32(tail + 44, 2);
+    mg_store_le64(tail + 48, mg_hash(tail, 48, 0));
+    assert_ok(mg_file_pwrite(file, tail, sizeof tail, at, &err));
+    assert_code(MG_UNIMPLEMENTED, mg_part_open("p", &options, &part, &err));
+    assert_code(MG_CORRUPT, mg_part_check(f.part, &err));
+    for (uint64_t size = f.summary.file_bytes - 1; size > 0; size = size * 9 / 10) {
+        assert_ok(mg_file_truncate(file, size, &err));
+        assert_code(MG_CORRUPT, mg_part_open("p", &options, &part, &err));
+        assert_non_null(strstr(err.text, "p is damaged at byte"));
+    }
+    mg_file_close(file);
+    end(&f);
+}
+
+/* ---- threads ------------------------------------------------------------------------------------------------- */
+
+struct reader {
+    struct mg_thread thread;
+    struct fixture *f;
+    uint32_t stride;
+};
+
+static void read_part(void *arg)
+{
+    struct reader *reader = arg;
+
+    for (int i = 0; i < 3; i++) {
+        find_every(reader->f, reader->stride, true);
+        check_single_keys(reader->f, 1500 + reader->stride, true);
+        mg_part_unref(mg_part_ref(reader->f->part));
+    }
+}
+
+/* In a cache that holds a part of it. */
+static void test_many_threads(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct reader readers[3];
+    struct mg_cache_stats stats;
+    struct fixture f;
+
+    make_part(&f, "i32* text* i64", 150000, 65536);
+    f.budget.limit_bytes = mg_budget_used(&f.budget) + 1200000;
+    for (uint32_t i = 0; i < 3; i++) {
+        readers[i] = (struct reader){.f = &f, .stride = 17 + 300 * i};
+        assert_ok(mg_thread_start(&readers[i].thread, "test-reader", read_part, &readers[i], &err));
+    }
+    for (int i = 0; i < 3; i++)
+        mg_thread_join(&readers[i].thread);
+    mg_cache_stats(f.cache, &stats);
+    assert_int_equal(stats.pinned_bytes, 0);
+    end(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_same_file),
+        cmocka_unit_test(test_keys),          cmocka_unit_test(test_long_beginnings),
+        cmocka_unit_test(test_filter),        cmocka_unit_test(test_refused_rows),
+        cmocka_unit_test(test_refused_files), cmocka_unit_test(test_many_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
