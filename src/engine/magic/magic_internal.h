@@ -103,11 +103,13 @@ struct mg_mark_version {
     uint64_t epoch;
     uint32_t count;
     bool is_bitmap;
-    union {
-        uint16_t rows[4];  /* list: count of them, rising */
-        uint64_t words[1]; /* bitmap: MG_CHUNK_ROWS bits */
-    };
+    uint64_t words[]; /* bitmap: MG_CHUNK_ROWS bits; list: see mg_mark_version__rows */
 };
+/* Of a list: count of them, rising. */
+static inline const uint16_t *mg_mark_version__rows(const struct mg_mark_version *version)
+{
+    return (const uint16_t *)version->words;
+}
 
 /* The marks of a segment in some view: a version per granule, NULL = no row deleted. The array is counted; the versions
  * belong to the store and are freed when no view lies in [version's epoch, successor's epoch) (view.c). */

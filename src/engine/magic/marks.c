@@ -54,7 +54,7 @@ enum mg_code mg_marks__copy(const struct mg_marks *from, uint32_t granule_count,
 
 static size_t version_bytes(bool is_bitmap, uint32_t count)
 {
-    size_t head = offsetof(struct mg_mark_version, rows);
+    size_t head = offsetof(struct mg_mark_version, words);
     return head + (is_bitmap ? BITMAP_WORDS * sizeof(uint64_t) : (count * sizeof(uint16_t) + 7) / 8 * 8);
 }
 
@@ -90,7 +90,7 @@ struct mg_mark_version *mg_mark_version__add(const struct mg_mark_version *from,
     version->epoch = epoch;
     version->is_bitmap = is_bitmap;
     if (!is_bitmap) {
-        version->count = merge(from ? from->rows : NULL, had, rows, count, version->rows);
+        version->count = merge(from ? mg_mark_version__rows(from) : NULL, had, rows, count, (uint16_t *)version->words);
         *out_new = version->count - had;
         return version;
     }
@@ -99,8 +99,9 @@ struct mg_mark_version *mg_mark_version__add(const struct mg_mark_version *from,
         memcpy(words, from->words, BITMAP_WORDS * sizeof *words);
     } else {
         memset(words, 0, BITMAP_WORDS * sizeof *words);
+        const uint16_t *old = had ? mg_mark_version__rows(from) : NULL;
         for (uint32_t i = 0; i < had; i++)
-            words[from->rows[i] / 64] |= (uint64_t)1 << (from->rows[i] % 64);
+            words[old[i] / 64] |= (uint64_t)1 << (old[i] % 64);
     }
     uint32_t new = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -120,6 +121,7 @@ void mg_mark_version__mask(const struct mg_mark_version *version, uint64_t *mask
             mask[i] &= ~version->words[i];
         return;
     }
-    for (uint32_t i = 0; i < version->count && version->rows[i] < row_count; i++)
-        mask[version->rows[i] / 64] &= ~((uint64_t)1 << (version->rows[i] % 64));
+    const uint16_t *rows = mg_mark_version__rows(version);
+    for (uint32_t i = 0; i < version->count && rows[i] < row_count; i++)
+        mask[rows[i] / 64] &= ~((uint64_t)1 << (rows[i] % 64));
 }
