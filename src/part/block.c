@@ -190,6 +190,9 @@ static enum mg_code check_vector(const struct mg_block *block, uint32_t vector, 
         return mg_block__corrupt(err, block, header, "vector %u has its data at %u, the block has %zu bytes", vector,
                                  header->offset, block->bytes.size);
     struct mg_block__view view = mg_block__view(block, vector);
+    /* Far from the ends of 128 bits, where sums with distances would not fit. */
+    if (view.wide && (view.base >> 126 != 0 && view.base >> 126 != -1))
+        return mg_block__corrupt(err, block, header, "vector %u has a base that no decimal has", vector);
     uint64_t left = block->bytes.size - header->offset - lead;
     if (data_bytes(block, &view, left) > left)
         return mg_block__corrupt(err, block, header, "vector %u (%s, width %u) does not fit into %llu bytes", vector,

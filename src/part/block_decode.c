@@ -107,12 +107,12 @@ static enum mg_code put_runs(const struct mg_block *block, const struct mg_block
 enum mg_code mg_block__codes(const struct mg_block *block, const struct mg_block__view *view,
                              uint32_t out[MG_VECTOR_ROWS], struct mg_error *err)
 {
+    const struct mg_block__kernels *kernels = mg_block__kernels();
     struct mg_block__lanes lanes;
-    uint32_t largest = 0, log = mg_block__unpack(view->data, view->width, view->rows, &lanes);
+    uint32_t log = mg_block__unpack(view->data, view->width, view->rows, &lanes);
 
-    mg_block__kernels()->widen[log][2](lanes.bytes, (uint32_t)view->header->base, view->rows, out);
-    for (uint32_t i = 0; i < view->rows; i++)
-        largest = MG_MAX(largest, out[i]);
+    kernels->widen[log][2](lanes.bytes, (uint32_t)view->header->base, view->rows, out);
+    uint32_t largest = kernels->largest(out, view->rows);
     if (largest >= block->dictionary->count)
         return mg_block__corrupt(err, block, view->data, "code %u in a dictionary of %u values", largest,
                                  block->dictionary->count);
@@ -122,13 +122,11 @@ enum mg_code mg_block__codes(const struct mg_block *block, const struct mg_block
 static enum mg_code put_entries(const struct mg_block *block, const struct mg_block__view *view, uint32_t out_log,
                                 void *out, struct mg_error *err)
 {
-    const uint64_t *entries = mg_block__entries(block);
     uint32_t codes[MG_VECTOR_ROWS];
     uint64_t biased[MG_VECTOR_ROWS];
 
     MG_TRY(mg_block__codes(block, view, codes, err));
-    for (uint32_t i = 0; i < view->rows; i++)
-        biased[i] = entries[codes[i]] + BIAS;
+    mg_block__kernels()->look_up(mg_block__entries(block), codes, view->rows, BIAS, biased);
     put_biased(biased, view->rows, out_log, out);
     return MG_OK;
 }
@@ -245,6 +243,12 @@ enum mg_code mg_block__reader_open(const struct mg_block *block, uint32_t vector
     }
 }
 
+static enum mg_code bad_entry(const struct mg_block__reader *reader, uint32_t row, struct mg_error *err)
+{
+    return mg_block__corrupt(err, reader->block, reader->block->dictionary, "text %u lies outside",
+                             reader->numbers[row]);
+}
+
 enum mg_code mg_block__row_bytes(const struct mg_block__reader *reader, uint32_t row, struct mg_slice *out,
                                  struct mg_error *err)
 {
@@ -256,10 +260,7 @@ enum mg_code mg_block__row_bytes(const struct mg_block__reader *reader, uint32_t
     switch (view->header->encoding) {
     case MG_ENCODING_CONSTANT: *out = MG_SLICE(view->data, view->header->base); return MG_OK;
     case MG_ENCODING_DICTIONARY:
-        if (!mg_block__entry_text(reader->block, reader->numbers[row], out))
-            return mg_block__corrupt(err, reader->block, reader->block->dictionary, "text %u lies outside",
-                                     reader->numbers[row]);
-        return MG_OK;
+        return mg_block__entry_text(reader->block, reader->numbers[row], out) ? MG_OK : bad_entry(reader, row, err);
     default:
         *out = MG_SLICE(reader->bytes + reader->numbers[row], reader->numbers[row + 1] - reader->numbers[row]);
         return MG_OK;
@@ -281,13 +282,30 @@ static bool put_codes(const struct mg_fsst__table *symbols, const struct mg_bloc
     return true;
 }
 
+/* All rows of a vector with a dictionary and without NULLs. */
+static enum mg_code put_entry_texts(const struct mg_block__reader *reader, const struct mg_block__texts *out,
+                                    struct mg_error *err)
+{
+    for (uint32_t i = 0; i < reader->view.rows; i++) {
+        struct mg_slice text;
+        if (!mg_block__entry_text(reader->block, reader->numbers[i], &text))
+            return bad_entry(reader, i, err);
+        if (!mg_block__put_text(out, i, text.data, text.size))
+            return no_room(reader->block, &reader->view, err);
+    }
+    return MG_OK;
+}
+
 /* Chosen rows, or with rows NULL the first count ones. */
 static enum mg_code put_texts(const struct mg_block__reader *reader, const uint16_t *rows, uint32_t count,
                               const struct mg_block__texts *out, struct mg_error *err)
 {
-    bool is_codes = reader->view.header->encoding == MG_ENCODING_FSST;
+    uint32_t encoding = reader->view.header->encoding;
+    bool is_codes = encoding == MG_ENCODING_FSST;
     const struct mg_fsst__table *symbols = mg_block__symbols(reader->block);
 
+    if (encoding == MG_ENCODING_DICTIONARY && !rows && reader->view.header->null_count == 0)
+        return put_entry_texts(reader, out, err);
     for (uint32_t i = 0; i < count; i++) {
         struct mg_slice bytes;
         MG_TRY(mg_block__row_bytes(reader, rows ? rows[i] : i, &bytes, err));

@@ -123,8 +123,17 @@ struct mg_block__kernels {
     void (*unpack)(const uint8_t *packed, uint32_t width, uint32_t count, void *out);
     /* out[i] = base + lanes[i], cut to out's size. */
     void (*widen[4][5])(const void *lanes, mg_int128 base, uint32_t count, void *out);
+    /* Bits of the lanes with lane - low <= span, modulo their size. */
+    void (*range[4])(const void *lanes, uint32_t count, uint64_t low, uint64_t span, uint64_t *out);
+    /* Lanes whose bits are not set become 0. */
+    void (*keep[4])(void *lanes, uint32_t count, const uint64_t *mask);
+    unsigned __int128 (*sum[4])(const void *lanes, uint32_t count);
+    uint32_t (*count_bits)(const uint64_t *words); /* MG_VECTOR_WORDS of them */
+    uint32_t (*largest)(const uint32_t *numbers, uint32_t count);
+    /* out[i] = entries[codes[i]] + more; codes were checked. */
+    void (*look_up)(const uint64_t *entries, const uint32_t *codes, uint32_t count, uint64_t more, uint64_t *out);
 };
-extern const struct mg_block__kernels mg_block__kernels_plain;
+extern const struct mg_block__kernels mg_block__kernels_plain, mg_block__kernels_avx2, mg_block__kernels_avx512;
 const struct mg_block__kernels *mg_block__kernels(void);
 
 /* ---- reading ------------------------------------------------------------------------------------------------- */

@@ -7,9 +7,27 @@
 #define MG_KERNELS_NAME "plain"
 #include "part/block_kernels.inc"
 
-static const struct mg_block__kernels *const tables[] = {&mg_block__kernels_plain};
+/* Best first. */
+static const struct mg_block__kernels *const tables[] = {
+#if defined(MG_PART_X86)
+    &mg_block__kernels_avx512,
+    &mg_block__kernels_avx2,
+#endif
+    &mg_block__kernels_plain,
+};
 
-static bool machine_has(const char *name) { return strcmp(name, "plain") == 0; }
+static bool machine_has(const char *name)
+{
+#if defined(MG_PART_X86)
+    if (strcmp(name, "avx512") == 0)
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("popcnt");
+    if (strcmp(name, "avx2") == 0)
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt");
+#endif
+    return strcmp(name, "plain") == 0;
+}
 
 static const struct mg_block__kernels *best(void)
 {

@@ -140,6 +140,152 @@ static void check_ints(const struct sample *sample, const struct mg_block *block
     }
 }
 
+/* ---- tests and sums against the plain way -------------------------------------------------------------------- */
+
+static bool passes(enum mg_block_op op, const struct mg_value *v, const struct mg_value *values, uint32_t count)
+{
+    if (op == MG_BLOCK_IS_NULL || v->is_null)
+        return op == MG_BLOCK_IS_NULL && v->is_null;
+    if (op == MG_BLOCK_IS_NOT_NULL)
+        return true;
+    for (uint32_t i = 0; op == MG_BLOCK_IN && i < count; i++)
+        if (mg_value_compare(v, &values[i]) == 0)
+            return true;
+    int c = count ? mg_value_compare(v, &values[0]) : 0;
+    switch (op) {
+    case MG_BLOCK_EQ: return c == 0;
+    case MG_BLOCK_NE: return c != 0;
+    case MG_BLOCK_LT: return c < 0;
+    case MG_BLOCK_LE: return c <= 0;
+    case MG_BLOCK_GT: return c > 0;
+    case MG_BLOCK_GE: return c >= 0;
+    case MG_BLOCK_BETWEEN: return c >= 0 && mg_value_compare(v, &values[1]) <= 0;
+    default: return false;
+    }
+}
+
+/* Constants that matter: values of the column and their neighbours. */
+static struct mg_value some_constant(const struct sample *sample, struct mg_random *random)
+{
+    uint32_t rows = sample->vector->row_count;
+    struct mg_value v = {.is_null = true};
+
+    for (int i = 0; i < 20 && v.is_null; i++)
+        v = mg_vector_value(sample->vector, (uint32_t)mg_random_below(random, rows));
+    if (v.is_null)
+        return (struct mg_value){.type = sample->vector->type};
+    uint64_t more = mg_random_below(random, 4) ? 0 : mg_random_below(random, 3) - 1;
+    if (v.type.id == MG_TYPE_UTF8)
+        v.text.size -= more && v.text.size;
+    else if (v.type.id == MG_TYPE_FLOAT64)
+        v.f += (double)(int64_t)more;
+    else if (v.type.id == MG_TYPE_DECIMAL)
+        v.d += (int64_t)more;
+    else if (v.type.id != MG_TYPE_FLOAT32) {
+        uint8_t bytes[8];
+        v.u += more;
+        mg_value_store(&v, bytes);
+        v = mg_value_load(v.type, bytes);
+    }
+    return v;
+}
+
+static int compare_values(const void *a, const void *b) { return mg_value_compare(a, b); }
+
+/* As many constants as the operation takes, rising strictly. */
+static uint32_t make_constants(const struct sample *sample, enum mg_block_op op, struct mg_value *out,
+                               struct mg_random *random)
+{
+    uint32_t count = op == MG_BLOCK_IN        ? (uint32_t)mg_random_below(random, 12)
+                     : op == MG_BLOCK_BETWEEN ? 2
+                                              : 1,
+             kept = 0;
+
+    if (op == MG_BLOCK_IS_NULL || op == MG_BLOCK_IS_NOT_NULL)
+        return 0;
+    for (uint32_t i = 0; i < count; i++)
+        out[i] = some_constant(sample, random);
+    qsort(out, count, sizeof *out, compare_values);
+    if (op != MG_BLOCK_IN)
+        return count;
+    for (uint32_t i = 0; i < count; i++)
+        if (kept == 0 || mg_value_compare(&out[kept - 1], &out[i]) != 0)
+            out[kept++] = out[i];
+    return kept;
+}
+
+static void random_mask(const struct mg_block *block, uint32_t vector, struct mg_random *random,
+                        uint64_t mask[MG_VECTOR_WORDS])
+{
+    uint64_t kind = mg_random_below(random, 3);
+
+    memset(mask, 0, MG_VECTOR_WORDS * 8);
+    for (uint32_t i = 0; i < mg_block_vector_rows(block, vector); i++)
+        mask[i / 64] |= (uint64_t)(kind == 0 || mg_random_below(random, kind == 1 ? 2 : 40) == 0) << i % 64;
+}
+
+static void check_test(const struct sample *sample, const struct mg_block *block, enum mg_block_op op,
+                       struct mg_random *random)
+{
+    struct mg_error err;
+    struct mg_arena arena;
+    struct mg_block_test *test;
+    enum mg_block_verdict verdict;
+    struct mg_value values[12];
+    uint32_t count = make_constants(sample, op, values, random), passing = 0, rows = 0;
+
+    mg_arena_init(&arena, 1 << 20);
+    assert_ok(mg_block_test_new(block, op, values, count, &arena, &test, &verdict, &err));
+    for (uint32_t v = 0; v < block->vector_count; v += 1 + block->vector_count / 4) {
+        uint64_t before[MG_VECTOR_WORDS], mask[MG_VECTOR_WORDS];
+        random_mask(block, v, random, before);
+        memcpy(mask, before, sizeof mask);
+        assert_ok(mg_block_test_run(test, v, mask, &err));
+        for (uint32_t i = 0; i < MG_VECTOR_ROWS; i++) {
+            bool asked = before[i / 64] >> i % 64 & 1, got = mask[i / 64] >> i % 64 & 1, want = false;
+            if (asked) {
+                struct mg_value value = mg_vector_value(sample->vector, v * MG_VECTOR_ROWS + i);
+                want = passes(op, &value, values, count);
+                passing += want;
+                rows++;
+            }
+            if (got != want)
+                fail_msg("%s: test %d of row %u of vector %u gives %d", sample->name, op, i, v, got);
+        }
+    }
+    assert_false(verdict == MG_BLOCK_NONE && passing > 0);
+    assert_false(verdict == MG_BLOCK_ALL && passing < rows);
+    mg_arena_clear(&arena);
+}
+
+static void check_sum(const struct sample *sample, const struct mg_block *block, struct mg_random *random)
+{
+    if (mg_block__class_of(block->type.id) != MG_BLOCK__INTS)
+        return;
+    for (uint32_t v = 0; v < block->vector_count; v += 1 + block->vector_count / 9) {
+        uint64_t mask[MG_VECTOR_WORDS];
+        bool masked = mg_random_below(random, 3), fits = true;
+        mg_int128 want = 0, sum;
+        uint32_t want_count = 0, count;
+        random_mask(block, v, random, mask);
+        for (uint32_t i = 0; i < mg_block_vector_rows(block, v); i++) {
+            struct mg_value value = mg_vector_value(sample->vector, v * MG_VECTOR_ROWS + i);
+            if (value.is_null || (masked && !(mask[i / 64] >> i % 64 & 1)))
+                continue;
+            bool is_unsigned = block->type.id >= MG_TYPE_UINT8 && block->type.id <= MG_TYPE_UINT64;
+            mg_int128 more = block->type.id == MG_TYPE_DECIMAL ? value.d
+                             : is_unsigned                     ? (mg_int128)value.u
+                                                               : (mg_int128)value.i;
+            fits = fits && !__builtin_add_overflow(want, more, &want);
+            want_count++;
+        }
+        if (!mg_block_sum(block, v, masked ? mask : NULL, &sum, &count))
+            assert_true(block->type.id == MG_TYPE_DECIMAL && (!fits || mg_block_vector_encoding(block, v) == 2));
+        else if (fits)
+            assert_true(sum == want && count == want_count);
+    }
+}
+
 static void check_info(const struct sample *sample, const struct mg_block_info *info)
 {
     const struct mg_vector *rows = sample->vector;
@@ -181,11 +327,61 @@ static void check_sample(const struct sample *sample, struct mg_random *random)
     check_gather(sample, &block, random);
     check_single(sample, &block, random);
     check_ints(sample, &block);
+    for (enum mg_block_op op = MG_BLOCK_EQ; op <= MG_BLOCK_IS_NOT_NULL; op++)
+        check_test(sample, &block, op, random);
+    check_sum(sample, &block, random);
     mg_arena_clear(&arena);
     mg_buffer_clear(&out);
 }
 
-static void test_round_trip(void **state)
+static const char *const kernel_names[] = {"plain", "avx2", "avx512"};
+
+/* Every kind of kernels gives what the plain ones give. */
+static void test_kernels(void **state)
+{
+    static struct mg_block__lanes lanes, kept[2];
+    static uint8_t packed[MG_VECTOR_ROWS * 8], out[2][MG_VECTOR_ROWS * 16];
+    uint64_t mask[MG_VECTOR_WORDS], words[2][MG_VECTOR_WORDS];
+    const struct mg_block__kernels *plain = &mg_block__kernels_plain, *others[2];
+    uint32_t other_count = 0;
+    struct mg_random random;
+
+    mg_random_init(&random, 3);
+    for (size_t i = 0; i < MG_COUNT_OF(kernel_names); i++)
+        if (mg_block_kernels_force(kernel_names[i]) && mg_block__kernels() != plain)
+            others[other_count++] = mg_block__kernels();
+    for (uint32_t round = 0; round < 2000 * other_count; round++) {
+        const struct mg_block__kernels *other = others[round % other_count];
+        uint32_t width = (uint32_t)mg_random_below(&random, 65), log = (uint32_t)mg_random_below(&random, 4);
+        uint32_t count = 1 + (uint32_t)mg_random_below(&random, round % 2 ? MG_VECTOR_ROWS : 64);
+        uint64_t low = mg_random_u64(&random), span = mg_random_u64(&random) >> mg_random_below(&random, 64);
+        for (size_t i = 0; i < sizeof packed; i += 8)
+            mg_store_le64(packed + i, mg_random_u64(&random) & mg_random_u64(&random));
+        for (size_t i = 0; i < MG_VECTOR_WORDS; i++)
+            mask[i] = mg_random_below(&random, 3) ? mg_random_u64(&random) : 0 - mg_random_below(&random, 2);
+        plain->unpack(packed, width, count, lanes.bytes);
+        other->unpack(packed, width, count, kept[0].bytes);
+        assert_memory_equal(lanes.bytes, kept[0].bytes, (size_t)count * mg_pack__lane_bytes(width));
+        memcpy(lanes.bytes, packed, sizeof packed);
+        for (uint32_t to = 0; to < 5; to++) {
+            plain->widen[log][to](lanes.bytes, (mg_int128)low << 40, count, out[0]);
+            other->widen[log][to](lanes.bytes, (mg_int128)low << 40, count, out[1]);
+            assert_memory_equal(out[0], out[1], (size_t)count << to);
+        }
+        plain->range[log](lanes.bytes, count, low, span, words[0]);
+        other->range[log](lanes.bytes, count, low, span, words[1]);
+        assert_memory_equal(words[0], words[1], (count + 63) / 64 * 8);
+        kept[0] = kept[1] = lanes;
+        plain->keep[log](kept[0].bytes, count, mask);
+        other->keep[log](kept[1].bytes, count, mask);
+        assert_memory_equal(kept[0].bytes, kept[1].bytes, sizeof kept[0].bytes);
+        assert_true(plain->sum[log](kept[0].bytes, count) == other->sum[log](kept[0].bytes, count));
+    }
+    assert_true(mg_block_kernels_force(NULL));
+    assert_false(mg_block_kernels_force("abacus"));
+}
+
+static void round_trip(void)
 {
     struct mg_random random;
 
@@ -224,10 +420,21 @@ static void test_packed(void **state)
     }
 }
 
+static void test_round_trip(void **state)
+{
+    for (size_t i = 0; i < MG_COUNT_OF(kernel_names); i++)
+        if (mg_block_kernels_force(kernel_names[i])) {
+            assert_string_equal(mg_block_kernels(), kernel_names[i]);
+            round_trip();
+        }
+    assert_true(mg_block_kernels_force(NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_packed),
+        cmocka_unit_test(test_kernels),
         cmocka_unit_test(test_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

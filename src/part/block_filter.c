@@ -1,0 +1,551 @@
+/* block_filter.c -- a column against constants, on the encoded values.
+ *
+ * A test becomes closed ranges of numbers, rising and apart; NE is EQ turned round. Floats are numbers, too: int64 in
+ * their order. Per block, ranges become ranges of codes; per vector, of packed distances, so that nothing is unpacked
+ * when a header decides and no base is added when it does not. Runs and constants are decided once for all their rows.
+ * Texts without a dictionary are compared row by row, symbol by symbol.
+ * Threads  a test is immutable once made.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "part/block_internal.h"
+
+enum { RANGES_FAST = 4 }; /* up to so many, a pass over the vector for each beats looking each row up */
+
+struct range {
+    mg_int128 low, high; /* low > high: empty */
+};
+struct code_range {
+    uint32_t first, end;
+};
+
+struct mg_block_test {
+    const struct mg_block *block;
+    enum mg_block_op op; /* never NE */
+    bool negate;
+    struct mg_value *values;
+    uint32_t value_count;
+    struct range *ranges; /* numbers only */
+    uint32_t range_count;
+    struct code_range *codes; /* blocks with a dictionary only */
+    uint32_t code_range_count;
+};
+
+static const mg_int128 lowest = (mg_int128)((unsigned __int128)1 << 127);
+static const mg_int128 highest = ~(mg_int128)((unsigned __int128)1 << 127);
+
+/* ---- making -------------------------------------------------------------------------------------------------- */
+
+/* A float's place in the order of floats: -0.0 is 0.0, NaN is above all. */
+static int64_t float_key(double v)
+{
+    int64_t bits;
+
+    v += 0.0;
+    memcpy(&bits, &v, sizeof bits);
+    bits ^= bits >> 63 & INT64_MAX;
+    return v != v ? INT64_MAX : bits;
+}
+
+static mg_int128 key_of(const struct mg_value *value)
+{
+    switch (value->type.id) {
+    case MG_TYPE_FLOAT32:
+    case MG_TYPE_FLOAT64: return float_key(value->f);
+    case MG_TYPE_DECIMAL: return value->d;
+    case MG_TYPE_UINT8:
+    case MG_TYPE_UINT16:
+    case MG_TYPE_UINT32:
+    case MG_TYPE_UINT64: return (mg_int128)value->u;
+    default: return value->i;
+    }
+}
+
+static struct range range_of(enum mg_block_op op, mg_int128 v, mg_int128 second)
+{
+    static const struct range empty = {1, 0};
+
+    switch (op) {
+    case MG_BLOCK_LT: return v == lowest ? empty : (struct range){lowest, v - 1};
+    case MG_BLOCK_LE: return (struct range){lowest, v};
+    case MG_BLOCK_GT: return v == highest ? empty : (struct range){v + 1, highest};
+    case MG_BLOCK_GE: return (struct range){v, highest};
+    case MG_BLOCK_BETWEEN: return (struct range){v, second};
+    default: return (struct range){v, v};
+    }
+}
+
+/* Neighbours grow together, so that a list of consecutive numbers is one range. */
+static enum mg_code make_ranges(struct mg_block_test *test, struct mg_arena *arena, struct mg_error *err)
+{
+    uint32_t pass_count = test->op == MG_BLOCK_IN ? test->value_count : 1;
+
+    test->ranges = mg_arena_array(arena, struct range, pass_count + 1);
+    if (!test->ranges)
+        return mg_arena_fail(arena, err);
+    for (uint32_t i = 0; i < pass_count; i++) {
+        mg_int128 v = key_of(&test->values[i]);
+        struct range made = range_of(test->op, v, test->op == MG_BLOCK_BETWEEN ? key_of(&test->values[1]) : v);
+        struct range *last = test->range_count ? &test->ranges[test->range_count - 1] : NULL;
+        if (made.low > made.high)
+            continue;
+        if (last && last->high != highest && last->high + 1 == made.low)
+            last->high = made.high;
+        else
+            test->ranges[test->range_count++] = made;
+    }
+    return MG_OK;
+}
+
+static mg_int128 entry_key(const struct mg_block *block, uint32_t code)
+{
+    uint64_t entry = mg_block__entries(block)[code];
+
+    if (mg_block__class_of(block->type.id) == MG_BLOCK__FLOATS)
+        return float_key(mg_alp__float(entry, mg_type_width(block->type.id) * 8));
+    return block->type.id == MG_TYPE_UINT64 ? (mg_int128)entry : (mg_int128)(int64_t)entry;
+}
+
+/* The first code whose value is not below key. */
+static uint32_t first_entry(const struct mg_block *block, mg_int128 key)
+{
+    uint32_t first = 0, end = block->dictionary->count;
+
+    while (first < end) {
+        uint32_t middle = first + (end - first) / 2;
+        if (entry_key(block, middle) < key)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first;
+}
+
+/* The first code whose text is not below, or with above not below or equal. */
+static enum mg_code first_text(const struct mg_block *block, struct mg_slice text, bool above, uint32_t *out,
+                               struct mg_error *err)
+{
+    uint32_t first = 0, end = block->dictionary->count;
+
+    while (first < end) {
+        uint32_t middle = first + (end - first) / 2;
+        struct mg_slice entry;
+        if (!mg_block__entry_text(block, middle, &entry))
+            return mg_block__corrupt(err, block, block->dictionary, "text %u lies outside", middle);
+        int c = mg_slice_compare(entry, text);
+        if (c < 0 || (above && c == 0))
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    *out = first;
+    return MG_OK;
+}
+
+/* What of the dictionary the i-th range or value of the test lets through. */
+static enum mg_code code_range_of(const struct mg_block_test *test, uint32_t i, struct code_range *out,
+                                  struct mg_error *err)
+{
+    const struct mg_block *block = test->block;
+    const struct mg_value *low = &test->values[i], *high = test->op == MG_BLOCK_BETWEEN ? &test->values[1] : low;
+
+    *out = (struct code_range){0, block->dictionary->count};
+    if (block->type.id != MG_TYPE_UTF8) {
+        const struct range *range = &test->ranges[i];
+        if (range->low != lowest)
+            out->first = first_entry(block, range->low);
+        if (range->high != highest)
+            out->end = first_entry(block, range->high + 1);
+        return MG_OK;
+    }
+    if (test->op != MG_BLOCK_LT && test->op != MG_BLOCK_LE)
+        MG_TRY(first_text(block, low->text, test->op == MG_BLOCK_GT, &out->first, err));
+    if (test->op != MG_BLOCK_GT && test->op != MG_BLOCK_GE)
+        MG_TRY(first_text(block, high->text, test->op != MG_BLOCK_LT, &out->end, err));
+    return MG_OK;
+}
+
+static enum mg_code make_codes(struct mg_block_test *test, struct mg_arena *arena, struct mg_error *err)
+{
+    bool is_text = test->block->type.id == MG_TYPE_UTF8;
+    uint32_t count = is_text ? (test->op == MG_BLOCK_IN ? test->value_count : 1) : test->range_count;
+
+    test->codes = mg_arena_array(arena, struct code_range, count + 1);
+    if (!test->codes)
+        return mg_arena_fail(arena, err);
+    for (uint32_t i = 0; i < count; i++) {
+        struct code_range made, *last = test->code_range_count ? &test->codes[test->code_range_count - 1] : NULL;
+        MG_TRY(code_range_of(test, i, &made, err));
+        if (made.first >= made.end)
+            continue;
+        if (last && last->end == made.first)
+            last->end = made.end;
+        else
+            test->codes[test->code_range_count++] = made;
+    }
+    return MG_OK;
+}
+
+/* ---- what headers tell --------------------------------------------------------------------------------------- */
+
+/* Whether numbers from low to high are in the ranges: none, some, or all of them. */
+static enum mg_block_verdict judge(const struct mg_block_test *test, mg_int128 low, mg_int128 high)
+{
+    for (uint32_t i = 0; i < test->range_count; i++) {
+        if (high < test->ranges[i].low || low > test->ranges[i].high)
+            continue;
+        return low >= test->ranges[i].low && high <= test->ranges[i].high ? MG_BLOCK_ALL : MG_BLOCK_SOME;
+    }
+    return MG_BLOCK_NONE;
+}
+
+static enum mg_block_verdict judge_codes(const struct mg_block_test *test, uint64_t first, uint64_t last)
+{
+    for (uint32_t i = 0; i < test->code_range_count; i++) {
+        if (last < test->codes[i].first || first >= test->codes[i].end)
+            continue;
+        return first >= test->codes[i].first && last < test->codes[i].end ? MG_BLOCK_ALL : MG_BLOCK_SOME;
+    }
+    return MG_BLOCK_NONE;
+}
+
+static bool text_passes(const struct mg_block_test *test, struct mg_slice text);
+
+/* Of the rows that are not NULL, before negation. */
+static enum mg_block_verdict judge_vector(const struct mg_block_test *test, const struct mg_block__view *view)
+{
+    const struct mg_block_vector *header = view->header;
+    mg_int128 low = view->base, high = low;
+
+    if (mg_block__all_null(view))
+        return MG_BLOCK_NONE;
+    if (header->encoding == MG_ENCODING_DICTIONARY)
+        return judge_codes(test, (uint32_t)header->base, (uint32_t)header->base + mg_bits_mask(view->width));
+    if (test->block->type.id == MG_TYPE_UTF8) {
+        if (header->encoding != MG_ENCODING_CONSTANT)
+            return MG_BLOCK_SOME;
+        return text_passes(test, MG_SLICE(view->data, header->base)) ? MG_BLOCK_ALL : MG_BLOCK_NONE;
+    }
+    if (mg_block__class_of(test->block->type.id) == MG_BLOCK__FLOATS) {
+        if (header->encoding != MG_ENCODING_CONSTANT)
+            return MG_BLOCK_SOME;
+        low = high = float_key(mg_alp__float(header->base, mg_type_width(test->block->type.id) * 8));
+        return judge(test, low, high);
+    }
+    if (header->encoding == MG_ENCODING_FRAME && __builtin_add_overflow(low, mg_bits_mask(view->width), &high))
+        return MG_BLOCK_SOME;
+    return header->encoding == MG_ENCODING_FRAME || header->encoding == MG_ENCODING_CONSTANT ? judge(test, low, high)
+                                                                                             : MG_BLOCK_SOME;
+}
+
+static enum mg_block_verdict judge_nulls(enum mg_block_op op, uint32_t rows, uint32_t nulls)
+{
+    uint32_t passing = op == MG_BLOCK_IS_NULL ? nulls : rows - nulls;
+
+    return passing == 0 ? MG_BLOCK_NONE : passing == rows ? MG_BLOCK_ALL : MG_BLOCK_SOME;
+}
+
+static enum mg_block_verdict judge_block(const struct mg_block_test *test)
+{
+    const struct mg_block *block = test->block;
+    bool none = true, all = block->null_count == 0;
+
+    if (test->op == MG_BLOCK_IS_NULL || test->op == MG_BLOCK_IS_NOT_NULL)
+        return judge_nulls(test->op, block->row_count, block->null_count);
+    for (uint32_t v = 0; v < block->vector_count && (none || all); v++) {
+        struct mg_block__view view = mg_block__view(block, v);
+        enum mg_block_verdict verdict = judge_vector(test, &view);
+        if (mg_block__all_null(&view))
+            continue;
+        none = none && verdict == (test->negate ? MG_BLOCK_ALL : MG_BLOCK_NONE);
+        all = all && verdict == (test->negate ? MG_BLOCK_NONE : MG_BLOCK_ALL);
+    }
+    return none ? MG_BLOCK_NONE : all ? MG_BLOCK_ALL : MG_BLOCK_SOME;
+}
+
+enum mg_code mg_block_test_new(const struct mg_block *block, enum mg_block_op op, const struct mg_value *values,
+                               uint32_t value_count, struct mg_arena *arena, struct mg_block_test **out,
+                               enum mg_block_verdict *verdict, struct mg_error *err)
+{
+    struct mg_block_test *test = mg_arena_new(arena, struct mg_block_test);
+    struct mg_value *copy = mg_arena_array(arena, struct mg_value, value_count + 1);
+    bool on_nulls = op == MG_BLOCK_IS_NULL || op == MG_BLOCK_IS_NOT_NULL;
+
+    mg_assert(on_nulls || op == MG_BLOCK_IN || value_count == (op == MG_BLOCK_BETWEEN ? 2 : 1));
+    if (!test || !copy)
+        return mg_arena_fail(arena, err);
+    if (value_count)
+        memcpy(copy, values, value_count * sizeof *copy);
+    *test = (struct mg_block_test){.block = block,
+                                   .op = op == MG_BLOCK_NE ? MG_BLOCK_EQ : op,
+                                   .negate = op == MG_BLOCK_NE,
+                                   .values = copy,
+                                   .value_count = value_count};
+    if (!on_nulls && block->type.id != MG_TYPE_UTF8)
+        MG_TRY(make_ranges(test, arena, err));
+    if (!on_nulls && block->dictionary)
+        MG_TRY(make_codes(test, arena, err));
+    *verdict = judge_block(test);
+    *out = test;
+    return MG_OK;
+}
+
+/* ---- running ------------------------------------------------------------------------------------------------- */
+
+static void set_bits(uint64_t *words, uint32_t first, uint32_t end)
+{
+    mg_bits_set((uint8_t *)words, first, end - first);
+}
+
+static bool number_passes(const struct mg_block_test *test, mg_int128 v)
+{
+    uint32_t first = 0, end = test->range_count;
+
+    while (first < end) {
+        uint32_t middle = first + (end - first) / 2;
+        if (v > test->ranges[middle].high)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first < test->range_count && v >= test->ranges[first].low;
+}
+
+/* Lanes of which those from low to high pass; both are of their size or are cut to it by the caller. */
+static void add_range(const void *lanes, uint32_t log, uint32_t count, uint64_t low, uint64_t high, uint64_t *words)
+{
+    uint64_t found[MG_VECTOR_WORDS];
+
+    mg_block__kernels()->range[log](lanes, count, low, high - low, found);
+    for (uint32_t w = 0; w < (count + 63) / 64; w++)
+        words[w] |= found[w];
+}
+
+/* Numbers as int64, moved so that they are unsigned in their order; `base` is what 0 stands for. */
+static void test_numbers(const struct mg_block_test *test, const void *lanes, uint32_t log, mg_int128 base,
+                         uint64_t largest, uint32_t count, uint64_t *words)
+{
+    if (test->range_count > RANGES_FAST) {
+        for (uint32_t i = 0; i < count; i++) {
+            uint64_t distance = mg_pack__lane((const uint8_t *)lanes + ((size_t)i << log), 1u << log);
+            words[i / 64] |= (uint64_t)number_passes(test, base + (mg_int128)distance) << i % 64;
+        }
+        return;
+    }
+    for (uint32_t i = 0; i < test->range_count; i++) {
+        const struct range *range = &test->ranges[i];
+        if (range->high < base || range->low > base + (mg_int128)largest)
+            continue;
+        uint64_t low = range->low > base ? (uint64_t)(range->low - base) : 0;
+        uint64_t high = range->high < base + (mg_int128)largest ? (uint64_t)(range->high - base) : largest;
+        add_range(lanes, log, count, low, high, words);
+    }
+}
+
+static void test_frame(const struct mg_block_test *test, const struct mg_block__view *view, uint64_t *words)
+{
+    struct mg_block__lanes lanes;
+    uint32_t log = mg_block__unpack(view->data, view->width, view->rows, &lanes);
+
+    test_numbers(test, lanes.bytes, log, view->base, mg_bits_mask(view->width), view->rows, words);
+}
+
+static bool code_passes(const struct mg_block_test *test, uint32_t code)
+{
+    uint32_t first = 0, end = test->code_range_count;
+
+    while (first < end) {
+        uint32_t middle = first + (end - first) / 2;
+        if (code >= test->codes[middle].end)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return first < test->code_range_count && code >= test->codes[first].first;
+}
+
+static void test_codes(const struct mg_block_test *test, const struct mg_block__view *view, uint64_t *words)
+{
+    struct mg_block__lanes lanes;
+    uint32_t log = mg_block__unpack(view->data, view->width, view->rows, &lanes);
+    uint64_t base = (uint32_t)view->header->base, largest = mg_bits_mask(view->width);
+
+    for (uint32_t i = 0; i < view->rows && test->code_range_count > RANGES_FAST; i++) {
+        uint64_t code = base + mg_pack__lane(lanes.bytes + ((size_t)i << log), 1u << log);
+        words[i / 64] |= (uint64_t)code_passes(test, (uint32_t)code) << i % 64;
+    }
+    for (uint32_t i = 0; i < test->code_range_count && test->code_range_count <= RANGES_FAST; i++) {
+        uint64_t first = test->codes[i].first, last = test->codes[i].end - 1;
+        if (last < base || first > base + largest)
+            continue;
+        add_range(lanes.bytes, log, view->rows, first > base ? first - base : 0, MG_MIN(last - base, largest), words);
+    }
+}
+
+static enum mg_code test_runs(const struct mg_block_test *test, const struct mg_block__view *view, uint64_t *words,
+                              struct mg_error *err)
+{
+    bool is_float = mg_block__class_of(test->block->type.id) == MG_BLOCK__FLOATS;
+    struct mg_block__runs runs;
+
+    MG_TRY(mg_block__runs(test->block, view, &runs, err));
+    for (uint32_t i = 0, first = 0; i < runs.count; first = runs.ends[i++]) {
+        uint64_t distance = mg_pack__lane(runs.values + (size_t)i * runs.value_bytes, runs.value_bytes);
+        mg_int128 v = is_float ? (mg_int128)float_key(mg_alp__float(distance, runs.value_bytes * 8))
+                               : view->base + (mg_int128)distance;
+        if (number_passes(test, v))
+            set_bits(words, first, runs.ends[i]);
+    }
+    return MG_OK;
+}
+
+/* Decimals of 128 bits as they are. */
+static void test_wide(const struct mg_block_test *test, const struct mg_block__view *view, uint64_t *words)
+{
+    for (uint32_t i = 0; i < view->rows; i++) {
+        mg_int128 v;
+        memcpy(&v, view->data + (size_t)i * 16, sizeof v);
+        words[i / 64] |= (uint64_t)number_passes(test, v) << i % 64;
+    }
+}
+
+/* Made into numbers first. */
+static enum mg_code test_values(const struct mg_block_test *test, const struct mg_block__view *view, uint64_t *words,
+                                struct mg_error *err)
+{
+    enum mg_type_id id = test->block->type.id;
+    _Alignas(64) int64_t numbers[MG_VECTOR_ROWS];
+    float floats[MG_VECTOR_ROWS];
+    double doubles[MG_VECTOR_ROWS];
+    uint64_t turn = id == MG_TYPE_UINT64 ? 0 : UINT64_C(1) << 63;
+
+    if (id == MG_TYPE_FLOAT32) {
+        MG_TRY(mg_block__values(test->block, view, 2, floats, err));
+        for (uint32_t i = 0; i < view->rows; i++)
+            numbers[i] = float_key((double)floats[i]);
+    } else if (id == MG_TYPE_FLOAT64) {
+        MG_TRY(mg_block__values(test->block, view, 3, doubles, err));
+        for (uint32_t i = 0; i < view->rows; i++)
+            numbers[i] = float_key(doubles[i]);
+    } else if (id == MG_TYPE_DECIMAL && view->header->encoding == MG_ENCODING_PLAIN) {
+        test_wide(test, view, words);
+        return MG_OK;
+    } else {
+        MG_TRY(mg_block__values(test->block, view, 3, numbers, err));
+    }
+    for (uint32_t i = 0; i < view->rows; i++)
+        numbers[i] = (int64_t)((uint64_t)numbers[i] ^ turn);
+    test_numbers(test, numbers, 3, turn ? (mg_int128)INT64_MIN : 0, UINT64_MAX, view->rows, words);
+    return MG_OK;
+}
+
+/* ---- texts --------------------------------------------------------------------------------------------------- */
+
+/* A row of texts: its bytes, or the codes that stand for them. */
+struct row_text {
+    struct mg_slice bytes;
+    const struct mg_fsst__table *symbols; /* NULL: bytes are the text */
+};
+
+static int compare_row(const struct row_text *row, const struct mg_value *value)
+{
+    if (row->symbols)
+        return mg_fsst__compare(row->symbols, row->bytes.data, row->bytes.size, value->text);
+    return mg_slice_compare(row->bytes, value->text);
+}
+
+static bool row_is_in(const struct mg_block_test *test, const struct row_text *row)
+{
+    uint32_t first = 0, end = test->value_count;
+
+    while (first < end) {
+        uint32_t middle = first + (end - first) / 2;
+        int c = compare_row(row, &test->values[middle]);
+        if (c == 0)
+            return true;
+        if (c > 0)
+            first = middle + 1;
+        else
+            end = middle;
+    }
+    return false;
+}
+
+static bool row_passes(const struct mg_block_test *test, const struct row_text *row)
+{
+    if (test->op == MG_BLOCK_IN)
+        return row_is_in(test, row);
+    int c = compare_row(row, &test->values[0]);
+    switch (test->op) {
+    case MG_BLOCK_LT: return c < 0;
+    case MG_BLOCK_LE: return c <= 0;
+    case MG_BLOCK_GT: return c > 0;
+    case MG_BLOCK_GE: return c >= 0;
+    case MG_BLOCK_BETWEEN: return c >= 0 && compare_row(row, &test->values[1]) <= 0;
+    default: return c == 0;
+    }
+}
+
+static bool text_passes(const struct mg_block_test *test, struct mg_slice text)
+{
+    return row_passes(test, &(struct row_text){text, NULL});
+}
+
+static enum mg_code test_texts(const struct mg_block_test *test, uint32_t vector, const uint64_t *mask, uint64_t *words,
+                               struct mg_error *err)
+{
+    struct mg_block__reader reader;
+    struct row_text row = {.symbols = NULL};
+
+    MG_TRY(mg_block__reader_open(test->block, vector, &reader, err));
+    if (reader.view.header->encoding == MG_ENCODING_FSST)
+        row.symbols = mg_block__symbols(test->block);
+    for (uint32_t i = 0; i < reader.view.rows; i++) {
+        if (!(mask[i / 64] >> i % 64 & 1))
+            continue;
+        MG_TRY(mg_block__row_bytes(&reader, i, &row.bytes, err));
+        words[i / 64] |= (uint64_t)row_passes(test, &row) << i % 64;
+    }
+    return MG_OK;
+}
+
+/* ---- one vector ---------------------------------------------------------------------------------------------- */
+
+/* words: rows that pass before negation; what NULL rows have does not matter. */
+static enum mg_code test_vector(const struct mg_block_test *test, uint32_t vector, const struct mg_block__view *view,
+                                const uint64_t *mask, uint64_t *words, struct mg_error *err)
+{
+    enum mg_block_verdict verdict = judge_vector(test, view);
+
+    if (verdict == MG_BLOCK_ALL)
+        set_bits(words, 0, view->rows);
+    if (verdict != MG_BLOCK_SOME)
+        return MG_OK;
+    if (view->header->encoding == MG_ENCODING_DICTIONARY) {
+        test_codes(test, view, words);
+        return MG_OK;
+    }
+    if (test->block->type.id == MG_TYPE_UTF8)
+        return test_texts(test, vector, mask, words, err);
+    switch (view->header->encoding) {
+    case MG_ENCODING_FRAME: test_frame(test, view, words); return MG_OK;
+    case MG_ENCODING_RUNS: return test_runs(test, view, words, err);
+    default: return test_values(test, view, words, err);
+    }
+}
+
+enum mg_code mg_block_test_run(const struct mg_block_test *test, uint32_t vector, uint64_t *mask, struct mg_error *err)
+{
+    struct mg_block__view view = mg_block__view(test->block, vector);
+    uint64_t words[MG_VECTOR_WORDS] = {0}, valid[MG_VECTOR_WORDS] = {0};
+    bool on_nulls = test->op == MG_BLOCK_IS_NULL || test->op == MG_BLOCK_IS_NOT_NULL;
+    uint64_t turn = test->negate || test->op == MG_BLOCK_IS_NULL ? UINT64_MAX : 0;
+
+    if (view.validity)
+        mg_bits_copy((uint8_t *)valid, 0, view.validity, 0, view.rows);
+    else if (view.header->null_count == 0)
+        set_bits(valid, 0, view.rows);
+    if (!on_nulls)
+        MG_TRY(test_vector(test, vector, &view, mask, words, err));
+    for (uint32_t w = 0; w < MG_VECTOR_WORDS; w++)
+        mask[w] &= on_nulls ? valid[w] ^ turn : (words[w] ^ turn) & valid[w];
+    return MG_OK;
+}
