@@ -123,7 +123,7 @@ static enum mg_code convert(struct binder *b, struct mg_scalar__node *from, stru
     enum mg_scalar__class class = class_of(type);
     uint8_t scale = from->storage.id == MG_TYPE_DECIMAL ? from->storage.scale : 0;
 
-    if (from->class == class && (class != MG_CLASS_DECIMAL || scale == type.scale)) {
+    if (from->storage.id == storage_of(class, type).id && (class != MG_CLASS_DECIMAL || scale == type.scale)) {
         *out = from;
         return MG_OK;
     }

@@ -10,25 +10,14 @@
 #include <string.h>
 
 #include "column/bits.h"
+#include "expr/any.h"
 #include "expr/expr_internal.h"
 #include "expr/scalar_internal.h"
 #include "expr/wide.h"
 
 typedef unsigned __int128 uint128;
 
-#define ANY __attribute__((aligned(1), may_alias))
-typedef int8_t any_int8 ANY;
-typedef uint8_t any_uint8 ANY;
-typedef int16_t any_int16 ANY;
-typedef uint16_t any_uint16 ANY;
-typedef int32_t any_int32 ANY;
-typedef uint32_t any_uint32 ANY;
-typedef int64_t any_int64 ANY;
-typedef uint64_t any_uint64 ANY;
-typedef float any_float ANY;
-typedef double any_double ANY;
-typedef mg_int128 any_int128 ANY;
-#undef ANY
+enum { INT64_DIGITS = 18 }; /* so many are always below 2^63 */
 
 static const uint8_t zeros[MG_SCALAR__VALUES];
 
@@ -230,10 +219,13 @@ static enum mg_code run_decimal_rows(const struct run *run)
 }
 
 /* All values are those of their low 64 bits. */
-static bool fits_64(const any_int128 *x, uint32_t n)
+static bool fits_64(const struct mg_vector *v, uint32_t n)
 {
+    const any_int128 *x = v->values;
     uint64_t differs = 0;
 
+    if (v->type.precision <= INT64_DIGITS)
+        return true;
     for (uint32_t i = 0; i < n; i++) {
         int64_t low = (int64_t)x[i], high = (int64_t)(x[i] >> 64);
         differs |= (uint64_t)(high ^ (low >> 63));
@@ -245,18 +237,19 @@ static enum mg_code run_product(const struct run *run)
 {
     const any_int128 *x = run->left.values, *y = run->right.values;
     const struct mg_scalar__node *node = run->node;
+    const uint32_t n = run->row_count;
     mg_int128 *to = run->to;
 
     /* two of 64 bits give at most 2^126, which is below 10^38 */
     if (!node->down && (node->always_fits || node->type.precision == MG_DECIMAL_PRECISION_MAX) &&
-        fits_64(x, run->row_count) && fits_64(y, run->row_count)) {
-        for (uint32_t i = 0; i < run->row_count; i++)
+        fits_64(&run->left, n) && fits_64(&run->right, n)) {
+        for (uint32_t i = 0; i < n; i++)
             to[i] = (mg_int128)(int64_t)x[i] * (int64_t)y[i];
         return MG_OK;
     }
     if (!node->always_fits)
         return run_decimal_rows(run);
-    for (uint32_t i = 0; i < run->row_count; i++)
+    for (uint32_t i = 0; i < n; i++)
         to[i] = (mg_int128)((uint128)x[i] * (uint128)y[i]);
     return MG_OK;
 }
@@ -299,13 +292,14 @@ static enum mg_code run_decimal(const struct run *run)
 
 /* ---- conversions --------------------------------------------------------------------------------------------- */
 
-#define FROM(id, type, to_type, value)                \
-    case id: {                                        \
-        const any_##type *x = run->left.values;       \
-        to_type *to = run->to;                        \
-        for (uint32_t i = 0; i < run->row_count; i++) \
-            to[i] = (value);                          \
-        return;                                       \
+#define FROM(id, type, to_type, value)          \
+    case id: {                                  \
+        const any_##type *x = run->left.values; \
+        to_type *to = run->to;                  \
+        const uint32_t n = run->row_count;      \
+        for (uint32_t i = 0; i < n; i++)        \
+            to[i] = (value);                    \
+        return;                                 \
     }
 /* The same for every integer type. */
 #define FROM_INTS(to_type, value)                \
