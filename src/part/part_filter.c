@@ -8,6 +8,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "part/part_internal.h"
 
+enum { AHEAD = 16 }; /* lines that are fetched before they are written */
+
 uint64_t mg_part__filter_lines(uint64_t keys)
 {
     uint64_t line_bits = MG_PART__LINE_BYTES * 8;
@@ -16,11 +18,18 @@ uint64_t mg_part__filter_lines(uint64_t keys)
     return (keys * MG_PART__FILTER_BITS + line_bits - 1) / line_bits;
 }
 
-void mg_part__filter_add(uint64_t *lines, uint64_t line_count, uint64_t hash)
+static uint64_t *line_of(uint64_t *lines, uint64_t line_count, uint64_t hash)
 {
-    uint64_t *line = lines + mg_part__filter_line(line_count, hash) * MG_PART__LINE_WORDS;
-    uint64_t bits = mg_part__filter_bits(hash);
+    return lines + mg_part__filter_line(line_count, hash) * MG_PART__LINE_WORDS;
+}
 
-    for (int i = 0; i < MG_PART__LINE_WORDS; i++)
-        line[i] |= UINT64_C(1) << (bits >> (6 * i) & 63);
+void mg_part__filter_add(uint64_t *lines, uint64_t line_count, const uint64_t *hashes, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        uint64_t *line = line_of(lines, line_count, hashes[k]), bits = mg_part__filter_bits(hashes[k]);
+        if (k + AHEAD < count)
+            __builtin_prefetch(line_of(lines, line_count, hashes[k + AHEAD]), 1);
+        for (int i = 0; i < MG_PART__LINE_WORDS; i++)
+            line[i] |= UINT64_C(1) << (bits >> (6 * i) & 63);
+    }
 }

@@ -1,7 +1,7 @@
 /* part_find.c -- the rows of sorted keys: bounds, filter, sparse index, one vector.
  *
- * Shape    probes inside the part's bounds pass the filter in runs of GROUP, whose lines are fetched before the first
- *          is tested. Those that pass are looked up in the index from the vector of the one before on, and probes of
+ * Shape    probes inside the part's bounds go through the filter, whose lines are fetched AHEAD of the test. Those that
+ *          pass are looked up in the index from the vector of the one before on, and probes of
  *          one vector share its decoding, those of one row group its blocks.
  * Kinds    a key of one integer, date or time is compared as int64 with the vector's values. Other keys: few probes of
  *          a vector compare with single rows, many with all keys of the vector, encoded once.
@@ -10,8 +10,8 @@
 #include "part/part_internal.h"
 
 enum {
-    GROUP = 16,
-    CHUNK = 512,                /* probes that passed the filter, collected before the index is looked at */
+    AHEAD = 16,                 /* look-ups in the filter that are under way at a time */
+    CHUNK = 4096,               /* probes that go through the filter before those that passed go on */
     ENCODE_ALL_FROM = 12,       /* probes of a vector: single rows cost about 10 encodings each, a vector 1,024 */
     ENCODE_ALL_BYTES = 1 << 20, /* of text: above it only single rows are looked at */
 };
@@ -192,7 +192,7 @@ static enum mg_code find_ints(struct seeker *seeker, const struct run *run, stru
     uint64_t flip = id == MG_TYPE_UINT64 ? UINT64_C(1) << 63 : 0;
 
     if (!mg_block_ints(&seeker->blocks[0].block, run->vector, values))
-        return mg_fail(err, MG_INTERNAL, "a vector of integers does not fit 64 bits");
+        return mg_fail(err, MG_CORRUPT, "a vector of integers does not fit 64 bits");
     for (uint32_t i = 0; flip && i < run->row_count; i++)
         values[i] = (int64_t)((uint64_t)values[i] ^ flip);
     for (uint32_t i = 0; i < run->count; i++) {
@@ -316,21 +316,26 @@ static enum mg_code find_passed(struct seeker *seeker, const struct mg_part__ind
     return MG_OK;
 }
 
-/* Numbers of probes [first, first + count), at most GROUP, that are open and pass the filter, to out. */
-static uint32_t pass_filter(struct mg_slice filter, const struct mg_part_probe *probe, const uint32_t *rows,
-                            uint32_t first, uint32_t count, uint32_t *out)
+static const uint64_t *line_of(struct mg_slice filter, uint64_t hash)
 {
-    const uint64_t *lines = (const uint64_t *)(const void *)filter.data, *at[GROUP];
-    uint64_t line_count = filter.size / MG_PART__LINE_BYTES;
+    const uint64_t *lines = (const uint64_t *)(const void *)filter.data;
+
+    return lines + mg_part__filter_line(filter.size / MG_PART__LINE_BYTES, hash) * MG_PART__LINE_WORDS;
+}
+
+/* Numbers of probes [first, end) that are open and pass the filter, to out; a line is fetched AHEAD probes before it is
+ * tested. */
+static uint32_t pass_filter(struct mg_slice filter, const struct mg_part_probe *probe, const uint32_t *rows,
+                            uint32_t first, uint32_t end, uint32_t *out)
+{
     uint32_t passed = 0;
 
-    for (uint32_t i = 0; i < count; i++) {
-        at[i] = lines + mg_part__filter_line(line_count, probe->hashes[first + i]) * MG_PART__LINE_WORDS;
-        __builtin_prefetch(at[i]);
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        out[passed] = first + i;
-        passed += rows[first + i] == MG_PART_NO_ROW && mg_part__filter_test(at[i], probe->hashes[first + i]);
+    for (uint32_t i = first; i < end; i++) {
+        if (i + AHEAD < probe->count)
+            __builtin_prefetch(line_of(filter, probe->hashes[i + AHEAD]));
+        out[passed] = i;
+        passed += rows[i] == MG_PART_NO_ROW &&
+                  mg_part__filter_test(line_of(filter, probe->hashes[i]), probe->hashes[i]);
     }
     return passed;
 }
@@ -355,16 +360,14 @@ static enum mg_code find_between(struct seeker *seeker, const struct mg_part_pro
                                  struct mg_error *err)
 {
     struct mg_part__index index = mg_part__index_of(index_bytes);
-    uint32_t passed[CHUNK + GROUP], count = 0, vector = 0;
+    uint32_t passed[CHUNK], vector = 0;
 
-    while (first < end) {
-        uint32_t n = MG_MIN(end - first, GROUP);
-        count += pass_filter(filter, probe, rows, first, n, passed + count);
-        first += n;
-        if (count <= CHUNK - GROUP && first < end)
-            continue;
+    for (uint32_t i = first; i < end && i < first + AHEAD; i++)
+        __builtin_prefetch(line_of(filter, probe->hashes[i]));
+    for (uint32_t n; first < end; first += n) {
+        n = MG_MIN(end - first, CHUNK);
+        uint32_t count = pass_filter(filter, probe, rows, first, first + n, passed);
         MG_TRY(find_passed(seeker, &index, probe, passed, count, &vector, rows, err));
-        count = 0;
     }
     return MG_OK;
 }

@@ -97,7 +97,7 @@ MG_MUST_CHECK enum mg_code mg_part__decode_tail(const uint8_t bytes[MG_PART__TAI
 /* Lines for that many keys; at least 1. */
 uint64_t mg_part__filter_lines(uint64_t keys);
 /* lines: MG_PART__LINE_WORDS words each. */
-void mg_part__filter_add(uint64_t *lines, uint64_t line_count, uint64_t hash);
+void mg_part__filter_add(uint64_t *lines, uint64_t line_count, const uint64_t *hashes, size_t count);
 
 static inline uint64_t mg_part__filter_line(uint64_t line_count, uint64_t hash)
 {
@@ -105,13 +105,18 @@ static inline uint64_t mg_part__filter_line(uint64_t line_count, uint64_t hash)
 }
 /* The bit of each word comes from the middle of another product: the line takes the hash's upper bits. */
 static inline uint64_t mg_part__filter_bits(uint64_t hash) { return hash * UINT64_C(0x9e3779b97f4a7c15) >> 16; }
+/* Half of the words first: most keys that are not there end with them, and that is guessed right. */
 static inline bool mg_part__filter_test(const uint64_t *line, uint64_t hash)
 {
     uint64_t bits = mg_part__filter_bits(hash), all = 1;
 
-    for (int i = 0; i < MG_PART__LINE_WORDS; i++)
+    for (int i = 0; i < MG_PART__LINE_WORDS / 2; i++)
         all &= line[i] >> (bits >> (6 * i) & 63);
-    return all;
+    if (!(all & 1))
+        return false;
+    for (int i = MG_PART__LINE_WORDS / 2; i < MG_PART__LINE_WORDS; i++)
+        all &= line[i] >> (bits >> (6 * i) & 63);
+    return all & 1;
 }
 
 /* ---- sparse index (part_index.c) ----------------------------------------------------------------------------- */

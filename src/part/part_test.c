@@ -351,7 +351,7 @@ static void test_filter(void **state)
         uint64_t hash = mg_hash(&i, sizeof i, 0);
         uint64_t *line = lines + mg_part__filter_line(line_count, hash) * MG_PART__LINE_WORDS;
         if (i < KEYS)
-            mg_part__filter_add(lines, line_count, hash);
+            mg_part__filter_add(lines, line_count, &hash, 1);
         if (i < KEYS)
             assert_true(mg_part__filter_test(line, hash));
         else

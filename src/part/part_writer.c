@@ -332,12 +332,23 @@ static enum mg_code keep_key(struct mg_part_writer *writer, struct mg_buffer *pl
     return mg_buffer_append(place, key.data, key.size, err);
 }
 
-/* The row's key is above the one before; into filter and index with it. */
+/* Hashes of keys, into the filter or to the others that wait for it. */
+static enum mg_code add_hashes(struct mg_part_writer *writer, const uint64_t *hashes, uint32_t count,
+                               struct mg_error *err)
+{
+    if (writer->lines) {
+        mg_part__filter_add(writer->lines, writer->line_count, hashes, count);
+        return MG_OK;
+    }
+    MG_TRY(mg_part__buffer_grow(writer->budget, &writer->hashes, count * sizeof *hashes, err));
+    return mg_buffer_append(&writer->hashes, hashes, count * sizeof *hashes, err);
+}
+
+/* The row's key is above the one before; into the index with it. */
 static enum mg_code add_key(struct mg_part_writer *writer, struct mg_slice before, struct mg_slice key,
-                            struct mg_error *err)
+                            uint64_t *out_hash, struct mg_error *err)
 {
     uint32_t row = writer->row_count;
-    uint64_t hash = mg_part_key_hash(key);
 
     if (row == UINT32_MAX)
         return mg_fail(err, MG_TOO_BIG, "%s: a part has at most %u rows", writer->path, UINT32_MAX);
@@ -345,12 +356,7 @@ static enum mg_code add_key(struct mg_part_writer *writer, struct mg_slice befor
         MG_TRY(keep_key(writer, &writer->low_key, key, err));
     else if (mg_slice_compare(before, key) >= 0)
         return mg_fail(err, MG_INVALID, "%s: the key of row %u is not above the one before it", writer->path, row);
-    if (writer->lines) {
-        mg_part__filter_add(writer->lines, writer->line_count, hash);
-    } else {
-        MG_TRY(mg_part__buffer_grow(writer->budget, &writer->hashes, sizeof hash, err));
-        MG_TRY(mg_buffer_append_le64(&writer->hashes, hash, err));
-    }
+    *out_hash = mg_part_key_hash(key);
     MG_TRY(mg_part__index_add(&writer->index, before, key, row % MG_VECTOR_ROWS == 0, err));
     writer->row_count++;
     return MG_OK;
@@ -380,6 +386,7 @@ static enum mg_code add_keys(struct mg_part_writer *writer, const struct mg_batc
     const struct mg_schema *schema = writer->schema;
     struct mg_vector keys[MG_KEY_COLUMNS_MAX];
     const struct mg_vector *vectors[MG_KEY_COLUMNS_MAX];
+    uint64_t hashes[MG_VECTOR_ROWS];
 
     for (uint32_t k = 0; k < schema->key_count; k++) {
         uint32_t column = schema->key_columns[k];
@@ -395,9 +402,10 @@ static enum mg_code add_keys(struct mg_part_writer *writer, const struct mg_batc
     struct mg_slice before = mg_buffer_slice(&writer->last_key);
     for (uint32_t i = 0; i < count; i++) {
         struct mg_slice key = MG_SLICE(writer->keys.data + offsets[i], offsets[i + 1] - offsets[i]);
-        MG_TRY(add_key(writer, before, key, err));
+        MG_TRY(add_key(writer, before, key, &hashes[i], err));
         before = key;
     }
+    MG_TRY(add_hashes(writer, hashes, count, err));
     return keep_key(writer, &writer->last_key, before, err);
 }
 
@@ -460,8 +468,8 @@ static enum mg_code put_filter(struct mg_part_writer *writer, struct mg_part__pi
 {
     if (!writer->lines) {
         MG_TRY(make_filter(writer, writer->row_count, err));
-        for (uint32_t i = 0; i < writer->row_count; i++)
-            mg_part__filter_add(writer->lines, writer->line_count, mg_load_le64(writer->hashes.data + (size_t)i * 8));
+        mg_part__filter_add(writer->lines, writer->line_count, (const uint64_t *)(const void *)writer->hashes.data,
+                            writer->row_count);
     }
     MG_TRY(put_piece(writer, writer->lines, writer->line_count * MG_PART__LINE_BYTES, out, err));
     free_filter(writer);

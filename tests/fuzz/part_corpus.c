@@ -1,0 +1,111 @@
+/* part_corpus.c -- makes tests/fuzz/corpus/part: small parts of every kind of table, whole and damaged. Repeatable.
+ *
+ * Usage: part_corpus FOLDER
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/io_fault.h"
+#include "part/part_internal.h"
+#include "part/part_samples.h"
+
+enum { SEGMENT = 5 }; /* that of part_fuzz.c */
+
+static void save(const char *folder, const char *name, const uint8_t *bytes, size_t size)
+{
+    char path[4096];
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "wb");
+    if (!file || fwrite(bytes, 1, size, file) != size || fclose(file)) {
+        fprintf(stderr, "cannot write %s\n", path);
+        exit(1);
+    }
+}
+
+/* The file of a part, to be cleared. */
+static struct mg_buffer make(const char *words, uint32_t row_count)
+{
+    struct mg_io_fault *disk = mg_io_fault_new(1);
+    struct mg_schema *schema = sample_schema(words);
+    struct mg_part_writer_options options = {.io = mg_io_fault_io(disk), .segment_id = SEGMENT};
+    struct mg_batch *rows = sample_batch(schema, 0, row_count);
+    struct mg_part_writer *writer;
+    struct mg_part_summary summary;
+    struct mg_buffer bytes;
+
+    sample_must(mg_part_writer_open("p", schema, &options, &writer, NULL));
+    sample_must(mg_part_writer_append(writer, rows, NULL));
+    sample_must(mg_part_writer_finish(writer, &summary, NULL));
+    mg_buffer_init(&bytes, 16 << 20);
+    sample_must(mg_io_read_file(options.io, "p", &bytes, NULL));
+    mg_batch_unref(rows);
+    mg_schema_unref(schema);
+    mg_io_fault_free(disk);
+    return bytes;
+}
+
+static void whole_files(const char *folder)
+{
+    static const struct {
+        const char *name, *words;
+        uint32_t row_count;
+    } files[] = {
+        {"one-row", "i32*", 1},
+        {"two-vectors", "i64* i8?", 1500},
+        {"all-types", "i64* i8? i16 i32? i64 u8 u16? u32 u64? f32 f64? dec dec? date dt? ts text text? pad?", 40},
+        {"bytes-as-keys", "u8*", 256},
+        {"short-keys", "i16* u16", 300},
+        {"unsigned-keys", "u64* u64", 1100},
+        {"float-keys", "f64* f32?", 1100},
+        {"decimal-keys", "dec* dec?", 1100},
+        {"text-keys", "text*", 2100},
+        {"padded-keys", "pad* pad?", 300},
+        {"composite-keys", "u32* text* i16* i8", 1100},
+        {"date-keys", "date* dt* ts?", 300},
+        {"hidden-handle", "handle* text? f64", 200},
+        {"many-nulls", "i32* i8 text? i64? dec? f64?", 3100},
+    };
+    for (size_t i = 0; i < MG_COUNT_OF(files); i++) {
+        struct mg_buffer bytes = make(files[i].words, files[i].row_count);
+        save(folder, files[i].name, bytes.data, bytes.size);
+        mg_buffer_clear(&bytes);
+    }
+}
+
+static void damaged_files(const char *folder)
+{
+    struct mg_buffer bytes = make("i32* text?", 50);
+    size_t footer = mg_load_le64(bytes.data + bytes.size - MG_PART__TAIL_BYTES),
+           tail = bytes.size - MG_PART__TAIL_BYTES;
+    const struct {
+        const char *name;
+        size_t at;
+    } flips[] = {
+        {"damaged-block-header", 4},       {"damaged-vector", 30},          {"damaged-segment", footer},
+        {"damaged-row-count", footer + 4}, {"damaged-schema", footer + 30}, {"damaged-footer-end", tail - 20},
+        {"damaged-footer-offset", tail},   {"damaged-version", tail + 44},  {"damaged-magic", tail + 60},
+    };
+
+    save(folder, "empty", bytes.data, 0);
+    save(folder, "tail-cut", bytes.data, bytes.size - 1);
+    save(folder, "only-a-tail", bytes.data + tail, MG_PART__TAIL_BYTES);
+    save(folder, "no-blocks", bytes.data + footer, bytes.size - footer);
+    for (size_t i = 0; i < MG_COUNT_OF(flips); i++) {
+        bytes.data[flips[i].at] ^= 0x41;
+        save(folder, flips[i].name, bytes.data, bytes.size);
+        bytes.data[flips[i].at] ^= 0x41;
+    }
+    mg_buffer_clear(&bytes);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) {
+        fprintf(stderr, "usage: part_corpus FOLDER\n");
+        return 2;
+    }
+    whole_files(argv[1]);
+    damaged_files(argv[1]);
+    return 0;
+}
