@@ -23,6 +23,6 @@ struct bench_result {
 
 /* Returns false when it could not be run; prints why. */
 typedef bool bench_fn(const struct bench_options *options, struct bench_result *out);
-bench_fn bench_apply;
+bench_fn bench_apply, bench_aggregate, bench_lookup;
 
 #endif

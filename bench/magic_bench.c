@@ -20,6 +20,8 @@ static const struct {
     bench_fn *run;
 } benches[] = {
     {"apply", "row changes applied per second, durable, while a reader scans", bench_apply},
+    {"lookup", "ns to find a key in ten parts, in sorted batches", bench_lookup},
+    {"aggregate", "rows filtered and aggregated per second and core", bench_aggregate},
 };
 
 static int usage(void)
