@@ -26,6 +26,7 @@
 #include "column/batch.h"
 #include "column/key.h"
 #include "column/schema.h"
+#include "expr/aggregate.h"
 #include "expr/expr.h"
 
 struct mg_engine_ops;
@@ -108,10 +109,15 @@ struct mg_scan_spec {
     const uint32_t *columns; /* places in the snapshot's schema of the table, in output order; may repeat */
     uint32_t column_count;   /* 0: batches with a row count and no column */
     const struct mg_predicate *predicate; /* bound to that schema; NULL = all. Outlives the scan */
-    struct mg_key_range range;            /* borrowed for the scan's life */
-    uint64_t limit;                       /* 0 = all; the scan may stop there, and never gives more */
-    uint32_t batch_rows_max;              /* 0 = 8,192; batches may be smaller */
-    struct mg_budget *budget;             /* of the reader; NULL = the engine's */
+    /* Bound to that schema; NULL: rows. Outlives the scan. The batches hold its columns (aggregate->columns) over the
+     * rows that predicate and range keep, instead of rows; then column_count and limit are 0. Complete: of this scan's
+     * rows, so with range of all of them. Partial: a group may come in several batches, and over no rows none comes,
+     * also without groups, where a complete one gives a row. */
+    const struct mg_aggregate *aggregate;
+    struct mg_key_range range; /* borrowed for the scan's life */
+    uint64_t limit;            /* 0 = all; the scan may stop there, and never gives more */
+    uint32_t batch_rows_max;   /* 0 = 8,192; batches may be smaller */
+    struct mg_budget *budget;  /* of the reader; NULL = the engine's */
 };
 
 /* Called once per item, with borrowed arguments; another code than MG_OK ends the walk and is returned. */

@@ -176,6 +176,7 @@ static void best_real(const struct mg_agg__work *work, const struct mg_vector *v
 
     FOR_EACH({
         double value = (is_single ? (double)singles[row] : doubles[row]) + 0.0; /* -0.0 becomes 0.0 */
+        value = isnan(value) ? NAN : value;
         int order = cell->count ? mg_float_compare(value, cell->real) : 0;
         if (!cell->count || (high ? order > 0 : order < 0))
             cell->real = value;

@@ -364,7 +364,8 @@ const char *kit_rows(struct mg_snapshot *snapshot, uint64_t table_id, const stru
     struct mg_scan_spec spec = {
         .table_id = table_id,
         .columns = columns,
-        .column_count = choose_columns(schema, wanted->columns, columns),
+        .column_count = wanted->aggregate ? 0 : choose_columns(schema, wanted->columns, columns),
+        .aggregate = wanted->aggregate,
         .predicate = predicate,
         .range = wanted->range,
         .limit = wanted->limit,

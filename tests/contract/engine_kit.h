@@ -45,6 +45,7 @@ struct kit_scan {
     struct mg_key_range range;
     uint64_t limit;
     uint32_t batch_rows_max;
+    const struct mg_aggregate *aggregate; /* then no columns */
 };
 /* Rows as text, until the next call. scan may be NULL: everything. */
 const char *kit_rows(struct mg_snapshot *snapshot, uint64_t table_id, const struct kit_scan *scan);

@@ -1020,6 +1020,115 @@ static void scans_choose_columns_rows_and_sizes(void **state)
     mg_schema_unref(schema);
 }
 
+/* ---- aggregates ---------------------------------------------------------------------------------------------- */
+
+/* Groups by name; count(*), count(name), sum(price), min(id), max(id), avg(price). */
+static struct mg_aggregate *price_list(const struct mg_schema *schema, enum mg_rules rules, bool grouped, bool partial)
+{
+    struct mg_arena arena;
+    mg_arena_init(&arena, 1 << 16);
+    const struct mg_expr *id = mg_expr_column(&arena, mg_slice_text("id"));
+    const struct mg_expr *name = mg_expr_column(&arena, mg_slice_text("name"));
+    const struct mg_expr *price = mg_expr_column(&arena, mg_slice_text("price"));
+    struct mg_aggregate_call calls[] = {{MG_AGGREGATE_COUNT_ALL, NULL}, {MG_AGGREGATE_COUNT, name},
+                                        {MG_AGGREGATE_SUM, price},      {MG_AGGREGATE_MIN, id},
+                                        {MG_AGGREGATE_MAX, id},         {MG_AGGREGATE_AVG, price}};
+    struct mg_aggregate_request request = {.rules = rules,
+                                           .is_partial = partial,
+                                           .groups = &name,
+                                           .group_count = grouped,
+                                           .calls = calls,
+                                           .call_count = MG_COUNT_OF(calls)};
+    struct mg_aggregate *aggregate;
+    must(mg_aggregate_bind(&request, schema, &aggregate, err));
+    mg_arena_clear(&arena);
+    return aggregate;
+}
+
+static const char *aggregated(struct fixture *f, struct kit_scan scan, struct mg_aggregate *aggregate)
+{
+    struct mg_snapshot *snapshot = kit_snapshot(f->engine);
+    scan.aggregate = aggregate;
+    const char *rows = kit_rows(snapshot, 1, &scan);
+    f->ops->snapshot_unref(snapshot);
+    mg_aggregate_free(aggregate);
+    return rows;
+}
+
+static void scans_aggregate(void **state)
+{
+    struct fixture *f = *state;
+    struct kit_scan all = {0}, some = {.where_column = "id", .op = MG_EXPR_GT, .literal = "2"};
+    struct mg_schema *schema = people(f);
+    kit_apply(f->engine, schema, "I 1,ada,1 | I 2,NULL,2.5 | I 3,ada,-3 | I 4,bob,4 | I 5,NULL,0.01 | I 6,x,9");
+    kit_apply(f->engine, schema, "D 6,, | U 4,bob,5");
+    assert_string_equal(aggregated(f, all, price_list(schema, MG_RULES_MYSQL, false, false)), "5,3,5.51,1,5,1.102000");
+    assert_string_equal(aggregated(f, all, price_list(schema, MG_RULES_SPARK, true, false)),
+                        "NULL,2,0,2.51,2,5,1.255000\nada,2,2,-2.00,1,3,-1.000000\nbob,1,1,5.00,4,4,5.000000");
+    assert_string_equal(aggregated(f, some, price_list(schema, MG_RULES_MYSQL, true, false)),
+                        "NULL,1,0,0.01,5,5,0.010000\nada,1,1,-3.00,3,3,-3.000000\nbob,1,1,5.00,4,4,5.000000");
+    assert_string_equal(aggregated(f, some, price_list(schema, MG_RULES_MYSQL, false, true)), "3,2,2.01,3,5,2.01,3");
+    mg_schema_unref(schema);
+}
+
+static void aggregates_of_no_rows(void **state)
+{
+    struct fixture *f = *state;
+    struct kit_scan all = {0}, none = {.where_column = "id", .op = MG_EXPR_GT, .literal = "7"};
+    struct mg_schema *schema = people(f);
+    for (int i = 0; i < 2; i++) {
+        struct kit_scan scan = i ? none : all;
+        const char *nothing = "0,0,NULL,NULL,NULL,NULL";
+        assert_string_equal(aggregated(f, scan, price_list(schema, MG_RULES_MYSQL, false, false)), nothing);
+        assert_string_equal(aggregated(f, scan, price_list(schema, MG_RULES_SPARK, false, true)), "");
+        assert_string_equal(aggregated(f, scan, price_list(schema, MG_RULES_MYSQL, true, false)), "");
+        kit_apply(f->engine, schema, "I 1,ada,1 | I 2,NULL,2.5");
+    }
+    mg_schema_unref(schema);
+}
+
+/* The sum of id * id, of the rows that the predicate keeps. */
+static struct mg_aggregate *squares(const struct mg_schema *schema, enum mg_rules rules)
+{
+    struct mg_arena arena;
+    mg_arena_init(&arena, 1 << 16);
+    struct mg_expr *ids[2] = {mg_expr_column(&arena, mg_slice_text("id")), mg_expr_column(&arena, mg_slice_text("id"))};
+    struct mg_aggregate_call call = {MG_AGGREGATE_SUM, mg_expr_call(&arena, MG_EXPR_MULTIPLY, ids, 2)};
+    struct mg_aggregate_request request = {.rules = rules, .calls = &call, .call_count = 1};
+    struct mg_aggregate *aggregate;
+    must(mg_aggregate_bind(&request, schema, &aggregate, err));
+    mg_arena_clear(&arena);
+    return aggregate;
+}
+
+static void an_overflow_is_an_error_of_the_rows_that_are_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct mg_schema *schema = people(f);
+    struct kit_scan some = {.where_column = "id", .op = MG_EXPR_LT, .literal = "3000000000"};
+    kit_apply(f->engine, schema, "I 3,a,0 | I 3000000001,b,0 | I 4000000000,c,0 | I 2000000000,d,0");
+    assert_string_equal(aggregated(f, some, squares(schema, MG_RULES_SPARK)), "4000000000000000009");
+    struct mg_aggregate *aggregate = squares(schema, MG_RULES_MYSQL);
+    struct mg_snapshot *snapshot = kit_snapshot(f->engine);
+    struct mg_scan_spec spec = {.table_id = 1, .aggregate = aggregate};
+    struct mg_scan *scan;
+    struct mg_batch *batch;
+    must(f->ops->scan(snapshot, &spec, &scan, err));
+    refused(f->ops->next(scan, &batch, err), MG_OUT_OF_RANGE);
+    f->ops->scan_close(scan);
+    spec.limit = 1;
+    refused(f->ops->scan(snapshot, &spec, &scan, err), MG_INVALID);
+    mg_aggregate_free(aggregate);
+    aggregate = squares(schema, MG_RULES_SPARK);
+    spec = (struct mg_scan_spec){.table_id = 1, .aggregate = aggregate};
+    must(f->ops->scan(snapshot, &spec, &scan, err));
+    refused(f->ops->next(scan, &batch, err), MG_OUT_OF_RANGE);
+    f->ops->scan_close(scan);
+    mg_aggregate_free(aggregate);
+    f->ops->snapshot_unref(snapshot);
+    mg_schema_unref(schema);
+}
+
 static void key_ranges_are_half_open(void **state)
 {
     struct fixture *f = *state;
@@ -1430,6 +1539,9 @@ static const struct {
     T(tables_that_are_not_ok_are_refused),
     T(what_needs_a_reload_is_remembered),
     T(scans_choose_columns_rows_and_sizes),
+    T(scans_aggregate),
+    T(aggregates_of_no_rows),
+    T(an_overflow_is_an_error_of_the_rows_that_are_kept),
     T(key_ranges_are_half_open),
     T(splits_partition_the_rows),
     T(a_batch_outlives_its_scan),

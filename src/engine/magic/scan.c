@@ -4,6 +4,7 @@
  * Per chunk  (1) prune by zone map and key range; (2) mask: the rows that exist, less the marks; (3) the key range; (4)
  *            the predicate; (5) out: if every row is left, the chunk's own memory; else the rows that are left,
  *            gathered.
+ *            An aggregate takes vectors and mask in place of (5).
  * Frozen     chunks are read in place. An open one, the last of a table, is copied first (settled), because its memory
  *            behind the visible rows is being written and kernels may read up to the next multiple of 8 bytes.
  * Columns    are found by id in each segment. A column that a segment lacks is its `missing` value, 8,192 times, made
@@ -15,6 +16,7 @@
 #include <string.h>
 
 #include "engine/magic/magic_internal.h"
+#include "engine/scan_spec.h"
 
 enum {
     SLICE_ROWS =
@@ -54,6 +56,10 @@ struct scan {
 
     struct mg_arena scratch;
     struct loaded loaded;
+
+    /* Of an aggregate; NULL: rows go out. */
+    struct mg_aggregation *aggregation;
+    bool draining; /* its results go out, before further chunks are read */
 };
 
 /* A batch that shows a chunk's memory. */
@@ -84,6 +90,7 @@ void mg_magic__scan_close(struct mg_scan *base)
     unload(scan);
     for (uint32_t c = 0; scan->constants && c < scan->schema->column_count; c++)
         mg_batch_unref(scan->constants[c]);
+    mg_aggregation_free(scan->aggregation);
     mg_arena_clear(&scan->scratch);
     free(scan->columns);
     free(scan->needed);
@@ -94,16 +101,6 @@ void mg_magic__scan_close(struct mg_scan *base)
     free(scan);
 }
 
-static enum mg_code check_spec(const struct mg_schema *schema, const struct mg_scan_spec *spec, struct mg_error *err)
-{
-    MG_TRY(mg_catalog__check_state(schema, err));
-    for (uint32_t i = 0; i < spec->column_count; i++)
-        if (spec->columns[i] >= schema->column_count)
-            return mg_fail(err, MG_INVALID, "table %s.%s has %u columns; column %u was asked for", schema->database,
-                           schema->table, schema->column_count, spec->columns[i]);
-    return MG_OK;
-}
-
 static void note_needed(struct scan *scan)
 {
     for (uint32_t i = 0; i < scan->spec.column_count; i++)
@@ -112,6 +109,8 @@ static void note_needed(struct scan *scan)
     const uint32_t *places = scan->spec.predicate ? mg_predicate_columns(scan->spec.predicate, &count) : NULL;
     for (uint32_t i = 0; i < count; i++)
         scan->needed[places[i]] = true;
+    if (scan->spec.aggregate)
+        mg_aggregate_mark(scan->spec.aggregate, scan->needed);
     if (scan->spec.range.low.size || scan->spec.range.high.size)
         for (uint32_t k = 0; k < scan->schema->key_count; k++)
             scan->needed[scan->schema->key_columns[k]] = true;
@@ -125,7 +124,8 @@ enum mg_code mg_magic__scan(struct mg_snapshot *snapshot, const struct mg_scan_s
     if (at < 0)
         return mg_fail(err, MG_NOT_FOUND, "there is no table with id %llu", (unsigned long long)spec->table_id);
     const struct mg_table_view *table = view->catalog->tables[at];
-    MG_TRY(check_spec(table->schema, spec, err));
+    MG_TRY(mg_catalog__check_state(table->schema, err));
+    MG_TRY(mg_scan_spec_check(table->schema, spec, err));
     struct scan *scan = calloc(1, sizeof *scan);
     if (!scan)
         return mg_fail(err, MG_NO_MEMORY, "no memory for a scan");
@@ -153,6 +153,12 @@ enum mg_code mg_magic__scan(struct mg_snapshot *snapshot, const struct mg_scan_s
     for (size_t c = 0; c < count; c++)
         scan->vector_places[c] = &scan->vectors[c];
     note_needed(scan);
+    enum mg_code code = spec->aggregate ? mg_aggregation_new(spec->aggregate, scan->budget, 0, &scan->aggregation, err)
+                                        : MG_OK;
+    if (code != MG_OK) {
+        mg_magic__scan_close(&scan->base);
+        return code;
+    }
     *out = &scan->base;
     return MG_OK;
 }
@@ -346,7 +352,7 @@ static enum mg_code filter(struct scan *scan, uint32_t row_count, const struct m
     return MG_OK;
 }
 
-/* Load the chunk if any of its rows goes out. */
+/* Load the chunk if any of its rows goes out; an aggregate takes them here, and nothing is left to go out. */
 static enum mg_code load(struct scan *scan, const struct mg_table_segment *segment, uint32_t at, struct mg_error *err)
 {
     struct mg_chunk *chunk = segment->rows->chunks[at];
@@ -367,6 +373,8 @@ static enum mg_code load(struct scan *scan, const struct mg_table_segment *segme
     uint64_t mask[MG_CHUNK_ROWS / 64];
     MG_TRY(load_vectors(scan, chunk, row_count, err));
     MG_TRY(filter(scan, row_count, marks, mask, err));
+    if (scan->aggregation)
+        return mg_aggregation_update(scan->aggregation, scan->vector_places, row_count, mask, err);
     loaded->row_count = row_count;
     loaded->out_count = mg_mask_count(mask, row_count);
     loaded->out_done = 0;
@@ -379,11 +387,13 @@ static enum mg_code load(struct scan *scan, const struct mg_table_segment *segme
     return MG_OK;
 }
 
-/* To the next chunk with rows; loaded.active is false at the end. */
+/* To the next chunk with rows; loaded.active is false at the end, and for an aggregate, which reads on until it is
+ * full. */
 static enum mg_code advance(struct scan *scan, struct mg_error *err)
 {
     unload(scan);
-    while (!scan->loaded.active && scan->segment < scan->table->segment_count) {
+    while (!scan->loaded.active && scan->segment < scan->table->segment_count &&
+           !(scan->aggregation && mg_aggregation_is_full(scan->aggregation))) {
         const struct mg_table_segment *segment = &scan->table->segments[scan->segment];
         if (scan->next_chunk == 0)
             MG_TRY(enter_segment(scan, segment->rows->segment, err));
@@ -461,10 +471,26 @@ static enum mg_code gather(struct scan *scan, uint32_t first, uint32_t count, st
     return code;
 }
 
+/* Read until the end or until the groups fill their memory, then give all results; and so on. */
+static enum mg_code next_results(struct scan *scan, struct mg_batch **out, struct mg_error *err)
+{
+    for (;;) {
+        if (!scan->draining)
+            MG_TRY(advance(scan, err));
+        scan->draining = true;
+        MG_TRY(mg_aggregation_next(scan->aggregation, scan->spec.batch_rows_max, out, err));
+        if (*out || scan->segment == scan->table->segment_count)
+            return MG_OK;
+        scan->draining = false;
+    }
+}
+
 enum mg_code mg_magic__next(struct mg_scan *base, struct mg_batch **out, struct mg_error *err)
 {
     struct scan *scan = (struct scan *)base;
     struct loaded *loaded = &scan->loaded;
+    if (scan->aggregation)
+        return next_results(scan, out, err);
     uint64_t left = scan->spec.limit ? scan->spec.limit - scan->row_count : UINT64_MAX;
     if (left && (!loaded->active || loaded->out_done == loaded->out_count))
         MG_TRY(advance(scan, err));

@@ -18,7 +18,9 @@
 #include "base/lock.h"
 #include "base/random.h"
 #include "engine/engine.h"
+#include "engine/model/model_aggregate.h"
 #include "engine/name.h"
+#include "engine/scan_spec.h"
 
 enum { SCAN_BATCH_ROWS = 8192, SPLIT_ROWS_MIN = 1024, BATCH_BYTES_MAX = 1 << 30 };
 
@@ -113,6 +115,7 @@ struct model_scan {
     struct mg_slice last_key; /* of the last cell looked at; borrowed from it */
     bool started;
     uint64_t row_count; /* given so far */
+    bool ended;         /* an aggregate's results are out */
     struct mg_arena scratch;
 };
 
@@ -1060,10 +1063,8 @@ static enum mg_code model_scan(struct mg_snapshot *snapshot, const struct mg_sca
     struct mg_schema *schema;
     MG_TRY(model_table_by_id(snapshot, spec->table_id, &schema, err));
     enum mg_code code = check_state(schema, err);
-    for (uint32_t i = 0; code == MG_OK && i < spec->column_count; i++)
-        if (spec->columns[i] >= schema->column_count)
-            code = mg_fail(err, MG_INVALID, "table %s.%s has %u columns; column %u was asked for", schema->database,
-                           schema->table, schema->column_count, spec->columns[i]);
+    if (code == MG_OK)
+        code = mg_scan_spec_check(schema, spec, err);
     if (code != MG_OK) {
         mg_schema_unref(schema);
         return code;
@@ -1074,9 +1075,11 @@ static enum mg_code model_scan(struct mg_snapshot *snapshot, const struct mg_sca
     scan->snapshot = (struct model_snapshot *)snapshot;
     scan->schema = schema;
     scan->spec = *spec;
-    scan->columns = must_alloc(spec->column_count, sizeof *scan->columns);
+    scan->columns = must_alloc((size_t)spec->column_count + schema->column_count, sizeof *scan->columns);
     if (spec->column_count)
         memcpy(scan->columns, spec->columns, spec->column_count * sizeof *scan->columns);
+    for (uint32_t c = 0; spec->aggregate && c < schema->column_count; c++) /* it is computed from whole rows */
+        scan->columns[scan->spec.column_count++] = c;
     mg_mutex_lock(&model->lock);
     scan->table = find_table(model, spec->table_id);
     mg_mutex_unlock(&model->lock);
@@ -1178,10 +1181,14 @@ static enum mg_code filter(struct model_scan *scan, const struct mg_batch *whole
     return code;
 }
 
-static enum mg_code model_next(struct mg_scan *base, struct mg_batch **out, struct mg_error *err)
+static struct mg_budget *budget_of(const struct model_scan *scan)
 {
-    struct model_scan *scan = (struct model_scan *)base;
-    struct mg_budget *budget = scan->spec.budget ? scan->spec.budget : model_of(base->engine)->readers;
+    return scan->spec.budget ? scan->spec.budget : model_of(scan->base.engine)->readers;
+}
+
+static enum mg_code next_rows(struct model_scan *scan, struct mg_batch **out, struct mg_error *err)
+{
+    struct mg_budget *budget = budget_of(scan);
     uint32_t max = scan->spec.batch_rows_max ? MG_MIN(scan->spec.batch_rows_max, (uint32_t)MG_BATCH_ROWS_MAX)
                                              : SCAN_BATCH_ROWS;
     struct version *found = must_alloc(max, sizeof *found);
@@ -1202,6 +1209,38 @@ static enum mg_code model_next(struct mg_scan *base, struct mg_batch **out, stru
         return code;
     *out = result;
     return MG_OK;
+}
+
+static enum mg_code aggregate_all(struct model_scan *scan, struct mg_batch **out, struct mg_error *err)
+{
+    struct mg_batch **batches = NULL;
+    size_t count = 0;
+    enum mg_code code;
+    for (;; count++) {
+        batches = realloc(batches, (count + 1) * sizeof(struct mg_batch *));
+        mg_assert(batches);
+        code = next_rows(scan, &batches[count], err);
+        if (code != MG_OK || !batches[count])
+            break;
+    }
+    if (code == MG_OK)
+        code = mg_model__aggregate(scan->spec.aggregate, batches, count, budget_of(scan), out, err);
+    while (count)
+        mg_batch_unref(batches[--count]);
+    free(batches);
+    return code;
+}
+
+static enum mg_code model_next(struct mg_scan *base, struct mg_batch **out, struct mg_error *err)
+{
+    struct model_scan *scan = (struct model_scan *)base;
+    if (!scan->spec.aggregate)
+        return next_rows(scan, out, err);
+    *out = NULL;
+    if (scan->ended)
+        return MG_OK;
+    scan->ended = true;
+    return aggregate_all(scan, out, err);
 }
 
 /* ---- status ------------------------------------------------------------------------------------------------ */
