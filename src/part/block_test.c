@@ -381,6 +381,77 @@ static void test_kernels(void **state)
     assert_false(mg_block_kernels_force("abacus"));
 }
 
+/* The example of docs/format/part.md. */
+static void test_example(void **state)
+{
+    static const uint8_t head[] = {0x01, 0x04, 0, 0, 0x30, 0, 0, 0, 0x01, 0,    0,    0,    0xb0, 0,    0, 0,
+                                   0,    0,    0, 0, 0,    0, 0, 0, 0x02, 0x02, 1,    0,    0x28, 0,    0, 0,
+                                   0xe8, 3,    0, 0, 0,    0, 0, 0, 0xf7, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0};
+    uint8_t want[176] = {0};
+    int64_t values[48];
+    uint8_t validity[8] = {0xf7, 0xff, 0xff, 0xff, 0xff, 0xff};
+    struct mg_vector rows = {
+        .type = {.id = MG_TYPE_INT64}, .row_count = 48, .null_count = 1, .validity = validity, .values = values};
+    struct mg_error err;
+    struct mg_arena arena;
+    struct mg_buffer out;
+    struct mg_block_info info;
+
+    memcpy(want, head, sizeof head);
+    for (uint32_t i = 0; i < 48; i++) {
+        values[i] = 1000 + i % 4;
+        want[sizeof head + i] = (uint8_t)(i == 3 ? 2 : i % 4);
+    }
+    mg_arena_init(&arena, 1 << 24);
+    mg_buffer_init(&out, 1 << 20);
+    assert_ok(mg_block_encode(&rows, &arena, &out, &info, &err));
+    assert_int_equal(out.size, sizeof want);
+    assert_memory_equal(out.data, want, sizeof want);
+    mg_arena_clear(&arena);
+    mg_buffer_clear(&out);
+}
+
+/* Headers that lie are refused with their place. */
+static void test_damage(void **state)
+{
+    static const struct {
+        uint32_t offset;
+        uint8_t value;
+        const char *says;
+    } cases[] = {
+        {0, 2, "format 2"},           {1, 5, "type number 5"},    {4, 0, "it has 0 rows"},     {12, 1, "it says that"},
+        {16, 7, "lie at 7"},          {8, 2, "2 NULLs in all"},   {24, 6, "encoding 6"},       {24, 9, "encoding 9"},
+        {24, 5, "DICTIONARY, width"}, {25, 65, "has width 65"},   {25, 0x82, "has width 130"}, {25, 64, "does not fit"},
+        {26, 49, "49 NULLs in 48"},   {26, 48, "48 NULLs in 48"}, {28, 0x21, "data at 33"},    {28, 0x08, "data at 8"},
+        {29, 1, "data at 296"},
+    };
+    struct mg_error err;
+    struct mg_arena arena;
+    struct mg_buffer out;
+    struct mg_block_info info;
+    struct mg_block block;
+    int64_t values[48];
+    struct mg_vector rows = {.type = {.id = MG_TYPE_INT64}, .row_count = 48, .values = values};
+
+    for (uint32_t i = 0; i < 48; i++)
+        values[i] = 1000 + i % 4;
+    mg_arena_init(&arena, 1 << 24);
+    mg_buffer_init(&out, 1 << 20);
+    assert_ok(mg_block_encode(&rows, &arena, &out, &info, &err));
+    for (size_t i = 0; i < MG_COUNT_OF(cases); i++) {
+        uint8_t before = out.data[cases[i].offset];
+        out.data[cases[i].offset] = cases[i].value;
+        assert_code(MG_CORRUPT, mg_block_open(rows.type, mg_buffer_slice(&out), &block, &err));
+        if (!strstr(err.text, cases[i].says))
+            fail_msg("case %zu: \"%s\" does not say \"%s\"", i, err.text, cases[i].says);
+        out.data[cases[i].offset] = before;
+    }
+    for (size_t size = 0; size < out.size; size += 4)
+        assert_code(MG_CORRUPT, mg_block_open(rows.type, MG_SLICE(out.data, size), &block, &err));
+    mg_arena_clear(&arena);
+    mg_buffer_clear(&out);
+}
+
 static void round_trip(void)
 {
     struct mg_random random;
@@ -433,9 +504,8 @@ static void test_round_trip(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packed),
-        cmocka_unit_test(test_kernels),
-        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_packed), cmocka_unit_test(test_kernels),    cmocka_unit_test(test_example),
+        cmocka_unit_test(test_damage), cmocka_unit_test(test_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
