@@ -3,8 +3,9 @@
  * Shape    probes inside the part's bounds go through the filter, whose lines are fetched AHEAD of the test. Those that
  *          pass are looked up in the index from the vector of the one before on, and probes of
  *          one vector share its decoding, those of one row group its blocks.
- * Kinds    a key of one integer, date or time is compared as int64 with the vector's values. Other keys: few probes of
- *          a vector compare with single rows, many with all keys of the vector, encoded once.
+ * Kinds    keys of one integer, date or time are numbers: few of them are sought in the encoded vector, many compared
+ *          with its decoded values. Other keys: few probes of a vector compare with single rows, many with all keys of
+ *          the vector, encoded once.
  * Threads  the calls belong to their threads; the part is shared.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "part/part_internal.h"
@@ -12,6 +13,7 @@
 enum {
     AHEAD = 16,                 /* look-ups in the filter that are under way at a time */
     CHUNK = 4096,               /* probes that go through the filter before those that passed go on */
+    DECODE_FROM = 4,            /* numbers looked for in one vector: fewer are sought one by one */
     ENCODE_ALL_FROM = 12,       /* probes of a vector: single rows cost about 10 encodings each, a vector 1,024 */
     ENCODE_ALL_BYTES = 1 << 20, /* of text: above it only single rows are looked at */
 };
@@ -184,6 +186,24 @@ static uint32_t lower_bound_of_ints(const int64_t *values, uint32_t count, int64
     return (uint32_t)(base - values) + (count == 1 && *base < v);
 }
 
+/* Each number for itself; false when the vector's encoding has no way to do that. */
+static bool seek_ints(struct seeker *seeker, const struct run *run)
+{
+    const struct mg_block *block = &seeker->blocks[0].block;
+
+    for (uint32_t i = 0; i < run->count; i++) {
+        uint32_t number = run->numbers[i], row;
+        int64_t v;
+        if (!int_of_key(probe_key(run->probe, number), block->type.id, &v))
+            continue;
+        if (!mg_part__seek(block, run->vector, v, &row))
+            return false;
+        if (row != MG_PART_NO_ROW)
+            run->rows[number] = run->first_row + row;
+    }
+    return true;
+}
+
 static enum mg_code find_ints(struct seeker *seeker, const struct run *run, struct mg_error *err)
 {
     _Alignas(64) int64_t values[MG_VECTOR_ROWS];
@@ -191,6 +211,8 @@ static enum mg_code find_ints(struct seeker *seeker, const struct run *run, stru
     /* An unsigned 64-bit number comes as its bits. */
     uint64_t flip = id == MG_TYPE_UINT64 ? UINT64_C(1) << 63 : 0;
 
+    if (run->count < DECODE_FROM && seek_ints(seeker, run))
+        return MG_OK;
     if (!mg_block_ints(&seeker->blocks[0].block, run->vector, values))
         return mg_fail(err, MG_CORRUPT, "a vector of integers does not fit 64 bits");
     for (uint32_t i = 0; flip && i < run->row_count; i++)

@@ -195,6 +195,12 @@ const struct mg_block *mg_part__loaded_block(const struct mg_part *part, uint32_
 MG_MUST_CHECK enum mg_code mg_part__pin(struct mg_part *part, uint32_t number, struct mg_cache_pin *out,
                                         struct mg_slice *out_bytes, struct mg_error *err);
 
+/* ---- single numbers (part_seek.c) ---------------------------------------------------------------------------- */
+
+/* The row of a number in a vector of rising integers, or MG_PART_NO_ROW; uint64 in the order of int64. False: this
+ * encoding has no shorter way than decoding. */
+bool mg_part__seek(const struct mg_block *block, uint32_t vector, int64_t number, uint32_t *out_row);
+
 /* ---- rows of blocks, decoded (part_rows.c) ------------------------------------------------------------------- */
 
 /* Memory that a column's rows are decoded into. */

@@ -309,6 +309,74 @@ static void test_keys(void **state)
     }
 }
 
+/* Rising numbers by their gaps; every so often a leap. */
+static uint64_t next_number(struct mg_random *random, int shape, uint64_t before, uint32_t row)
+{
+    static const uint64_t gaps[] = {1, 2, 20, 3000, 5000000, UINT64_C(1) << 44};
+    uint64_t leap = shape >= 6 && row % 97 == 96 ? UINT64_C(1) << (shape * 2) : 0;
+
+    return before + 1 + mg_random_below(random, gaps[shape % 6]) + leap;
+}
+
+/* Looks each number and its neighbour up, in the vectors of a block. */
+static void check_seek(const struct mg_block *block, const uint64_t *numbers, uint64_t flip, uint32_t *sought)
+{
+    uint32_t row;
+
+    for (uint32_t i = 0; i < block->row_count; i++) {
+        uint32_t vector = i / MG_VECTOR_ROWS;
+        bool next = i + 1 < block->row_count && numbers[i + 1] == numbers[i] + 1;
+        if (!mg_part__seek(block, vector, (int64_t)(numbers[i] ^ flip), &row))
+            continue;
+        assert_int_equal(row, i % MG_VECTOR_ROWS);
+        ++*sought;
+        assert_true(mg_part__seek(block, vector, (int64_t)((numbers[i] + 1) ^ flip), &row));
+        if (next && (i + 1) % MG_VECTOR_ROWS)
+            assert_int_equal(row, (i + 1) % MG_VECTOR_ROWS);
+        else if (!next)
+            assert_int_equal(row, MG_PART_NO_ROW);
+        assert_true(mg_part__seek(block, vector, INT64_MIN, &row));
+        assert_int_equal(row, MG_PART_NO_ROW);
+        assert_true(mg_part__seek(block, vector, INT64_MAX, &row));
+        assert_int_equal(row, MG_PART_NO_ROW);
+    }
+}
+
+static void test_seek(void **state)
+{
+    enum { ROWS = 2100 };
+    struct mg_error err = MG_ERROR_INIT;
+    static uint64_t numbers[ROWS + 8];
+    struct mg_random random;
+    struct mg_arena scratch;
+    struct mg_buffer bytes;
+    struct mg_block_info info;
+    struct mg_block block;
+    uint32_t sought = 0;
+
+    mg_random_init(&random, 1);
+    mg_arena_init(&scratch, 64 << 20);
+    mg_buffer_init(&bytes, 1 << 24);
+    for (int shape = 0; shape < 24; shape++) {
+        bool is_unsigned = shape % 2; /* across the sign bit of int64, either way */
+        uint64_t flip = is_unsigned ? UINT64_C(1) << 63 : 0, at = flip - 5000;
+        struct mg_vector rows = {
+            .type = {.id = is_unsigned ? MG_TYPE_UINT64 : MG_TYPE_INT64}, .row_count = ROWS, .values = numbers};
+        for (uint32_t i = 0; i < ROWS; i++)
+            numbers[i] = at = next_number(&random, shape, at, i);
+        mg_buffer_reset(&bytes);
+        mg_arena_reset(&scratch);
+        assert_ok(mg_block_encode(&rows, &scratch, &bytes, &info, &err));
+        size_t size = bytes.size;
+        assert_ok(mg_buffer_append_zeros(&bytes, 64, &err));
+        assert_ok(mg_block_open(rows.type, MG_SLICE(bytes.data, size), &block, &err));
+        check_seek(&block, numbers, flip, &sought);
+    }
+    assert_true(sought > 15 * ROWS);
+    mg_arena_clear(&scratch);
+    mg_buffer_clear(&bytes);
+}
+
 /* Thousands of vectors whose separators begin with the same 8 bytes behind what all keys share. */
 static void test_long_beginnings(void **state)
 {
@@ -487,10 +555,11 @@ static void test_many_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),    cmocka_unit_test(test_same_file),
-        cmocka_unit_test(test_keys),          cmocka_unit_test(test_long_beginnings),
-        cmocka_unit_test(test_filter),        cmocka_unit_test(test_refused_rows),
-        cmocka_unit_test(test_refused_files), cmocka_unit_test(test_many_threads),
+        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_same_file),
+        cmocka_unit_test(test_keys),         cmocka_unit_test(test_long_beginnings),
+        cmocka_unit_test(test_filter),       cmocka_unit_test(test_seek),
+        cmocka_unit_test(test_refused_rows), cmocka_unit_test(test_refused_files),
+        cmocka_unit_test(test_many_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
