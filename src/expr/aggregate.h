@@ -37,7 +37,7 @@ enum mg_aggregate_function {
 enum {
     MG_AGGREGATE_CALLS_MAX = 256,
     MG_AGGREGATE_GROUPS_MAX = 64,
-    MG_AGGREGATE_NODES_MAX = 2048, /* of all expressions together */
+    MG_AGGREGATE_NODES_MAX = 1024, /* of all expressions together */
 };
 
 struct mg_aggregate_call {

@@ -1,4 +1,4 @@
-/* protobuf_fuzz.c -- what a client sends in a descriptor: a command, a scan descriptor, a predicate.
+/* protobuf_fuzz.c -- what a client sends in a descriptor: a command, a scan descriptor, a predicate, aggregates.
  *
  * The same bytes are read as each of them. A predicate that is taken is bound to a table, and must print the same after
  * it went over the wire once more.
@@ -44,6 +44,27 @@ static void try_predicate(const Magic__V1__Expr *proto, struct mg_arena *arena)
         abort(); /* refused without saying why */
 }
 
+static void try_scan(const Magic__V1__ScanDescriptor *scan, struct mg_arena *arena)
+{
+    enum mg_profile profile = scan->profile == MAGIC__V1__OUTPUT_PROFILE__SPARK ? MG_PROFILE_SPARK : MG_PROFILE_ARROW;
+    struct mg_aggregate *aggregate = NULL;
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_field *fields;
+
+    try_predicate(scan->predicate, arena);
+    if (!scan->aggregation)
+        return;
+    if (mg_flight__aggregate_read(scan->aggregation, schema, profile, arena, &aggregate, &err) != MG_OK) {
+        if (err.code == MG_OK || err.text[0] == '\0')
+            abort(); /* refused without saying why */
+        return;
+    }
+    if (mg_flight__aggregate_fields(aggregate, arena, &fields, &err) == MG_OK)
+        for (uint32_t i = 0; i < aggregate->column_count; i++)
+            FUZZ_MUST(mg_type_check(fields[i].type, &err));
+    mg_aggregate_free(aggregate);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     Arrow__Flight__Protocol__FlightDescriptor descriptor = ARROW__FLIGHT__PROTOCOL__FLIGHT_DESCRIPTOR__INIT;
@@ -59,11 +80,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     descriptor.type = ARROW__FLIGHT__PROTOCOL__FLIGHT_DESCRIPTOR__DESCRIPTOR_TYPE__CMD;
     descriptor.cmd = mg_flight__binary(MG_SLICE(data, size));
     if (mg_flight__command_read(&descriptor, &arena, &command, &err) == MG_OK && command.scan)
-        try_predicate(command.scan->predicate, &arena);
+        try_scan(command.scan, &arena);
     mg_arena_reset(&arena);
     if (MG_FLIGHT__UNPACK(magic__v1__scan_descriptor__descriptor, MG_SLICE(data, size), "it", &arena, &scan, &err) ==
         MG_OK)
-        try_predicate(scan->predicate, &arena);
+        try_scan(scan, &arena);
     mg_arena_reset(&arena);
     if (MG_FLIGHT__UNPACK(magic__v1__expr__descriptor, MG_SLICE(data, size), "it", &arena, &expr, &err) == MG_OK)
         try_predicate(expr, &arena);

@@ -49,6 +49,7 @@ static void try_body(const Magic__V1__TicketBody *body, struct mg_arena *arena)
                                     .columns = scan.columns,
                                     .column_count = scan.column_count,
                                     .predicate = scan.predicate,
+                                    .aggregate = scan.aggregate,
                                     .limit = scan.limit};
         struct mg_scan *rows = NULL;
         if (body->range)

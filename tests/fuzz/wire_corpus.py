@@ -5,6 +5,7 @@ Inputs that a fuzzer found are added beside them by hand.
 
 SPDX-License-Identifier: Apache-2.0
 """
+import functools
 import os
 import sys
 
@@ -54,7 +55,28 @@ PREDICATES = {
     "bad_op": w.call(99, c(1)),
     "bad_decimal": w.call(w.EQ, c(11), w.decimal(10 ** 20, 5, 2)),
     "root_literal": w.int_(1),
+    "arithmetic": w.call(w.ADD, c(1), w.call(w.MULTIPLY, c(11), w.int_(2))),
 }
+
+PRODUCT = w.call(w.MULTIPLY, c(11), w.call(w.SUBTRACT, w.decimal(1, 1, 0), c(11)))
+AGGREGATIONS = {
+    "count": w.aggregation([(w.COUNT_ALL, None)]),
+    "sums": w.aggregation([(w.SUM, PRODUCT), (w.AVG, c(4)), (w.SUM, c(10))], partial=True),
+    "groups": w.aggregation([(w.MIN, c(15)), (w.MAX, c(14)), (w.COUNT, c(9))], groups=[c(15), c(12), c(10)]),
+    "groups_alone": w.aggregation([], groups=[c(8)]),
+    "cast": w.aggregation([(w.SUM, w.cast(c(3), 11, 20, 4)), (w.MIN, w.cast(c(1), 4))]),
+    "bad_casts": w.aggregation([(w.SUM, w.cast(c(4), 1)), (w.SUM, w.cast(c(3), 11, 300, 299))]),
+    "division": w.aggregation([(w.SUM, w.call(w.DIVIDE, c(4), w.call(w.NEGATE, w.int_(0))))]),
+    "text_sum": w.aggregation([(w.SUM, c(15))]),
+    "condition": w.aggregation([(w.SUM, ONE)]),
+    "nothing": w.aggregation([]),
+    "bad_function": w.aggregation([(99, c(1))]),
+    "deep": w.aggregation([(w.SUM, functools.reduce(lambda e, _: w.call(w.NEGATE, e), range(60), c(4)))]),
+    "too_deep": w.aggregation([(w.SUM, functools.reduce(lambda e, _: w.call(w.NEGATE, e), range(70), c(4)))]),
+    "many": w.aggregation([(w.COUNT_ALL, None)] * 300),
+    "many_nodes": w.aggregation([(w.SUM, functools.reduce(lambda e, _: w.call(w.ADD, e, e), range(7), c(1)))] * 40),
+}
+AGGREGATES = {name: w.scan("d", "t", aggregation=a, profile=i % 2) for i, (name, a) in enumerate(AGGREGATIONS.items())}
 
 
 def body(scan=None, low=None, high=None, show=None, **changes):
@@ -93,6 +115,8 @@ TICKETS = {
 }
 TICKETS.update({"predicate_" + name: body(inside(w.scan("d", "t", columns=["c1"], predicate=p)))
                 for name, p in PREDICATES.items() if name in ("in", "and_or_not", "deep", "bad_decimal")})
+TICKETS.update({"aggregate_" + name: body(inside(scan)) for name, scan in AGGREGATES.items()})
+TICKETS["aggregate_and_columns"] = body(inside(w.scan("d", "t", columns=["c1"], aggregation=AGGREGATIONS["count"])))
 
 SQL = {
     "all": "SELECT * FROM d.t",
@@ -136,6 +160,7 @@ def write(target, seeds):
 
 
 write("protobuf", {name: w.scan("d", "t", columns=COLUMNS[:2], predicate=p) for name, p in PREDICATES.items()})
+write("protobuf", {"aggregate_" + name: scan for name, scan in AGGREGATES.items()})
 write("protobuf", {"expr_" + name: PREDICATES[name] for name in ("eq_int", "in", "deep")})
 write("protobuf", {"sql": w.sql("SELECT 1", database="d"), "scan": PLAIN, "random": bytes(range(256)),
                    "group": b"\x0b\x0c", "overlong": b"\x80" * 11, "repeated_oneof": ONE + ONE})

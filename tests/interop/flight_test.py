@@ -7,6 +7,7 @@ Every value is compared with flight_data.py, every predicate with a small evalua
 SPDX-License-Identifier: Apache-2.0
 """
 import datetime
+import functools
 import os
 import random
 import signal
@@ -18,7 +19,10 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+os.environ.setdefault("ACERO_ALIGNMENT_HANDLING", "ignore")  # grouping what came over the wire, unasked for copies
+
 import pyarrow as pa  # noqa: E402
+import pyarrow.compute as pc  # noqa: E402
 import pyarrow.flight as flight  # noqa: E402
 
 import flight_data as data  # noqa: E402
@@ -79,6 +83,113 @@ class FlightCase(unittest.TestCase):
     def fails(self, kind, text):
         """The call fails with this pyarrow error and says this."""
         return self.assertRaisesRegex(kind, text)
+
+
+class Aggregates(FlightCase):
+    """Sums and counts that the server made, against those that pyarrow makes of the rows."""
+
+    def aggregate(self, calls, groups=(), **scan):
+        partial = scan.pop("partial", None)
+        table, info = read(self.client, wire.scan(
+            "shop", "types", aggregation=wire.aggregation(calls, [wire.column(g) for g in groups], partial), **scan))
+        self.assertTrue(table.schema.equals(info.schema))
+        self.assertEqual(info.total_records, -1)
+        return table, info
+
+    def rows(self):
+        return read(self.client, wire.scan("shop", "types"))[0]
+
+    def test_sums_of_the_whole_table(self):
+        names = ["i8", "i16", "i32", "i64", "u8", "u64", "price"]
+        rows = self.rows()
+        for profile in (wire.ARROW, wire.SPARK):
+            calls = [(wire.COUNT_ALL, None)] + [(f, wire.column(n)) for n in names if profile == wire.ARROW or n != "i64"
+                                                for f in (wire.COUNT, wire.SUM, wire.MIN, wire.MAX)]
+            table, info = self.aggregate(calls, profile=profile)
+            self.assertEqual((table.num_rows, len(info.endpoints)), (1, 1))
+            got = [c[0].as_py() for c in table.columns]
+            want = [rows.num_rows]
+            for name in names:
+                if profile == wire.SPARK and name == "i64":
+                    continue
+                column = rows[name]
+                exact = [v for v in column.to_pylist() if v is not None]
+                ends = pc.min_max(column).as_py()
+                want += [pc.count(column).as_py(), sum(exact), ends["min"], ends["max"]]
+                if name in ("i8", "i16", "i32", "u8"):
+                    self.assertEqual(want[-3], pc.sum(column).as_py())
+            self.assertEqual(got, want)
+
+    def test_types_of_results(self):
+        calls = [(wire.COUNT, wire.column("i8")), (wire.SUM, wire.column("i32")), (wire.SUM, wire.column("price")),
+                 (wire.AVG, wire.column("price")), (wire.AVG, wire.column("i32")), (wire.SUM, wire.column("f32")),
+                 (wire.MIN, wire.column("u64"))]
+        mysql, _ = self.aggregate(calls)
+        spark, _ = self.aggregate(calls, profile=wire.SPARK)
+        partial, _ = self.aggregate(calls[3:5], profile=wire.SPARK, partial=True)
+        self.assertEqual(mysql.schema.types, [
+            pa.int64(), pa.decimal128(38, 0), pa.decimal128(34, 2), pa.decimal128(16, 6), pa.decimal128(14, 4),
+            pa.float64(), pa.uint64()])
+        self.assertEqual(spark.schema.types, [
+            pa.int64(), pa.int64(), pa.decimal128(22, 2), pa.decimal128(16, 6), pa.float64(), pa.float64(),
+            pa.decimal128(20, 0)])
+        self.assertEqual(partial.schema.types, [pa.decimal128(22, 2), pa.int64(), pa.decimal128(38, 0), pa.int64()])
+        self.assertEqual(partial.schema.names, ["call_0", "call_0_count", "call_1", "call_1_count"])
+        rows = self.rows()
+        self.assertEqual(spark["call_4"][0].as_py(), pc.mean(rows["i32"]).as_py())
+        self.assertEqual(spark["call_5"][0].as_py(), pc.sum(rows["f32"]).as_py())
+
+    def test_groups_and_a_predicate(self):
+        where = wire.call(wire.LT, wire.column("id"), wire.int_(500))
+        table, _ = self.aggregate([(wire.COUNT_ALL, None), (wire.SUM, wire.column("price"))], ["u8", "born"],
+                                  predicate=where, profile=wire.SPARK)
+        rows = self.rows().filter(pc.less(pc.field("id"), 500))
+        want = rows.group_by(["u8", "born"]).aggregate([([], "count_all"), ("price", "sum")])
+        self.assertEqual(sorted(map(str, zip(*(table[i].to_pylist() for i in range(4))))),
+                         sorted(map(str, zip(*(want[n].to_pylist() for n in ("u8", "born", "count_all", "price_sum"))))))
+
+    def test_partial_results_of_splits_are_merged(self):
+        product = wire.call(wire.MULTIPLY, wire.column("v"), wire.call(wire.SUBTRACT, wire.column("id"), wire.int_(7)))
+        command = wire.scan("shop", "big", splits=5, profile=wire.SPARK, aggregation=wire.aggregation(
+            [(wire.SUM, product), (wire.AVG, wire.column("v")), (wire.MAX, wire.column("note"))],
+            [wire.column("v")], True))
+        table, info = read(self.client, command)
+        self.assertGreater(len(info.endpoints), 1)
+        merged = table.group_by("group_0").aggregate([("call_0", "sum"), ("call_1_count", "sum"), ("call_2", "max")])
+        want = {}
+        for row in map(data.big_row, range(BIG_ROWS)):
+            total, count, note = want.get(row["v"], (0, 0, ""))
+            want[row["v"]] = (total + row["v"] * (row["id"] - 7), count + 1, max(note, row["note"]))
+        self.assertEqual({r["group_0"]: (r["call_0_sum"], r["call_1_count_sum"], r["call_2_max"])
+                          for r in merged.to_pylist()}, want)
+
+    def test_errors_of_values(self):
+        square = wire.call(wire.MULTIPLY, wire.column("i64"), wire.column("i64"))
+        with self.fails(pa.ArrowInvalid, "BIGINT value is out of range"):
+            self.aggregate([(wire.SUM, square)])
+        with self.fails(pa.ArrowInvalid, "ARITHMETIC_OVERFLOW"):
+            self.aggregate([(wire.SUM, square)], profile=wire.SPARK)
+        zero = wire.call(wire.DIVIDE, wire.column("id"), wire.int_(0))
+        self.assertEqual(self.aggregate([(wire.COUNT, zero)])[0]["call_0"][0].as_py(), 0)
+        with self.fails(pa.ArrowInvalid, "DIVIDE_BY_ZERO"):
+            self.aggregate([(wire.COUNT, zero)], profile=wire.SPARK)
+
+    def test_what_is_refused(self):
+        one = [(wire.COUNT_ALL, None)]
+        for text, scan in (
+                ("asks for nothing", {"calls": []}),
+                ("no sum", {"calls": [(wire.SUM, wire.column("name"))]}),
+                ("columns or a limit", {"calls": one, "columns": ["id"]}),
+                ("columns or a limit", {"calls": one, "limit": 3}),
+                ("at most", {"calls": one * 257}),
+                ("deep", {"calls": [(wire.SUM, functools.reduce(lambda e, _: wire.call(wire.NEGATE, e), range(70),
+                                                                wire.column("id")))]}),
+                ("not known", {"calls": [(50, wire.column("id"))]}),
+                ("lose digits", {"calls": [(wire.SUM, wire.cast(wire.column("i64"), 1))]})):
+            with self.subTest(text), self.fails(pa.ArrowInvalid, text):
+                self.aggregate(**scan)
+        with self.fails(pa.ArrowInvalid, "arithmetic is no condition"):
+            read(self.client, wire.scan("shop", "types", predicate=wire.call(wire.NEGATE, wire.column("id"))))
 
 
 class Catalogue(FlightCase):

@@ -7,6 +7,8 @@ SPDX-License-Identifier: Apache-2.0
 import struct
 
 EQ, NE, LT, LE, GT, GE, EQ_NULL_SAFE, IS_NULL, IS_NOT_NULL, AND, OR, NOT, IN, BETWEEN = range(1, 15)
+ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATE, CAST = range(20, 26)
+COUNT_ALL, COUNT, SUM, MIN, MAX, AVG = range(1, 7)
 ARROW, SPARK = 0, 1
 
 
@@ -90,6 +92,10 @@ def call(op, *args, pad_space=None):
     return message((3, message((1, op), *((2, a) for a in args), (3, pad_space))))
 
 
+def cast(arg, kind, precision=None, scale=None):
+    return message((3, message((1, CAST), (2, arg), (4, message((1, kind), (2, precision), (3, scale))))))
+
+
 def literal(value):
     return message((2, value))
 
@@ -135,6 +141,11 @@ def timestamp(us):
 # ---- scans ----
 
 
+def aggregation(calls, groups=(), partial=None):
+    """calls: (function, argument or None)."""
+    return message(*((1, g) for g in groups), *((2, message((1, f), (2, a))) for f, a in calls), (3, partial))
+
+
 def snapshot(lease=None, as_of=None, wait=None, epoch=None, wait_ms=None):
     return message((1, lease), (2, as_of), (3, wait), (5, epoch), (15, wait_ms))
 
@@ -144,10 +155,10 @@ def any_of(name, body):
 
 
 def scan(database, table, columns=(), no_columns=None, predicate=None, snapshot=None, splits=None, profile=None,
-         limit=None, schema_version=None):
+         limit=None, schema_version=None, aggregation=None):
     return any_of("magic.v1.ScanDescriptor", message(
         (1, database), (2, table), *((3, c) for c in columns), (4, no_columns), (5, predicate), (6, snapshot),
-        (7, splits), (8, profile), (9, limit), (10, schema_version)))
+        (7, splits), (8, profile), (9, limit), (10, schema_version), (11, aggregation)))
 
 
 def sql(statement, database=None, snapshot=None):

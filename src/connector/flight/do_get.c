@@ -21,7 +21,7 @@ static uint32_t batch_rows(const struct mg_flight__scan *scan)
 {
     uint64_t row_bytes = 1;
 
-    for (uint32_t i = 0; i < scan->column_count; i++) {
+    for (uint32_t i = 0; i < scan->field_count; i++) {
         uint32_t width = mg_type_width(scan->fields[i].type.id);
         row_bytes += width ? width : TEXT_BYTES_GUESS;
     }
@@ -64,6 +64,7 @@ static enum mg_code get_scan(struct mg_flight__request *request, struct mg_fligh
             .columns = scan.columns,
             .column_count = scan.column_count,
             .predicate = scan.predicate,
+            .aggregate = scan.aggregate,
             .limit = scan.limit,
             .batch_rows_max = batch_rows(&scan),
             .budget = request->flight->budget,
@@ -75,7 +76,7 @@ static enum mg_code get_scan(struct mg_flight__request *request, struct mg_fligh
     }
     if (code == MG_OK) {
         mg_count(scan_opened, 1);
-        code = mg_flight__send_schema(stream, scan.fields, scan.column_count, err);
+        code = mg_flight__send_schema(stream, scan.fields, scan.field_count, err);
     }
     if (code == MG_OK)
         code = send_all(request, stream, &scan, rows, body->lease, err);

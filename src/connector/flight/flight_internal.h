@@ -10,6 +10,7 @@
 #include "base/lock.h"
 #include "column/ipc.h"
 #include "connector/flight/flight.h"
+#include "expr/aggregate.h"
 #include "expr/expr.h"
 #include "proto/flight.pb-c.h"
 #include "proto/scan.pb-c.h"
@@ -77,6 +78,17 @@ MG_MUST_CHECK enum mg_code mg_flight__predicate_read(const Magic__V1__Expr *prot
 MG_MUST_CHECK enum mg_code mg_flight__predicate_write(const struct mg_expr *expr, struct mg_arena *arena,
                                                       Magic__V1__Expr **out, struct mg_error *err);
 
+/* ---- aggregates (aggregate.c) ---- */
+
+/* Bind to the schema, by the rules that belong to the profile. */
+MG_MUST_CHECK enum mg_code mg_flight__aggregate_read(const Magic__V1__Aggregation *proto,
+                                                     const struct mg_schema *schema, enum mg_profile profile,
+                                                     struct mg_arena *arena, struct mg_aggregate **out,
+                                                     struct mg_error *err);
+/* The columns of its results. */
+MG_MUST_CHECK enum mg_code mg_flight__aggregate_fields(const struct mg_aggregate *aggregate, struct mg_arena *arena,
+                                                       struct mg_field **out, struct mg_error *err);
+
 /* ---- the state of a table at a snapshot (state.c) ---- */
 
 struct mg_flight__state {
@@ -95,15 +107,17 @@ MG_MUST_CHECK enum mg_code mg_flight__table_check(const struct mg_snapshot *snap
 
 /* ---- a scan descriptor held against a snapshot (scan.c) ---- */
 
-/* Owns predicate and schema; the arrays live in the request's arena. */
+/* Owns predicate, aggregate and schema; the arrays live in the request's arena. */
 struct mg_flight__scan {
     struct mg_schema *schema;
-    const char **names;      /* the columns, spelled as the schema does */
-    uint32_t *columns;       /* places in the schema */
-    struct mg_field *fields; /* under the profile */
+    const char **names; /* the columns, spelled as the schema does */
+    uint32_t *columns;  /* places in the schema */
     uint32_t column_count;
+    struct mg_field *fields; /* of what comes: the columns under the profile, or an aggregate's */
+    uint32_t field_count;
     bool no_columns;
     struct mg_predicate *predicate; /* NULL: all rows */
+    struct mg_aggregate *aggregate; /* NULL: rows; else there are no columns */
     enum mg_profile profile;
     uint64_t limit; /* per split; 0 = all */
 };

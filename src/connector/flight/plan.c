@@ -381,6 +381,8 @@ static enum mg_code put_plan(struct planning *planning, struct mg_error *err)
 static uint32_t splits_wanted(const struct mg_flight *flight, const Magic__V1__ScanDescriptor *descriptor,
                               size_t ticket_bytes)
 {
+    if (descriptor->aggregation && !descriptor->aggregation->partial)
+        return 1; /* the whole comes from one */
     uint32_t wanted = descriptor->splits_wanted ? descriptor->splits_wanted : mg_flight_splits(flight);
     uint32_t fit = (uint32_t)(MG_FLIGHT__ANSWER_MAX / ticket_bytes);
 
@@ -392,7 +394,7 @@ static enum mg_code put_totals(struct planning *planning, const struct mg_flight
     struct mg_engine *engine = planning->request->flight->engine;
     struct mg_table_stats stats;
 
-    if (scan->predicate || scan->limit)
+    if (scan->predicate || scan->limit || scan->aggregate)
         return MG_OK; /* unknown: -1 */
     MG_TRY(engine->ops->stats(planning->lease->snapshot, scan->schema->table_id, &stats, err));
     planning->info.total_records = (int64_t)stats.row_count;
@@ -418,7 +420,7 @@ static enum mg_code plan_scan(struct planning *planning, const Magic__V1__ScanDe
     resolved.columns = (char **)(uintptr_t)scan->names;
     resolved.n_columns = scan->column_count;
     /* a table whose columns are all hidden is read as rows alone */
-    resolved.no_columns = scan->no_columns || scan->column_count == 0;
+    resolved.no_columns = !scan->aggregate && (scan->no_columns || scan->column_count == 0);
     resolved.snapshot = NULL;
     resolved.splits_wanted = 0;
     planning->body.scan = &resolved;
@@ -436,7 +438,7 @@ static enum mg_code plan_scan(struct planning *planning, const Magic__V1__ScanDe
         MG_TRY(add_endpoint(planning, &ranges[i], err));
     planning->body.scan = NULL;
     MG_TRY(put_totals(planning, scan, err));
-    return put_schema(planning, scan->fields, scan->column_count, err);
+    return put_schema(planning, scan->fields, scan->field_count, err);
 }
 
 static enum mg_code plan_show(struct planning *planning, const Magic__V1__SqlStatement *sql, struct mg_error *err)
@@ -537,7 +539,7 @@ static enum mg_code send_schema_of(struct mg_flight__request *request, const str
     } else {
         MG_TRY(mg_flight__scan_resolve(scan, lease->snapshot, descriptor, arena, err));
         fields = scan->fields;
-        count = scan->column_count;
+        count = scan->field_count;
     }
     MG_TRY(encode_schema(arena, fields, count, &schema, err));
     result.schema = mg_flight__binary(schema);

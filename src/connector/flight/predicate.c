@@ -98,10 +98,28 @@ static enum mg_code read_value(const Magic__V1__Value *proto, struct mg_value *o
 static enum mg_code read_node(struct reading *reading, const Magic__V1__Expr *proto, unsigned depth,
                               struct mg_expr **out, struct mg_error *err);
 
+static bool is_known(Magic__V1__Call__Op op)
+{
+    return (op >= MAGIC__V1__CALL__OP__EQ && op <= MAGIC__V1__CALL__OP__BETWEEN) ||
+           (op >= MAGIC__V1__CALL__OP__ADD && op <= MAGIC__V1__CALL__OP__CAST);
+}
+
+static enum mg_code read_type(const Magic__V1__Type *proto, struct mg_type *out, struct mg_error *err)
+{
+    if (!proto || proto->kind < MAGIC__V1__TYPE__KIND__INT8 || proto->kind > MAGIC__V1__TYPE__KIND__DECIMAL)
+        return mg_fail(err, MG_INVALID, "a cast names no number's type");
+    struct mg_type type = {.id = (enum mg_type_id)proto->kind,
+                           .precision = (uint8_t)MG_MIN(proto->precision, (uint32_t)UINT8_MAX),
+                           .scale = (uint8_t)MG_MIN(proto->scale, (uint32_t)UINT8_MAX)};
+    MG_TRY(mg_type_check(type, err));
+    *out = type;
+    return MG_OK;
+}
+
 static enum mg_code read_call(struct reading *reading, const Magic__V1__Call *proto, unsigned depth,
                               struct mg_expr **out, struct mg_error *err)
 {
-    if (proto->op < MAGIC__V1__CALL__OP__EQ || proto->op > MAGIC__V1__CALL__OP__BETWEEN)
+    if (!is_known(proto->op))
         return mg_fail(err, MG_INVALID, "predicate has an unknown operator (%d)", (int)proto->op);
     if (proto->n_args > MG_EXPR_NODES_MAX)
         return mg_fail(err, MG_TOO_BIG, "predicate has more than %d nodes", (int)MG_EXPR_NODES_MAX);
@@ -115,6 +133,8 @@ static enum mg_code read_call(struct reading *reading, const Magic__V1__Call *pr
     if (!call)
         return mg_arena_fail(reading->arena, err);
     call->pad_space = proto->pad_space;
+    if (call->op == MG_EXPR_CAST)
+        MG_TRY(read_type(proto->type, &call->cast_type, err));
     *out = call;
     return MG_OK;
 }
@@ -219,6 +239,18 @@ static enum mg_code write_value(const struct mg_value *value, struct mg_arena *a
     return mg_fail(err, MG_INTERNAL, "literal of type %d has no form on the wire", (int)value->type.id);
 }
 
+static enum mg_code write_type(struct mg_type type, struct mg_arena *arena, Magic__V1__Type **out, struct mg_error *err)
+{
+    *out = mg_arena_new(arena, Magic__V1__Type);
+    if (!*out)
+        return mg_arena_fail(arena, err);
+    magic__v1__type__init(*out);
+    (*out)->kind = (Magic__V1__Type__Kind)type.id;
+    (*out)->precision = type.precision;
+    (*out)->scale = type.scale;
+    return MG_OK;
+}
+
 static enum mg_code write_call(const struct mg_expr *expr, struct mg_arena *arena, Magic__V1__Expr *out,
                                struct mg_error *err)
 {
@@ -234,6 +266,8 @@ static enum mg_code write_call(const struct mg_expr *expr, struct mg_arena *aren
     call->args = args;
     for (uint32_t i = 0; i < expr->arg_count; i++)
         MG_TRY(mg_flight__predicate_write(expr->args[i], arena, &args[i], err));
+    if (expr->op == MG_EXPR_CAST)
+        MG_TRY(write_type(expr->cast_type, arena, &call->type, err));
     out->node_case = MAGIC__V1__EXPR__NODE_CALL;
     out->call = call;
     return MG_OK;

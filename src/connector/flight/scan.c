@@ -1,7 +1,7 @@
 /* scan.c -- a scan descriptor held against a snapshot: which table, which columns under which types, which rows.
  *
  * Columns  in the order asked for, by name without letter case; repeated names give repeated columns. None named = all
- *          that are not hidden, in the schema's order. Hidden ones leave only when named.
+ *          that are not hidden, in the schema's order. Hidden ones leave only when named. With aggregates: their own.
  * Errors   NOT_FOUND names table or column; TABLE_UNSUPPORTED and TABLE_NEEDS_RELOAD as in state.c; SCHEMA_CHANGED when
  *          the descriptor was made for another version.
  * Threads  a scan belongs to its handler's thread.
@@ -42,6 +42,7 @@ static void add_column(struct mg_flight__scan *scan, uint32_t place)
     scan->columns[scan->column_count] = place;
     scan->fields[scan->column_count] = field_of(column, scan->profile);
     scan->column_count++;
+    scan->field_count++;
 }
 
 static enum mg_code choose_columns(struct mg_flight__scan *scan, const Magic__V1__ScanDescriptor *descriptor,
@@ -93,6 +94,18 @@ enum mg_code mg_flight__fields(const struct mg_schema *schema, enum mg_profile p
 
 /* ---- the whole ---- */
 
+static enum mg_code choose_aggregate(struct mg_flight__scan *scan, const Magic__V1__ScanDescriptor *descriptor,
+                                     struct mg_arena *arena, struct mg_error *err)
+{
+    if (descriptor->n_columns || descriptor->no_columns || descriptor->limit)
+        return mg_fail(err, MG_INVALID, "a scan asks for aggregates, and for columns or a limit");
+    MG_TRY(
+        mg_flight__aggregate_read(descriptor->aggregation, scan->schema, scan->profile, arena, &scan->aggregate, err));
+    MG_TRY(alloc_columns(scan, 0, arena, err));
+    scan->field_count = scan->aggregate->column_count;
+    return mg_flight__aggregate_fields(scan->aggregate, arena, &scan->fields, err);
+}
+
 /* scan->schema is set: the rest of the descriptor against it. */
 static enum mg_code resolve_rest(struct mg_flight__scan *scan, const struct mg_snapshot *snapshot,
                                  const Magic__V1__ScanDescriptor *descriptor, uint64_t schema_version,
@@ -111,7 +124,10 @@ static enum mg_code resolve_rest(struct mg_flight__scan *scan, const struct mg_s
         return mg_fail(err, MG_INVALID, "scan asks for an unknown output profile (%d)", (int)descriptor->profile);
     scan->profile = (enum mg_profile)descriptor->profile;
     scan->limit = descriptor->limit;
-    MG_TRY(choose_columns(scan, descriptor, arena, err));
+    if (descriptor->aggregation)
+        MG_TRY(choose_aggregate(scan, descriptor, arena, err));
+    else
+        MG_TRY(choose_columns(scan, descriptor, arena, err));
     MG_TRY(mg_flight__predicate_read(descriptor->predicate, arena, &expr, err));
     if (expr)
         MG_TRY(mg_predicate_bind(expr, schema, &scan->predicate, err));
@@ -148,6 +164,7 @@ enum mg_code mg_flight__scan_resolve_ticket(struct mg_flight__scan *scan, const 
 void mg_flight__scan_clear(struct mg_flight__scan *scan)
 {
     mg_predicate_free(scan->predicate);
+    mg_aggregate_free(scan->aggregate);
     mg_schema_unref(scan->schema);
     *scan = (struct mg_flight__scan){0};
 }
