@@ -168,6 +168,67 @@ static void test_same_file(void **state)
         mg_buffer_clear(&files[i]);
 }
 
+/* The example of docs/format/part.md: a change of these bytes is a change of the format. */
+static const char example[] =
+    "0103000003000000000000003800000000000000000000000000000028000000000000000000000005000000060000000700"
+    "0000000000000000000000000000010f00000300000001000000480000000000000000000000000001002800000004000000"
+    "000000000500000000000000000000000200000002000000040000006869686f000000000000000000000000000000000000"
+    "0000000000000000000000000000000000000000000000000000000000000000000000000000000000000820400000000000"
+    "8000401000000000400002000000080004000100000000082080800000000000000300000000010000000002040000040000"
+    "4000000280000000000001000000030000000000000000000000000000050000000000000000000000000000000000000000"
+    "00000000000000000000000000000000000000000500000003000000012a000000a255bf660377cc42070300000004746573"
+    "740673616d706c650000020200030000000263310004010f000000026332000100c00000000000000040000000000000005a"
+    "0e3c06959e102400010000000000001800000000000000c8cc98394388939504800000050480000007000000000000000038"
+    "00000000000000970a27fb70aec34d00000000010500000007000000400000000000000048000000000000003386b4e5fbfb"
+    "9b8e010000000102686902686f0c00000000000000000300c30908370b05ae0d031500000000000000000200a202038e0902"
+    "f9ce84bdcf4dc8264001000000000000ee000000000000000000000000000000000000000000000000000000000000000000"
+    "000001000000e70d566141037cd54d61676963505254";
+
+static struct mg_batch *example_rows(const struct mg_schema *schema)
+{
+    struct mg_batch_builder builder;
+    struct mg_type types[] = {schema->columns[0].type, schema->columns[1].type};
+    struct mg_batch *rows;
+
+    sample_must(mg_batch_builder_init(&builder, types, 2, NULL, SIZE_MAX, NULL));
+    for (int64_t key = 5; key < 8; key++)
+        sample_must(mg_builder_int(&builder, 0, key, NULL));
+    sample_must(mg_builder_text(&builder, 1, mg_slice_text("hi"), NULL));
+    sample_must(mg_builder_null(&builder, 1, NULL));
+    sample_must(mg_builder_text(&builder, 1, mg_slice_text("ho"), NULL));
+    sample_must(mg_batch_builder_finish(&builder, 3, &rows, NULL));
+    mg_batch_builder_clear(&builder);
+    return rows;
+}
+
+static void test_example(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_io_fault *disk = mg_io_fault_new(1);
+    struct mg_schema *schema = sample_schema("i32* text?");
+    struct mg_batch *rows = example_rows(schema);
+    struct mg_part_writer_options options = {.io = mg_io_fault_io(disk), .segment_id = 5};
+    struct mg_part_writer *writer;
+    struct mg_part_summary summary;
+    struct mg_buffer bytes, hex;
+
+    mg_buffer_init(&bytes, 1 << 20);
+    mg_buffer_init(&hex, 1 << 20);
+    assert_ok(mg_part_writer_open("p", schema, &options, &writer, &err));
+    assert_ok(mg_part_writer_append(writer, rows, &err));
+    assert_ok(mg_part_writer_finish(writer, &summary, &err));
+    assert_ok(mg_io_read_file(options.io, "p", &bytes, &err));
+    for (size_t i = 0; i < bytes.size; i++)
+        assert_ok(mg_buffer_printf(&hex, &err, "%02x", bytes.data[i]));
+    assert_int_equal(hex.size, sizeof example - 1);
+    assert_memory_equal(hex.data, example, hex.size);
+    mg_buffer_clear(&bytes);
+    mg_buffer_clear(&hex);
+    mg_batch_unref(rows);
+    mg_schema_unref(schema);
+    mg_io_fault_free(disk);
+}
+
 /* ---- keys ---------------------------------------------------------------------------------------------------- */
 
 struct probes {
@@ -555,10 +616,15 @@ static void test_many_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_same_file),
-        cmocka_unit_test(test_keys),         cmocka_unit_test(test_long_beginnings),
-        cmocka_unit_test(test_filter),       cmocka_unit_test(test_seek),
-        cmocka_unit_test(test_refused_rows), cmocka_unit_test(test_refused_files),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_same_file),
+        cmocka_unit_test(test_example),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_long_beginnings),
+        cmocka_unit_test(test_filter),
+        cmocka_unit_test(test_seek),
+        cmocka_unit_test(test_refused_rows),
+        cmocka_unit_test(test_refused_files),
         cmocka_unit_test(test_many_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
