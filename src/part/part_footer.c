@@ -121,10 +121,7 @@ struct decoding {
     struct mg_budget *budget;
 };
 
-static long long place_of(const struct decoding *d)
-{
-    return (long long)(d->pieces_end + (uint64_t)(d->in.at - d->start));
-}
+static long long place_of(const struct decoding *d) { return (long long)d->pieces_end + (d->in.at - d->start); }
 
 #define damaged(d, err, ...) mg_corrupt(err, (d)->file, place_of(d), __VA_ARGS__)
 

@@ -172,10 +172,9 @@ enum mg_code mg_part_writer_open(const char *path, struct mg_schema *schema,
                                  const struct mg_part_writer_options *options, struct mg_part_writer **out,
                                  struct mg_error *err)
 {
-    MG_CLEANUP(abortp) struct mg_part_writer *writer = calloc(1, sizeof *writer);
-
     if (schema->column_count == 0)
         return mg_fail(err, MG_INVALID, "a part of a table without columns");
+    MG_CLEANUP(abortp) struct mg_part_writer *writer = calloc(1, sizeof *writer);
     if (!writer)
         return mg_fail(err, MG_NO_MEMORY, "no memory to write %s", path);
     writer->io = options->io ? options->io : mg_io_system();
