@@ -63,6 +63,21 @@ static bool encoding_fits(enum mg_block__class class, uint32_t encoding)
 
 #define TOO_MANY UINT64_MAX /* more bytes than any block has */
 
+static uint64_t sum_bytes(uint64_t a, uint64_t b) { return b == TOO_MANY ? b : a + b; }
+
+uint64_t mg_block__patched_bytes(const struct mg_block__view *view, const uint8_t *at, uint64_t left)
+{
+    const struct mg_block__patched *head = (const void *)at;
+
+    if (left < sizeof *head)
+        return TOO_MANY;
+    uint32_t count = head->exception_count, bytes = head->exception_bytes;
+    if (count && (count > view->rows || view->width > 63 || bytes < 1 || bytes > 8 || (bytes & (bytes - 1))))
+        return TOO_MANY;
+    return sizeof *head + mg_pack__bytes(view->rows, view->width) + mg_pad8((uint64_t)count * 2) +
+           mg_pad8((uint64_t)count * bytes);
+}
+
 static uint64_t text_data_bytes(const struct mg_block *block, const struct mg_block__view *view, uint64_t left)
 {
     bool coded = view->header->encoding == MG_ENCODING_DICTIONARY;
@@ -77,11 +92,11 @@ static uint64_t text_data_bytes(const struct mg_block *block, const struct mg_bl
             return TOO_MANY;
         return mg_pack__bytes(view->rows, view->width);
     case MG_ENCODING_FSST: {
-        uint64_t packed = 8 + mg_pack__bytes(view->rows, view->width);
-        if (!mg_block__symbols(block) || view->width > 32 || left < packed)
+        uint64_t sizes = mg_block__patched_bytes(view, view->data + 8, left < 8 ? 0 : left - 8);
+        if (!mg_block__symbols(block) || sizes == TOO_MANY ||
+            text_bytes > (uint64_t)mg_load_le32(view->data) * MG_FSST__SYMBOL_MAX)
             return TOO_MANY;
-        uint32_t code_bytes = mg_load_le32(view->data);
-        return text_bytes > (uint64_t)code_bytes * MG_FSST__SYMBOL_MAX ? TOO_MANY : packed + code_bytes;
+        return 8 + sizes + mg_load_le32(view->data);
     }
     default: return mg_pad8(((uint64_t)view->rows + 1) * 4) + text_bytes;
     }
@@ -107,19 +122,6 @@ static uint64_t alp_data_bytes(const struct mg_block__view *view, uint64_t left)
            (uint64_t)head->exception_count * 8;
 }
 
-static uint64_t delta_data_bytes(const struct mg_block__view *view, uint64_t left)
-{
-    const struct mg_block__delta *head = (const void *)view->data;
-
-    if (left < sizeof *head)
-        return TOO_MANY;
-    uint32_t count = head->exception_count, bytes = head->exception_bytes;
-    if (count && (count > view->rows || view->width > 63 || bytes < 1 || bytes > 8 || (bytes & (bytes - 1))))
-        return TOO_MANY;
-    return sizeof *head + mg_pack__bytes(view->rows, view->width) + mg_pad8((uint64_t)count * 2) +
-           (uint64_t)count * bytes;
-}
-
 /* Bytes of data that the headers promise, of which `left` are there to look at. */
 static uint64_t data_bytes(const struct mg_block *block, const struct mg_block__view *view, uint64_t left)
 {
@@ -130,7 +132,7 @@ static uint64_t data_bytes(const struct mg_block *block, const struct mg_block__
     switch (view->header->encoding) {
     case MG_ENCODING_CONSTANT: return 0;
     case MG_ENCODING_FRAME: return mg_pack__bytes(view->rows, view->width);
-    case MG_ENCODING_DELTA: return delta_data_bytes(view, left);
+    case MG_ENCODING_DELTA: return sum_bytes(8, mg_block__patched_bytes(view, view->data + 8, left < 8 ? 0 : left - 8));
     case MG_ENCODING_RUNS: return run_data_bytes(view, left);
     case MG_ENCODING_DICTIONARY: return block->dictionary ? mg_pack__bytes(view->rows, view->width) : TOO_MANY;
     case MG_ENCODING_ALP: return alp_data_bytes(view, left);

@@ -45,25 +45,33 @@ static void put_biased(const uint64_t *biased, uint32_t count, uint32_t out_log,
     mg_block__kernels()->widen[3][out_log](biased, -((mg_int128)1 << 63), count, out);
 }
 
+enum mg_code mg_block__patched(const struct mg_block *block, const struct mg_block__view *view, const uint8_t *at,
+                               uint64_t out[MG_VECTOR_ROWS], struct mg_error *err)
+{
+    const struct mg_block__patched *head = (const void *)at;
+    const uint8_t *packed = at + sizeof *head;
+    const uint16_t *rows = (const void *)(packed + mg_pack__bytes(view->rows, view->width));
+    const uint8_t *exceptions = (const uint8_t *)rows + mg_pad8((uint64_t)head->exception_count * 2);
+    uint32_t bytes = head->exception_bytes;
+    struct mg_block__lanes lanes;
+
+    uint32_t log = mg_block__unpack(packed, view->width, view->rows, &lanes);
+    mg_block__kernels()->widen[log][3](lanes.bytes, 0, view->rows, out);
+    for (uint32_t i = 0; i < head->exception_count; i++) {
+        if (rows[i] >= view->rows)
+            return mg_block__corrupt(err, block, rows + i, "an exception at row %u of %u", rows[i], view->rows);
+        out[rows[i]] += mg_pack__lane(exceptions + (size_t)i * bytes, bytes) << view->width;
+    }
+    return MG_OK;
+}
+
 /* biased[i] = base + i steps + the distances up to i. */
 static enum mg_code add_up(const struct mg_block *block, const struct mg_block__view *view, uint64_t *biased,
                            struct mg_error *err)
 {
-    const struct mg_block__delta *head = (const void *)view->data;
-    const uint8_t *packed = view->data + sizeof *head;
-    const uint16_t *rows = (const void *)(packed + mg_pack__bytes(view->rows, view->width));
-    const uint8_t *exceptions = (const uint8_t *)rows + mg_pad8((uint64_t)head->exception_count * 2);
-    struct mg_block__lanes lanes;
-    uint64_t step = head->step, sum = (uint64_t)view->base + BIAS - step;
+    uint64_t step = mg_load_le64(view->data), sum = (uint64_t)view->base + BIAS - step;
 
-    uint32_t log = mg_block__unpack(packed, view->width, view->rows, &lanes);
-    mg_block__kernels()->widen[log][3](lanes.bytes, 0, view->rows, biased);
-    for (uint32_t i = 0; i < head->exception_count; i++) {
-        if (rows[i] >= view->rows)
-            return mg_block__corrupt(err, block, rows + i, "an exception at row %u of %u", rows[i], view->rows);
-        uint32_t bytes = head->exception_bytes;
-        biased[rows[i]] += mg_pack__lane(exceptions + (size_t)i * bytes, bytes) << view->width;
-    }
+    MG_TRY(mg_block__patched(block, view, view->data + 8, biased, err));
     for (uint32_t i = 0; i < view->rows; i++) {
         sum += step + biased[i];
         biased[i] = sum;
@@ -196,22 +204,21 @@ static enum mg_code no_room(const struct mg_block *block, const struct mg_block_
 static enum mg_code open_codes(struct mg_block__reader *reader, struct mg_error *err)
 {
     const struct mg_block__view *view = &reader->view;
-    uint32_t code_bytes = mg_load_le32(view->data), shortest = mg_load_le32(view->data + 4);
-    struct mg_block__lanes lanes;
-    uint64_t sum = 0;
+    uint64_t code_bytes = mg_load_le32(view->data), shortest = mg_load_le32(view->data + 4), sum = 0;
+    uint64_t more[MG_VECTOR_ROWS];
 
-    uint32_t log = mg_block__unpack(view->data + 8, view->width, view->rows, &lanes);
-    mg_block__kernels()->widen[log][2](lanes.bytes, shortest, view->rows, reader->numbers + 1);
+    MG_TRY(mg_block__patched(reader->block, view, view->data + 8, more, err));
     reader->numbers[0] = 0;
-    for (uint32_t i = 1; i <= view->rows; i++) {
-        sum += reader->numbers[i];
-        reader->numbers[i] = (uint32_t)sum;
+    for (uint32_t i = 0; i < view->rows; i++) {
+        sum += shortest + MG_MIN(more[i], code_bytes + 1); /* no sum of 64 bits is passed */
+        if (sum > code_bytes)
+            break;
+        reader->numbers[i + 1] = (uint32_t)sum;
     }
-    /* Sizes below 2^32, so that a sum that is right at the end was never above it. */
     if (sum != code_bytes)
-        return mg_block__corrupt(err, reader->block, view->data, "rows have %llu bytes of codes, not %u",
-                                 (unsigned long long)sum, code_bytes);
-    reader->bytes = view->data + 8 + mg_pack__bytes(view->rows, view->width);
+        return mg_block__corrupt(err, reader->block, view->data, "rows have another number of codes than %llu bytes",
+                                 (unsigned long long)code_bytes);
+    reader->bytes = view->data + 8 + mg_block__patched_bytes(view, view->data + 8, UINT64_MAX);
     return MG_OK;
 }
 

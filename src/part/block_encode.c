@@ -58,6 +58,51 @@ enum mg_code mg_block__append_packed(struct mg_block__writer *writer, const uint
     return mg_block__append(writer, packed.bytes, mg_pack__bytes(count, width), err);
 }
 
+/* ---- packed numbers with exceptions -------------------------------------------------------------------------- */
+
+struct mg_block__patch mg_block__best_patch(const uint64_t *numbers, uint32_t count)
+{
+    struct mg_block__patch best = {.bytes = SIZE_MAX};
+    uint32_t counts[65] = {0}, widest = 64, exceptions = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        counts[mg_pack__width(numbers[i])]++;
+    while (widest && counts[widest] == 0)
+        widest--;
+    for (uint32_t width = widest + 1; width-- > 0; exceptions += counts[width]) {
+        struct mg_block__patch patch = {width, exceptions, exceptions ? mg_pack__lane_bytes(widest - width) : 0, 0};
+        patch.bytes = sizeof(struct mg_block__patched) + mg_pack__bytes(count, width) +
+                      mg_pad8((uint64_t)exceptions * 2) + mg_pad8((uint64_t)exceptions * patch.exception_bytes);
+        if (patch.bytes < best.bytes)
+            best = patch;
+    }
+    return best;
+}
+
+enum mg_code mg_block__append_patched(struct mg_block__writer *writer, const uint64_t *numbers, uint32_t count,
+                                      const struct mg_block__patch *patch, struct mg_error *err)
+{
+    struct mg_block__patched head = {.exception_count = (uint16_t)patch->exception_count,
+                                     .exception_bytes = (uint8_t)patch->exception_bytes};
+    uint64_t packed[MG_VECTOR_ROWS];
+    uint16_t rows[MG_VECTOR_ROWS];
+    uint32_t exceptions = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        packed[i] = numbers[i] & mg_bits_mask(patch->width);
+        if (packed[i] != numbers[i])
+            rows[exceptions++] = (uint16_t)i;
+    }
+    MG_TRY(mg_block__append(writer, &head, sizeof head, err));
+    MG_TRY(mg_block__append_packed(writer, packed, count, patch->width, err));
+    MG_TRY(mg_block__append(writer, rows, exceptions * sizeof *rows, err));
+    for (uint32_t i = 0; i < exceptions; i++) {
+        uint64_t upper = numbers[rows[i]] >> patch->width;
+        MG_TRY(mg_buffer_append(writer->out, &upper, patch->exception_bytes, err)); /* little endian: the low bytes */
+    }
+    return mg_block__pad(writer, err);
+}
+
 /* ---- runs ---------------------------------------------------------------------------------------------------- */
 
 uint32_t mg_block__count_runs(const uint64_t *numbers, uint32_t count)

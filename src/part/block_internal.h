@@ -44,14 +44,23 @@ struct mg_block_vector {
 };
 _Static_assert(sizeof(struct mg_block_vector) == 16, "stored");
 
-/* Leads the data of DELTA. Distances that have more bits than are packed have the others as exceptions: their rows as
- * u16, padded to 8, then bits / 2^width, exception_bytes each. */
-struct mg_block__delta {
-    uint64_t step; /* what each row is above the last at least */
+/* Leads packed numbers of which a few have more bits than are packed: these have the others as exceptions behind the
+ * packed ones, their rows as u16, padded to 8, then number / 2^width, exception_bytes each, padded. */
+struct mg_block__patched {
     uint16_t exception_count;
-    uint8_t exception_bytes; /* 1, 2, 4, 8 */
+    uint8_t exception_bytes; /* 1, 2, 4, 8; 0 when there are none */
     uint8_t reserved[5];
 };
+/* Leads the data of DELTA: the same, and before it what each row is above the last one at least. */
+struct mg_block__delta {
+    uint64_t step;
+    uint16_t exception_count;
+    uint8_t exception_bytes;
+    uint8_t reserved[5];
+};
+_Static_assert(sizeof(struct mg_block__patched) == 8 &&
+                   sizeof(struct mg_block__delta) == 8 + sizeof(struct mg_block__patched),
+               "stored");
 
 enum mg_block__class { MG_BLOCK__INTS, MG_BLOCK__FLOATS, MG_BLOCK__TEXTS };
 static inline enum mg_block__class mg_block__class_of(enum mg_type_id id)
@@ -203,6 +212,11 @@ static inline uint32_t mg_block__unpack(const uint8_t *packed, uint32_t width, u
  * integers. */
 MG_MUST_CHECK enum mg_code mg_block__values(const struct mg_block *block, const struct mg_block__view *view,
                                             uint32_t out_log, void *out, struct mg_error *err);
+/* Bytes of packed numbers with exceptions, `left` of which are there to look at; UINT64_MAX when they cannot be. */
+uint64_t mg_block__patched_bytes(const struct mg_block__view *view, const uint8_t *at, uint64_t left);
+/* The numbers of all rows. */
+MG_MUST_CHECK enum mg_code mg_block__patched(const struct mg_block *block, const struct mg_block__view *view,
+                                             const uint8_t *at, uint64_t out[MG_VECTOR_ROWS], struct mg_error *err);
 /* A vector's codes, all below the dictionary's count. */
 MG_MUST_CHECK enum mg_code mg_block__codes(const struct mg_block *block, const struct mg_block__view *view,
                                            uint32_t out[MG_VECTOR_ROWS], struct mg_error *err);

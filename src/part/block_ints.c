@@ -162,27 +162,27 @@ static void offer(struct choice *best, enum mg_encoding encoding, uint32_t width
         *best = (struct choice){encoding, width, bytes};
 }
 
-static size_t delta_bytes(uint32_t rows, uint32_t width, uint32_t exceptions, uint32_t exception_bytes)
+/* What each row is above the one before it, less the smallest such step; 0 for row 0. */
+static void steps_of(const struct encoder *encoder, uint32_t vector, uint64_t out[MG_VECTOR_ROWS])
 {
-    return sizeof(struct mg_block__delta) + mg_pack__bytes(rows, width) + mg_pad8((uint64_t)exceptions * 2) +
-           mg_pad8((uint64_t)exceptions * exception_bytes);
+    const uint64_t *numbers = (const uint64_t *)encoder->numbers + (size_t)vector * MG_VECTOR_ROWS;
+    uint32_t rows = mg_block__rows_of(encoder->writer, vector);
+
+    out[0] = 0;
+    for (uint32_t i = 1; i < rows; i++)
+        out[i] = numbers[i] - numbers[i - 1] - (uint64_t)encoder->shapes[vector].step_low;
 }
 
-/* The best width for steps: a key that mostly rises by little and seldom by much has exceptions. */
+/* A key that mostly rises by little and seldom by much has exceptions. */
 static void offer_delta(struct choice *best, const struct encoder *encoder, uint32_t vector)
 {
-    const struct shape *shape = &encoder->shapes[vector];
-    const int64_t *numbers = encoder->numbers + (size_t)vector * MG_VECTOR_ROWS;
-    uint32_t rows = mg_block__rows_of(encoder->writer, vector), counts[65] = {0}, exceptions = 0;
-    uint32_t widest = mg_pack__width((uint64_t)shape->step_high - (uint64_t)shape->step_low);
+    uint64_t steps[MG_VECTOR_ROWS];
 
-    for (uint32_t i = 1; i < rows; i++)
-        counts[mg_pack__width((uint64_t)numbers[i] - (uint64_t)numbers[i - 1] - (uint64_t)shape->step_low)]++;
-    for (uint32_t width = widest + 1; width-- > 0; exceptions += counts[width]) {
-        size_t bytes = delta_bytes(rows, width, exceptions, mg_pack__lane_bytes(widest - width));
-        if (bytes + bytes / 8 < best->bytes || (best->encoding == MG_ENCODING_DELTA && bytes < best->bytes))
-            *best = (struct choice){MG_ENCODING_DELTA, width, bytes};
-    }
+    steps_of(encoder, vector, steps);
+    struct mg_block__patch patch = mg_block__best_patch(steps, mg_block__rows_of(encoder->writer, vector));
+    size_t bytes = 8 + patch.bytes;
+    if (bytes + bytes / 8 < best->bytes)
+        *best = (struct choice){MG_ENCODING_DELTA, patch.width, bytes};
 }
 
 /* The smallest without a dictionary. DELTA has to save an eighth, since a row is reached through those before it; it is
@@ -264,45 +264,17 @@ static enum mg_code write_frame(struct encoder *encoder, uint32_t vector, uint32
     return mg_block__append_packed(encoder->writer, distances, rows, width, err);
 }
 
-/* Takes what has more than width bits out of the distances. */
-static enum mg_code write_exceptions(struct mg_block__writer *writer, const uint64_t *distances, uint32_t rows,
-                                     uint32_t width, const struct mg_block__delta *head, struct mg_error *err)
+static enum mg_code write_delta(struct encoder *encoder, uint32_t vector, struct mg_error *err)
 {
-    uint16_t places[MG_VECTOR_ROWS];
-    uint32_t count = 0;
+    struct mg_block__writer *writer = encoder->writer;
+    uint32_t rows = mg_block__rows_of(writer, vector);
+    uint64_t steps[MG_VECTOR_ROWS], base = (uint64_t)encoder->numbers[(size_t)vector * MG_VECTOR_ROWS] ^ encoder->turn;
 
-    for (uint32_t i = 0; i < rows; i++)
-        if (distances[i] & ~mg_bits_mask(width))
-            places[count++] = (uint16_t)i;
-    MG_TRY(mg_block__append(writer, places, count * sizeof *places, err));
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t upper = distances[places[i]] >> width;
-        MG_TRY(mg_buffer_append(writer->out, &upper, head->exception_bytes, err));
-    }
-    return mg_block__pad(writer, err);
-}
-
-static enum mg_code write_delta(struct encoder *encoder, uint32_t vector, uint32_t width, struct mg_error *err)
-{
-    uint64_t distances[MG_VECTOR_ROWS] = {0}, packed[MG_VECTOR_ROWS];
-    const int64_t *numbers = encoder->numbers + (size_t)vector * MG_VECTOR_ROWS;
-    uint32_t rows = mg_block__rows_of(encoder->writer, vector);
-    const struct shape *shape = &encoder->shapes[vector];
-    uint32_t widest = mg_pack__width((uint64_t)shape->step_high - (uint64_t)shape->step_low);
-    struct mg_block__delta head = {.step = (uint64_t)shape->step_low};
-
-    for (uint32_t i = 1; i < rows; i++)
-        distances[i] = (uint64_t)numbers[i] - (uint64_t)numbers[i - 1] - head.step;
-    for (uint32_t i = 0; i < rows; i++) {
-        packed[i] = distances[i] & mg_bits_mask(width);
-        head.exception_count += packed[i] != distances[i];
-    }
-    head.exception_bytes = head.exception_count ? (uint8_t)mg_pack__lane_bytes(widest - width) : 0;
-    MG_TRY(mg_block__begin_vector(encoder->writer, vector, MG_ENCODING_DELTA, width,
-                                  (uint64_t)numbers[0] ^ encoder->turn, err));
-    MG_TRY(mg_block__append(encoder->writer, &head, sizeof head, err));
-    MG_TRY(mg_block__append_packed(encoder->writer, packed, rows, width, err));
-    return head.exception_count ? write_exceptions(encoder->writer, distances, rows, width, &head, err) : MG_OK;
+    steps_of(encoder, vector, steps);
+    struct mg_block__patch patch = mg_block__best_patch(steps, rows);
+    MG_TRY(mg_block__begin_vector(writer, vector, MG_ENCODING_DELTA, patch.width, base, err));
+    MG_TRY(mg_buffer_append_le64(writer->out, (uint64_t)encoder->shapes[vector].step_low, err));
+    return mg_block__append_patched(writer, steps, rows, &patch, err);
 }
 
 static enum mg_code write_narrow(struct encoder *encoder, uint32_t vector, struct mg_error *err)
@@ -316,7 +288,7 @@ static enum mg_code write_narrow(struct encoder *encoder, uint32_t vector, struc
         return mg_block__begin_vector(encoder->writer, vector, MG_ENCODING_CONSTANT, 0,
                                       (uint64_t)shape->low ^ encoder->turn, err);
     case MG_ENCODING_FRAME: return write_frame(encoder, vector, width, err);
-    case MG_ENCODING_DELTA: return write_delta(encoder, vector, width, err);
+    case MG_ENCODING_DELTA: return write_delta(encoder, vector, err);
     case MG_ENCODING_RUNS:
         return mg_block__write_runs(encoder->writer, vector, numbers, width, (uint64_t)shape->low, encoder->turn, err);
     case MG_ENCODING_DICTIONARY: return mg_block__write_codes(encoder->writer, &encoder->dictionary, vector, 0, err);

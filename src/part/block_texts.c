@@ -189,25 +189,23 @@ static enum mg_code encode_rows(struct mg_block__writer *writer, uint64_t text_b
 
 /* Sizes of a vector's codes, as they are packed. */
 struct sizes {
-    uint32_t shortest, width;
+    uint32_t shortest;
     uint32_t bytes; /* of all codes */
-    uint64_t distances[MG_VECTOR_ROWS];
+    uint64_t more[MG_VECTOR_ROWS];
+    struct mg_block__patch patch;
 };
 
 static void measure_codes(const struct codes *codes, uint32_t vector, uint32_t rows, struct sizes *out)
 {
     const uint32_t *offsets = codes->offsets + (size_t)vector * MG_VECTOR_ROWS;
-    uint32_t shortest = UINT32_MAX, longest = 0;
 
-    for (uint32_t i = 0; i < rows; i++) {
-        shortest = MG_MIN(shortest, offsets[i + 1] - offsets[i]);
-        longest = MG_MAX(longest, offsets[i + 1] - offsets[i]);
-    }
+    out->shortest = UINT32_MAX;
     for (uint32_t i = 0; i < rows; i++)
-        out->distances[i] = offsets[i + 1] - offsets[i] - shortest;
-    out->shortest = shortest;
-    out->width = mg_pack__width(longest - shortest);
+        out->shortest = MG_MIN(out->shortest, offsets[i + 1] - offsets[i]);
+    for (uint32_t i = 0; i < rows; i++)
+        out->more[i] = offsets[i + 1] - offsets[i] - out->shortest;
     out->bytes = offsets[rows] - offsets[0];
+    out->patch = mg_block__best_patch(out->more, rows);
 }
 
 static size_t code_bytes(const struct codes *codes, uint32_t vector, uint32_t rows)
@@ -215,7 +213,7 @@ static size_t code_bytes(const struct codes *codes, uint32_t vector, uint32_t ro
     struct sizes sizes;
 
     measure_codes(codes, vector, rows, &sizes);
-    return 8 + mg_pack__bytes(rows, sizes.width) + mg_pad8(sizes.bytes);
+    return 8 + sizes.patch.bytes + mg_pad8(sizes.bytes);
 }
 
 static enum mg_code write_codes(struct mg_block__writer *writer, const struct codes *codes, uint32_t vector,
@@ -225,10 +223,11 @@ static enum mg_code write_codes(struct mg_block__writer *writer, const struct co
     struct sizes sizes;
 
     measure_codes(codes, vector, rows, &sizes);
-    MG_TRY(mg_block__begin_vector(writer, vector, MG_ENCODING_FSST, sizes.width, text_bytes_of(writer, vector), err));
+    MG_TRY(mg_block__begin_vector(writer, vector, MG_ENCODING_FSST, sizes.patch.width, text_bytes_of(writer, vector),
+                                  err));
     MG_TRY(mg_buffer_append_le32(writer->out, sizes.bytes, err));
     MG_TRY(mg_buffer_append_le32(writer->out, sizes.shortest, err));
-    MG_TRY(mg_block__append_packed(writer, sizes.distances, rows, sizes.width, err));
+    MG_TRY(mg_block__append_patched(writer, sizes.more, rows, &sizes.patch, err));
     return mg_block__append(writer, codes->bytes + codes->offsets[(size_t)vector * MG_VECTOR_ROWS], sizes.bytes, err);
 }
 

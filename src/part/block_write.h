@@ -42,6 +42,16 @@ MG_MUST_CHECK enum mg_code mg_block__append_packed(struct mg_block__writer *writ
 MG_MUST_CHECK enum mg_code mg_block__place(const struct mg_block__writer *writer, uint32_t *out, struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_block__pad(struct mg_block__writer *writer, struct mg_error *err);
 
+/* Packed numbers with exceptions: what they take with that width, and the width that takes least. */
+struct mg_block__patch {
+    uint32_t width, exception_count, exception_bytes;
+    size_t bytes;
+};
+struct mg_block__patch mg_block__best_patch(const uint64_t *numbers, uint32_t count);
+MG_MUST_CHECK enum mg_code mg_block__append_patched(struct mg_block__writer *writer, const uint64_t *numbers,
+                                                    uint32_t count, const struct mg_block__patch *patch,
+                                                    struct mg_error *err);
+
 /* ---- dictionaries -------------------------------------------------------------------------------------------- */
 
 /* Lives in the scratch arena; count 0: there is none. */

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 
 enum {
-    ROUNDS = 12,            /* on l_comment of TPC-H, 5 give 8.5 codes a text, 12 give 7.5, 20 no fewer */
+    /* the first half of them looks at a quarter of the sample, which does to make symbols long */
+    ROUNDS = 16,
     PAIRS_MIN = 5,          /* times that two units follow each other before they may be one */
     BUCKETS = 4096,         /* by the first two bytes */
     UNITS = 256 + 255,      /* while learning: bytes, then symbols */
@@ -293,8 +294,8 @@ struct mg_fsst__encoder *mg_fsst__train(const struct mg_slice *texts, uint32_t c
     learner->encoder = encoder;
     set_symbols(encoder, NULL, 0);
     for (uint32_t round = 0; round < ROUNDS; round++) {
-        /* The first rounds only make symbols long: a part of the sample tells them enough. */
-        count_units(learner, texts, MG_MIN(count, MG_MAX(count * (round + 1) / ROUNDS, 64u)));
+        uint32_t quarter = MG_MIN(count, MG_MAX(count / 4, 64u));
+        count_units(learner, texts, round < ROUNDS / 2 ? quarter : count);
         propose_all(learner);
         rank(learner);
         set_symbols(encoder, learner->candidates, MG_MIN(learner->candidate_count, (uint32_t)MG_FSST__SYMBOLS));
