@@ -4,8 +4,8 @@
  *          pass are looked up in the index from the vector of the one before on, and probes of
  *          one vector share its decoding, those of one row group its blocks.
  * Kinds    keys of one integer, date or time are numbers: few of them are sought in the encoded vector, many compared
- *          with its decoded values. Other keys: few probes of a vector compare with single rows, many with all keys of
- *          the vector, encoded once.
+ *          with its decoded values. Other keys: few probes of a vector compare with samples of its keys, many with all
+ *          of them, encoded once; where texts are very long, with single rows.
  * Threads  the calls belong to their threads; the part is shared.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "part/part_internal.h"
@@ -14,9 +14,12 @@ enum {
     AHEAD = 16,                 /* look-ups in the filter that are under way at a time */
     CHUNK = 4096,               /* probes that go through the filter before those that passed go on */
     DECODE_FROM = 4,            /* numbers looked for in one vector: fewer are sought one by one */
-    ENCODE_ALL_FROM = 12,       /* probes of a vector: single rows cost about 10 encodings each, a vector 1,024 */
+    ENCODE_ALL_FROM = 12,       /* probes of a vector: fewer look at samples of its keys */
     ENCODE_ALL_BYTES = 1 << 20, /* of text: above it only single rows are looked at */
+    SAMPLES = 32,
 };
+_Static_assert(SAMPLES *SAMPLES == MG_VECTOR_ROWS, "two steps reach every row");
+#define NONE UINT32_MAX
 
 /* The key columns of one row group, pinned as they are needed, and the vector that was looked at last. */
 struct seeker {
@@ -242,15 +245,14 @@ static enum mg_code find_single(struct seeker *seeker, const struct run *run, st
     return MG_OK;
 }
 
-/* All keys of the vector into seeker->keys. */
-static enum mg_code encode_vector(struct seeker *seeker, uint32_t vector, uint32_t row_count, struct mg_error *err)
+/* Keys of those columns into seeker->keys. */
+static enum mg_code encode_columns(struct seeker *seeker, struct mg_vector *columns, uint32_t row_count,
+                                   struct mg_error *err)
 {
     const struct mg_schema *schema = schema_of(seeker);
-    struct mg_vector columns[MG_KEY_COLUMNS_MAX];
     const struct mg_vector *vectors[MG_KEY_COLUMNS_MAX];
 
     for (uint32_t k = 0; k < schema->key_count; k++) {
-        MG_TRY(mg_part__rows_decode(&seeker->rows[k], &seeker->blocks[k].block, vector, 1, &columns[k], err));
         columns[k].type = schema->columns[schema->key_columns[k]].type;
         vectors[k] = &columns[k];
     }
@@ -261,6 +263,32 @@ static enum mg_code encode_vector(struct seeker *seeker, uint32_t vector, uint32
                               (uint32_t *)(void *)seeker->key_offsets.data, err);
 }
 
+/* All keys of the vector. */
+static enum mg_code encode_vector(struct seeker *seeker, uint32_t vector, uint32_t row_count, struct mg_error *err)
+{
+    struct mg_vector columns[MG_KEY_COLUMNS_MAX];
+
+    for (uint32_t k = 0; k < schema_of(seeker)->key_count; k++)
+        MG_TRY(mg_part__rows_decode(&seeker->rows[k], &seeker->blocks[k].block, vector, 1, &columns[k], err));
+    return encode_columns(seeker, columns, row_count, err);
+}
+
+/* Those of rows first, first + step, ... below end, at most SAMPLES; their number to *out_count. */
+static enum mg_code encode_some(struct seeker *seeker, uint32_t vector, uint32_t first, uint32_t step, uint32_t end,
+                                uint32_t *out_count, struct mg_error *err)
+{
+    struct mg_vector columns[MG_KEY_COLUMNS_MAX];
+    uint16_t rows[SAMPLES];
+    uint32_t count = 0;
+
+    for (uint32_t row = first; row < end && count < SAMPLES; row += step)
+        rows[count++] = (uint16_t)row;
+    for (uint32_t k = 0; k < schema_of(seeker)->key_count; k++)
+        MG_TRY(mg_part__rows_gather(&seeker->rows[k], &seeker->blocks[k].block, vector, rows, count, &columns[k], err));
+    *out_count = count;
+    return encode_columns(seeker, columns, count, err);
+}
+
 static struct mg_slice encoded_key(const struct seeker *seeker, uint32_t row)
 {
     const uint32_t *offsets = (const uint32_t *)(const void *)seeker->key_offsets.data;
@@ -268,24 +296,56 @@ static struct mg_slice encoded_key(const struct seeker *seeker, uint32_t row)
     return MG_SLICE(seeker->keys.data + offsets[row], offsets[row + 1] - offsets[row]);
 }
 
+/* The last of count encoded keys that is not above the key; NONE when all are. */
+static uint32_t last_not_above(const struct seeker *seeker, uint32_t count, struct mg_slice key)
+{
+    uint32_t low = 0, high = count;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (mg_slice_compare(encoded_key(seeker, middle), key) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? low - 1 : NONE;
+}
+
+/* first: the row of the first encoded key, from the vector's begin. */
+static void match(const struct seeker *seeker, const struct run *run, uint32_t i, uint32_t first, uint32_t count)
+{
+    struct mg_slice key = probe_key(run->probe, run->numbers[i]);
+    uint32_t at = last_not_above(seeker, count, key);
+
+    if (at != NONE && mg_slice_equal(encoded_key(seeker, at), key))
+        run->rows[run->numbers[i]] = run->first_row + first + at;
+}
+
+/* Every 32nd row first, then the 32 rows between two of them: reaching one row of most encodings costs nearly as much
+ * as reaching 32. */
+static enum mg_code find_sampled(struct seeker *seeker, const struct run *run, struct mg_error *err)
+{
+    uint32_t slots[ENCODE_ALL_FROM], count;
+
+    MG_TRY(encode_some(seeker, run->vector, 0, SAMPLES, run->row_count, &count, err));
+    for (uint32_t i = 0; i < run->count; i++)
+        slots[i] = last_not_above(seeker, count, probe_key(run->probe, run->numbers[i]));
+    for (uint32_t i = 0; i < run->count; i++) {
+        if (slots[i] == NONE)
+            continue;
+        uint32_t first = slots[i] * SAMPLES;
+        if (i == 0 || slots[i] != slots[i - 1])
+            MG_TRY(encode_some(seeker, run->vector, first, 1, run->row_count, &count, err));
+        match(seeker, run, i, first, count);
+    }
+    return MG_OK;
+}
+
 static enum mg_code find_encoded(struct seeker *seeker, const struct run *run, struct mg_error *err)
 {
-    uint32_t low = 0;
-
     MG_TRY(encode_vector(seeker, run->vector, run->row_count, err));
-    for (uint32_t i = 0; i < run->count; i++) {
-        struct mg_slice key = probe_key(run->probe, run->numbers[i]);
-        uint32_t high = run->row_count;
-        while (low < high) {
-            uint32_t middle = low + (high - low) / 2;
-            if (mg_slice_compare(encoded_key(seeker, middle), key) < 0)
-                low = middle + 1;
-            else
-                high = middle;
-        }
-        if (low < run->row_count && mg_slice_equal(encoded_key(seeker, low), key))
-            run->rows[run->numbers[i]] = run->first_row + low;
-    }
+    for (uint32_t i = 0; i < run->count; i++)
+        match(seeker, run, i, 0, run->row_count);
     return MG_OK;
 }
 
@@ -303,9 +363,9 @@ static enum mg_code find_in_vector(struct seeker *seeker, const struct run *run,
 {
     if (seeker->ints)
         return find_ints(seeker, run, err);
-    if (run->count < ENCODE_ALL_FROM || is_long(seeker, run->vector))
+    if (is_long(seeker, run->vector))
         return find_single(seeker, run, err);
-    return find_encoded(seeker, run, err);
+    return run->count < ENCODE_ALL_FROM ? find_sampled(seeker, run, err) : find_encoded(seeker, run, err);
 }
 
 static enum mg_code find_run(struct seeker *seeker, uint32_t vector, struct run *run, struct mg_error *err)

@@ -214,6 +214,10 @@ void mg_part__rows_clear(struct mg_part__rows *rows);
 MG_MUST_CHECK enum mg_code mg_part__rows_decode(struct mg_part__rows *rows, const struct mg_block *block,
                                                 uint32_t first, uint32_t count, struct mg_vector *out,
                                                 struct mg_error *err);
+/* Chosen rows of one vector, rising, none of which is NULL. */
+MG_MUST_CHECK enum mg_code mg_part__rows_gather(struct mg_part__rows *rows, const struct mg_block *block,
+                                                uint32_t vector, const uint16_t *numbers, uint32_t count,
+                                                struct mg_vector *out, struct mg_error *err);
 
 /* Of the rows in Arrow's layout. */
 uint64_t mg_part__plain_bytes(const struct mg_vector *v);

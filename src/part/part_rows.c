@@ -80,6 +80,19 @@ enum mg_code mg_part__rows_decode(struct mg_part__rows *rows, const struct mg_bl
     return MG_OK;
 }
 
+enum mg_code mg_part__rows_gather(struct mg_part__rows *rows, const struct mg_block *block, uint32_t vector,
+                                  const uint16_t *numbers, uint32_t count, struct mg_vector *out, struct mg_error *err)
+{
+    struct mg_block_dest dest;
+
+    MG_TRY(make_room(rows, block, vector, 1, &dest, err));
+    dest.validity = NULL;
+    MG_TRY(mg_block_gather(block, vector, numbers, count, &dest, 0, err));
+    *out = (struct mg_vector){
+        .type = block->type, .row_count = count, .values = rows->values.data, .offsets = dest.offsets};
+    return MG_OK;
+}
+
 uint64_t mg_part__plain_bytes(const struct mg_vector *v)
 {
     uint64_t bytes = v->null_count ? mg_bits_bytes(v->row_count) : 0;

@@ -370,6 +370,52 @@ static void test_keys(void **state)
     }
 }
 
+/* Keys of which a vector takes more than is decoded at once; all begin alike. */
+static void test_long_keys(void **state)
+{
+    enum { ROWS = 2100, LONG = 3000 };
+    struct mg_error err = MG_ERROR_INIT;
+    struct fixture f = {.disk = mg_io_fault_new(1), .schema = sample_schema("text*"), .row_count = ROWS};
+    struct mg_batch_builder builder;
+    struct mg_part_writer *writer;
+    struct mg_batch *rows;
+    struct mg_buffer key;
+    uint32_t offsets[2] = {0}, row;
+    char text[LONG + 8];
+
+    mg_budget_init(&f.budget, "test", NULL, SIZE_MAX);
+    struct mg_part_writer_options options = {.io = mg_io_fault_io(f.disk), .budget = &f.budget, .segment_id = 9};
+    assert_ok(mg_batch_builder_init(&builder, &f.schema->columns[0].type, 1, NULL, SIZE_MAX, &err));
+    for (uint32_t i = 0; i < ROWS; i++) {
+        memset(text, 'x', LONG);
+        snprintf(text + LONG, 8, "%06u", i * 2);
+        assert_ok(mg_builder_text(&builder, 0, MG_SLICE(text, LONG + 6), &err));
+    }
+    assert_ok(mg_batch_builder_finish(&builder, ROWS, &rows, &err));
+    mg_batch_builder_clear(&builder);
+    assert_ok(mg_part_writer_open("p", f.schema, &options, &writer, &err));
+    assert_ok(mg_part_writer_append(writer, rows, &err));
+    assert_ok(mg_part_writer_finish(writer, &f.summary, &err));
+    mg_batch_unref(rows);
+    open_part(&f);
+    mg_buffer_init(&key, MG_KEY_BYTES_MAX);
+    for (uint32_t number = 1; number < 2 * ROWS; number += 41) { /* odd ones are not there */
+        snprintf(text + LONG, 8, "%06u", number);
+        struct mg_value value = {.type = f.schema->columns[0].type, .text = MG_SLICE(text, LONG + 6)};
+        mg_buffer_reset(&key);
+        assert_ok(mg_key_encode_values(&value, 1, &key, &err));
+        uint64_t hash = mg_part_key_hash(mg_buffer_slice(&key));
+        offsets[1] = (uint32_t)key.size;
+        row = MG_PART_NO_ROW;
+        struct mg_part_probe probe = {.count = 1, .keys = key.data, .offsets = offsets, .hashes = &hash};
+        assert_ok(mg_part_find(f.part, &probe, &row, &err));
+        assert_int_equal(row, number % 2 ? MG_PART_NO_ROW : number / 2);
+    }
+    assert_ok(mg_part_check(f.part, &err));
+    mg_buffer_clear(&key);
+    end(&f);
+}
+
 /* Rising numbers by their gaps; every so often a leap. */
 static uint64_t next_number(struct mg_random *random, int shape, uint64_t before, uint32_t row)
 {
@@ -623,6 +669,7 @@ int main(void)
         cmocka_unit_test(test_long_beginnings),
         cmocka_unit_test(test_filter),
         cmocka_unit_test(test_seek),
+        cmocka_unit_test(test_long_keys),
         cmocka_unit_test(test_refused_rows),
         cmocka_unit_test(test_refused_files),
         cmocka_unit_test(test_many_threads),
