@@ -538,8 +538,8 @@ static void test_round_trip(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packed), cmocka_unit_test(test_kernels),    cmocka_unit_test(test_example),
-        cmocka_unit_test(test_damage), cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_packed), cmocka_unit_test(test_kernels),     cmocka_unit_test(test_example),
+        cmocka_unit_test(test_damage), cmocka_unit_test(test_code_beyond), cmocka_unit_test(test_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
