@@ -405,6 +405,7 @@ static enum mg_code in_pieces(struct input *in, const struct mg_aggregate *parti
         code = mg_aggregation_update(a, in->vectors, in->batch->row_count, mask, err);
         if (code == MG_OK && mg_aggregation_is_full(a))
             code = drain(a, into, err);
+        assert_true(code != MG_OK || !mg_aggregation_is_full(a)); /* else a scan would never go on */
     }
     if (code == MG_OK)
         code = drain(a, into, err);

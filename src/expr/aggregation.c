@@ -159,7 +159,8 @@ enum mg_code mg_aggregation_new(const struct mg_aggregate *aggregate, struct mg_
 
 bool mg_aggregation_is_full(const struct mg_aggregation *a)
 {
-    return a->aggregate->is_partial && a->memory.used_bytes >= a->memory.bytes_max;
+    /* without groups there is nothing to empty: long texts of a block may take as much */
+    return a->aggregate->is_partial && a->groups.count > 0 && a->memory.used_bytes >= a->memory.bytes_max;
 }
 
 /* ---- blocks -------------------------------------------------------------------------------------------------- */
