@@ -28,6 +28,7 @@
 #include "column/schema.h"
 #include "expr/aggregate.h"
 #include "expr/expr.h"
+#include "expr/top.h"
 
 struct mg_engine_ops;
 
@@ -116,8 +117,11 @@ struct mg_scan_spec {
     const struct mg_aggregate *aggregate;
     struct mg_key_range range; /* borrowed for the scan's life */
     uint64_t limit;            /* 0 = all; the scan may stop there, and never gives more */
-    uint32_t batch_rows_max;   /* 0 = 8,192; batches may be smaller */
-    struct mg_budget *budget;  /* of the reader; NULL = the engine's */
+    /* With a limit: the first rows in this order, and given in it; places need not be among columns. NULL: any rows. */
+    const struct mg_top_order *order; /* borrowed until scan returns */
+    uint32_t order_count;
+    uint32_t batch_rows_max;  /* 0 = 8,192; batches may be smaller */
+    struct mg_budget *budget; /* of the reader; NULL = the engine's */
 };
 
 /* Called once per item, with borrowed arguments; another code than MG_OK ends the walk and is returned. */
@@ -225,8 +229,8 @@ struct mg_engine_ops {
      * it was OK, work; which of them lack rows, needs_reload tells). */
     enum mg_code (*scan)(struct mg_snapshot *snapshot, const struct mg_scan_spec *spec, struct mg_scan **out,
                          struct mg_error *err);
-    /* The next batch with at least one row, in no promised order, or MG_OK with *out NULL at the end. The caller
-     * unreferences it; it may outlive the scan, not the snapshot. */
+    /* The next batch with at least one row, in no promised order but that of spec->order, or MG_OK with *out NULL at
+     * the end. The caller unreferences it; it may outlive the scan, not the snapshot. */
     enum mg_code (*next)(struct mg_scan *scan, struct mg_batch **out, struct mg_error *err);
     void (*scan_close)(struct mg_scan *scan); /* NULL is allowed */
 

@@ -289,9 +289,10 @@ static int compare_lines(const void *a, const void *b)
                   (const char *)lines.data + ((const struct line *)b)->at);
 }
 
-static const char *sort_lines(struct line *starts, size_t count)
+static const char *join_lines(struct line *starts, size_t count, bool in_order)
 {
-    qsort(starts, count, sizeof *starts, compare_lines);
+    if (!in_order)
+        qsort(starts, count, sizeof *starts, compare_lines);
     mg_buffer_clear(&sorted);
     mg_buffer_init(&sorted, ROWS_TEXT_MAX);
     for (size_t i = 0; i < count; i++)
@@ -366,6 +367,8 @@ const char *kit_rows(struct mg_snapshot *snapshot, uint64_t table_id, const stru
         .columns = columns,
         .column_count = wanted->aggregate ? 0 : choose_columns(schema, wanted->columns, columns),
         .aggregate = wanted->aggregate,
+        .order = wanted->order,
+        .order_count = wanted->order_count,
         .predicate = predicate,
         .range = wanted->range,
         .limit = wanted->limit,
@@ -392,7 +395,7 @@ const char *kit_rows(struct mg_snapshot *snapshot, uint64_t table_id, const stru
     mg_predicate_free(predicate);
     mg_arena_clear(&arena);
     mg_schema_unref(schema);
-    const char *result = count ? sort_lines(starts, count) : "";
+    const char *result = count ? join_lines(starts, count, wanted->order_count > 0) : "";
     free(starts);
     return result;
 }

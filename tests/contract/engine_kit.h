@@ -4,7 +4,7 @@
  *          pad (PAD SPACE), missing=VALUE.
  * Changes  "I 1,ada,1.50 | U 2,NULL,3.00 | D 3,,0": op, then a value per column, in the text that mg_value_format
  *          prints; dates and times as their numbers. A blank in text is written _, a comma ~.
- * Rows     what a scan gives, one row a line as "1,ada,1.50", lines sorted; "" for none.
+ * Rows     what a scan gives, one row a line as "1,ada,1.50", lines sorted unless the scan orders; "" for none.
  * Errors   of the kit itself end the test.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_TESTS_CONTRACT_ENGINE_KIT_H
@@ -46,6 +46,8 @@ struct kit_scan {
     uint64_t limit;
     uint32_t batch_rows_max;
     const struct mg_aggregate *aggregate; /* then no columns */
+    const struct mg_top_order *order;     /* then lines are not sorted */
+    uint32_t order_count;
 };
 /* Rows as text, until the next call. scan may be NULL: everything. */
 const char *kit_rows(struct mg_snapshot *snapshot, uint64_t table_id, const struct kit_scan *scan);

@@ -1129,6 +1129,43 @@ static void an_overflow_is_an_error_of_the_rows_that_are_kept(void **state)
     mg_schema_unref(schema);
 }
 
+static void scans_order_and_limit(void **state)
+{
+    struct fixture *f = *state;
+    struct mg_schema *schema = people(f);
+    struct mg_top_order price[] = {{.column = 2}, {.column = 0}}, name[] = {{.column = 1}, {.column = 0}};
+    struct kit_scan scan = {.columns = "id", .limit = 3, .order = price, .order_count = 2};
+    kit_apply(f->engine, schema, "I 1,b,5 | I 2,NULL,-1 | I 3,a,5 | I 4,a_,0.5 | I 5,NULL,100 | I 6,c,7");
+    kit_apply(f->engine, schema, "D 6,, | U 5,NULL,-2 | I 7,b,9");
+    struct mg_snapshot *snapshot = kit_snapshot(f->engine);
+    assert_string_equal(kit_rows(snapshot, 1, &scan), "5\n2\n4");
+    price[0].is_descending = true;
+    assert_string_equal(kit_rows(snapshot, 1, &scan), "7\n1\n3");
+    scan.batch_rows_max = 1;
+    price[1].is_descending = true;
+    assert_string_equal(kit_rows(snapshot, 1, &scan), "7\n3\n1");
+    scan = (struct kit_scan){.columns = "name,id", .limit = 100, .order = name, .order_count = 2};
+    assert_string_equal(kit_rows(snapshot, 1, &scan), "NULL,2\nNULL,5\na,3\na ,4\nb,1\nb,7");
+    name[0].nulls_last = name[0].is_descending = true;
+    scan.columns = "";
+    scan.limit = 1;
+    assert_string_equal(kit_rows(snapshot, 1, &scan), "");
+    scan.columns = "id";
+    scan.limit = 5;
+    scan.where_column = "id", scan.op = MG_EXPR_GT, scan.literal = "2";
+    assert_string_equal(kit_rows(snapshot, 1, &scan), "7\n4\n3\n5");
+    struct mg_scan *refused_scan;
+    struct mg_scan_spec spec = {.table_id = 1, .order = name, .order_count = 2};
+    refused(f->ops->scan(snapshot, &spec, &refused_scan, err), MG_INVALID);
+    spec.limit = MG_TOP_ROWS_MAX + UINT64_C(1);
+    refused(f->ops->scan(snapshot, &spec, &refused_scan, err), MG_INVALID);
+    spec.limit = 1;
+    name[1].column = 3;
+    refused(f->ops->scan(snapshot, &spec, &refused_scan, err), MG_INVALID);
+    f->ops->snapshot_unref(snapshot);
+    mg_schema_unref(schema);
+}
+
 static void key_ranges_are_half_open(void **state)
 {
     struct fixture *f = *state;
@@ -1542,6 +1579,7 @@ static const struct {
     T(scans_aggregate),
     T(aggregates_of_no_rows),
     T(an_overflow_is_an_error_of_the_rows_that_are_kept),
+    T(scans_order_and_limit),
     T(key_ranges_are_half_open),
     T(splits_partition_the_rows),
     T(a_batch_outlives_its_scan),

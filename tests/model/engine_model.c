@@ -328,8 +328,11 @@ static struct digest scan(struct history *h, struct mg_snapshot *snapshot, struc
         must(mg_batch_check(batch, err));
         if (batch->row_count == 0 || (spec.batch_rows_max && batch->row_count > spec.batch_rows_max))
             fail("a batch of %u rows", batch->row_count);
-        for (uint32_t row = 0; row < batch->row_count; row++)
+        for (uint32_t row = 0; row < batch->row_count; row++) {
             digest_row(&digest, batch, row);
+            if (spec.order_count) /* each row after the one before */
+                digest.sum = mg_hash_u64(digest.sum + digest.xor);
+        }
         mg_batch_unref(batch);
     }
     ops->scan_close(scan);
@@ -479,6 +482,27 @@ static void compare_aggregate(struct history *h, const struct pin *pin, const st
     mg_aggregate_free(aggregate);
 }
 
+/* In an order that ends with the key, so that the first rows are the same ones. */
+static void compare_order(struct history *h, const struct pin *pin, const struct mg_schema *schema,
+                          struct mg_scan_spec spec, struct mg_arena *arena)
+{
+    struct mg_top_order order[MG_TOP_ORDER_MAX];
+    uint32_t count = (uint32_t)below(h, 3);
+    for (uint32_t i = 0; i < count; i++)
+        order[i].column = (uint32_t)below(h, schema->column_count);
+    for (uint32_t k = 0; k < schema->key_count && count < MG_TOP_ORDER_MAX; k++)
+        order[count++].column = schema->key_columns[k];
+    for (uint32_t i = 0; i < count; i++) {
+        order[i].is_descending = chance(h, 50);
+        order[i].nulls_last = chance(h, 50);
+        order[i].is_bytewise = chance(h, 30);
+    }
+    spec.order = order;
+    spec.order_count = count;
+    spec.limit = 1 + below(h, chance(h, 50) ? 10 : 20000);
+    compare_scan(h, "the first rows", pin, schema, chance(h, 50) ? random_expr(h, schema, arena) : NULL, spec);
+}
+
 static void compare_table(struct history *h, const struct pin *pin, const struct mg_schema *schema, bool thorough)
 {
     uint32_t columns[COLUMNS_MAX * 2];
@@ -504,6 +528,7 @@ static void compare_table(struct history *h, const struct pin *pin, const struct
     /* not where the oracle, which looks every key up in a list, would take long */
     if (whole.count < 500)
         compare_aggregate(h, pin, schema, spec, &arena);
+    compare_order(h, pin, schema, spec, &arena);
     for (int i = 0; i < 3; i++) {
         spec.column_count = (uint32_t)below(h, schema->column_count + 2u);
         for (uint32_t c = 0; c < spec.column_count; c++)

@@ -4,7 +4,7 @@
  * Per chunk  (1) prune by zone map and key range; (2) mask: the rows that exist, less the marks; (3) the key range; (4)
  *            the predicate; (5) out: if every row is left, the chunk's own memory; else the rows that are left,
  *            gathered.
- *            An aggregate takes vectors and mask in place of (5).
+ *            An aggregate or an order takes vectors and mask in place of (5).
  * Frozen     chunks are read in place. An open one, the last of a table, is copied first (settled), because its memory
  *            behind the visible rows is being written and kernels may read up to the next multiple of 8 bytes.
  * Columns    are found by id in each segment. A column that a segment lacks is its `missing` value, 8,192 times, made
@@ -57,9 +57,10 @@ struct scan {
     struct mg_arena scratch;
     struct loaded loaded;
 
-    /* Of an aggregate; NULL: rows go out. */
+    /* Of an aggregate, of ordered rows; both NULL: rows go out as they are found. */
     struct mg_aggregation *aggregation;
     bool draining; /* its results go out, before further chunks are read */
+    struct mg_top *top;
 };
 
 /* A batch that shows a chunk's memory. */
@@ -91,6 +92,7 @@ void mg_magic__scan_close(struct mg_scan *base)
     for (uint32_t c = 0; scan->constants && c < scan->schema->column_count; c++)
         mg_batch_unref(scan->constants[c]);
     mg_aggregation_free(scan->aggregation);
+    mg_top_free(scan->top);
     mg_arena_clear(&scan->scratch);
     free(scan->columns);
     free(scan->needed);
@@ -111,9 +113,24 @@ static void note_needed(struct scan *scan)
         scan->needed[places[i]] = true;
     if (scan->spec.aggregate)
         mg_aggregate_mark(scan->spec.aggregate, scan->needed);
+    for (uint32_t i = 0; i < scan->spec.order_count; i++)
+        scan->needed[scan->spec.order[i].column] = true;
     if (scan->spec.range.low.size || scan->spec.range.high.size)
         for (uint32_t k = 0; k < scan->schema->key_count; k++)
             scan->needed[scan->schema->key_columns[k]] = true;
+}
+
+/* What takes the rows, when they do not go out as they are found. */
+static enum mg_code make_consumer(struct scan *scan, struct mg_error *err)
+{
+    struct mg_top_request request = {.columns = scan->columns,
+                                     .column_count = scan->spec.column_count,
+                                     .order = scan->spec.order,
+                                     .order_count = scan->spec.order_count,
+                                     .limit = (uint32_t)MG_MIN(scan->spec.limit, (uint64_t)MG_TOP_ROWS_MAX)};
+    if (scan->spec.aggregate)
+        return mg_aggregation_new(scan->spec.aggregate, scan->budget, 0, &scan->aggregation, err);
+    return scan->spec.order_count ? mg_top_new(&request, scan->schema, scan->budget, &scan->top, err) : MG_OK;
 }
 
 enum mg_code mg_magic__scan(struct mg_snapshot *snapshot, const struct mg_scan_spec *spec, struct mg_scan **out,
@@ -153,8 +170,7 @@ enum mg_code mg_magic__scan(struct mg_snapshot *snapshot, const struct mg_scan_s
     for (size_t c = 0; c < count; c++)
         scan->vector_places[c] = &scan->vectors[c];
     note_needed(scan);
-    enum mg_code code = spec->aggregate ? mg_aggregation_new(spec->aggregate, scan->budget, 0, &scan->aggregation, err)
-                                        : MG_OK;
+    enum mg_code code = make_consumer(scan, err);
     if (code != MG_OK) {
         mg_magic__scan_close(&scan->base);
         return code;
@@ -352,7 +368,7 @@ static enum mg_code filter(struct scan *scan, uint32_t row_count, const struct m
     return MG_OK;
 }
 
-/* Load the chunk if any of its rows goes out; an aggregate takes them here, and nothing is left to go out. */
+/* Load the chunk if any of its rows goes out; aggregate and order take them here, and nothing is left to go out. */
 static enum mg_code load(struct scan *scan, const struct mg_table_segment *segment, uint32_t at, struct mg_error *err)
 {
     struct mg_chunk *chunk = segment->rows->chunks[at];
@@ -375,6 +391,8 @@ static enum mg_code load(struct scan *scan, const struct mg_table_segment *segme
     MG_TRY(filter(scan, row_count, marks, mask, err));
     if (scan->aggregation)
         return mg_aggregation_update(scan->aggregation, scan->vector_places, row_count, mask, err);
+    if (scan->top)
+        return mg_top_add(scan->top, scan->vector_places, row_count, mask, err);
     loaded->row_count = row_count;
     loaded->out_count = mg_mask_count(mask, row_count);
     loaded->out_done = 0;
@@ -387,8 +405,8 @@ static enum mg_code load(struct scan *scan, const struct mg_table_segment *segme
     return MG_OK;
 }
 
-/* To the next chunk with rows; loaded.active is false at the end, and for an aggregate, which reads on until it is
- * full. */
+/* To the next chunk with rows; loaded.active is false at the end, and where rows are taken: that reads on, an aggregate
+ * until it is full. */
 static enum mg_code advance(struct scan *scan, struct mg_error *err)
 {
     unload(scan);
@@ -491,6 +509,10 @@ enum mg_code mg_magic__next(struct mg_scan *base, struct mg_batch **out, struct 
     struct loaded *loaded = &scan->loaded;
     if (scan->aggregation)
         return next_results(scan, out, err);
+    if (scan->top) {
+        MG_TRY(advance(scan, err)); /* all, at the first call */
+        return mg_top_next(scan->top, scan->batch_rows, out, err);
+    }
     uint64_t left = scan->spec.limit ? scan->spec.limit - scan->row_count : UINT64_MAX;
     if (left && (!loaded->active || loaded->out_done == loaded->out_count))
         MG_TRY(advance(scan, err));

@@ -19,6 +19,7 @@
 #include "base/random.h"
 #include "engine/engine.h"
 #include "engine/model/model_aggregate.h"
+#include "engine/model/model_order.h"
 #include "engine/name.h"
 #include "engine/scan_spec.h"
 
@@ -114,8 +115,10 @@ struct model_scan {
     uint32_t *columns;
     struct mg_slice last_key; /* of the last cell looked at; borrowed from it */
     bool started;
-    uint64_t row_count; /* given so far */
-    bool ended;         /* an aggregate's results are out */
+    uint64_t row_count;      /* given so far */
+    struct mg_batch *result; /* of an aggregate or an order; made at the first next */
+    bool has_result;
+    struct mg_top_order *order;
     struct mg_arena scratch;
 };
 
@@ -1053,6 +1056,8 @@ static void model_scan_close(struct mg_scan *base)
         return;
     mg_schema_unref(scan->schema);
     mg_arena_clear(&scan->scratch);
+    mg_batch_unref(scan->result);
+    free(scan->order);
     free(scan->columns);
     free(scan);
 }
@@ -1078,8 +1083,9 @@ static enum mg_code model_scan(struct mg_snapshot *snapshot, const struct mg_sca
     scan->columns = must_alloc((size_t)spec->column_count + schema->column_count, sizeof *scan->columns);
     if (spec->column_count)
         memcpy(scan->columns, spec->columns, spec->column_count * sizeof *scan->columns);
-    for (uint32_t c = 0; spec->aggregate && c < schema->column_count; c++) /* it is computed from whole rows */
-        scan->columns[scan->spec.column_count++] = c;
+    scan->order = must_alloc(spec->order_count, sizeof *scan->order);
+    if (spec->order_count)
+        memcpy(scan->order, spec->order, spec->order_count * sizeof *scan->order);
     mg_mutex_lock(&model->lock);
     scan->table = find_table(model, spec->table_id);
     mg_mutex_unlock(&model->lock);
@@ -1211,22 +1217,46 @@ static enum mg_code next_rows(struct model_scan *scan, struct mg_batch **out, st
     return MG_OK;
 }
 
-static enum mg_code aggregate_all(struct model_scan *scan, struct mg_batch **out, struct mg_error *err)
+static enum mg_code finish(struct model_scan *scan, struct mg_batch *const *batches, size_t count,
+                           struct mg_batch **out, struct mg_error *err)
 {
+    if (scan->spec.aggregate)
+        return mg_model__aggregate(scan->spec.aggregate, batches, count, budget_of(scan), out, err);
+    struct mg_scan_spec spec = scan->spec;
+    spec.columns = scan->columns;
+    spec.order = scan->order;
+    return mg_model__order(&spec, batches, count, budget_of(scan), out, err);
+}
+
+/* Aggregate and order are computed from whole rows, all of them: for that time the scan is one of all columns. */
+static enum mg_code take_all(struct model_scan *scan, struct mg_error *err)
+{
+    struct mg_scan_spec spec = scan->spec;
+    uint32_t *columns = scan->columns, count = scan->schema->column_count;
     struct mg_batch **batches = NULL;
-    size_t count = 0;
+    size_t batch_count = 0;
     enum mg_code code;
-    for (;; count++) {
-        batches = realloc(batches, (count + 1) * sizeof(struct mg_batch *));
+    scan->columns = must_alloc(count, sizeof *scan->columns);
+    for (uint32_t c = 0; c < count; c++)
+        scan->columns[c] = c;
+    scan->spec.column_count = count;
+    scan->spec.limit = 0;
+    for (;; batch_count++) {
+        batches = realloc(batches, (batch_count + 1) * sizeof(struct mg_batch *));
         mg_assert(batches);
-        code = next_rows(scan, &batches[count], err);
-        if (code != MG_OK || !batches[count])
+        code = next_rows(scan, &batches[batch_count], err);
+        if (code != MG_OK || !batches[batch_count])
             break;
     }
+    free(scan->columns);
+    scan->columns = columns;
+    scan->spec = spec;
+    scan->row_count = 0;
+    scan->has_result = true;
     if (code == MG_OK)
-        code = mg_model__aggregate(scan->spec.aggregate, batches, count, budget_of(scan), out, err);
-    while (count)
-        mg_batch_unref(batches[--count]);
+        code = finish(scan, batches, batch_count, &scan->result, err);
+    while (batch_count)
+        mg_batch_unref(batches[--batch_count]);
     free(batches);
     return code;
 }
@@ -1234,13 +1264,22 @@ static enum mg_code aggregate_all(struct model_scan *scan, struct mg_batch **out
 static enum mg_code model_next(struct mg_scan *base, struct mg_batch **out, struct mg_error *err)
 {
     struct model_scan *scan = (struct model_scan *)base;
-    if (!scan->spec.aggregate)
+    if (!scan->spec.aggregate && !scan->spec.order_count)
         return next_rows(scan, out, err);
+    if (!scan->has_result)
+        MG_TRY(take_all(scan, err));
+    uint32_t left = scan->result ? scan->result->row_count - (uint32_t)scan->row_count : 0;
+    uint32_t count = scan->spec.batch_rows_max ? MG_MIN(left, scan->spec.batch_rows_max) : left;
     *out = NULL;
-    if (scan->ended)
+    if (count == 0)
         return MG_OK;
-    scan->ended = true;
-    return aggregate_all(scan, out, err);
+    uint32_t *rows = must_alloc(count, sizeof *rows);
+    for (uint32_t i = 0; i < count; i++)
+        rows[i] = (uint32_t)scan->row_count + i;
+    enum mg_code code = mg_batch_select(scan->result, rows, count, budget_of(scan), out, err);
+    free(rows);
+    scan->row_count += count;
+    return code;
 }
 
 /* ---- status ------------------------------------------------------------------------------------------------ */
