@@ -50,7 +50,9 @@ static void try_body(const Magic__V1__TicketBody *body, struct mg_arena *arena)
                                     .column_count = scan.column_count,
                                     .predicate = scan.predicate,
                                     .aggregate = scan.aggregate,
-                                    .limit = scan.limit};
+                                    .limit = scan.limit,
+                                    .order = scan.order,
+                                    .order_count = scan.order_count};
         struct mg_scan *rows = NULL;
         if (body->range)
             spec.range = (struct mg_key_range){.low = mg_flight__bytes(body->range->low),

@@ -116,6 +116,14 @@ TICKETS = {
 TICKETS.update({"predicate_" + name: body(inside(w.scan("d", "t", columns=["c1"], predicate=p)))
                 for name, p in PREDICATES.items() if name in ("in", "and_or_not", "deep", "bad_decimal")})
 TICKETS.update({"aggregate_" + name: body(inside(scan)) for name, scan in AGGREGATES.items()})
+ORDERS = {
+    "order": w.scan("d", "t", columns=["c1"], limit=10, order=[("c15", True, None), ("c4", None, True)]),
+    "order_no_limit": w.scan("d", "t", columns=["c1"], order=[("c15", None, None)]),
+    "order_unknown": w.scan("d", "t", columns=["c1"], limit=1, order=[("c99", None, None)]),
+    "order_long": w.scan("d", "t", columns=["c1"], limit=1, order=[("c1", None, None)] * 17),
+    "order_wide": w.scan("d", "t", columns=["c1"], limit=2 ** 63, order=[("c1", None, None)]),
+}
+TICKETS.update({name: body(inside(scan)) for name, scan in ORDERS.items()})
 TICKETS["aggregate_and_columns"] = body(inside(w.scan("d", "t", columns=["c1"], aggregation=AGGREGATIONS["count"])))
 
 SQL = {

@@ -192,6 +192,27 @@ class Aggregates(FlightCase):
             read(self.client, wire.scan("shop", "types", predicate=wire.call(wire.NEGATE, wire.column("id"))))
 
 
+class Orders(FlightCase):
+    def test_the_first_rows_in_order(self):
+        rows = by_id(read(self.client, wire.scan("shop", "types"))[0])
+        for descending in (None, True):
+            table, _ = read(self.client, wire.scan("shop", "types", columns=["id"], splits=1, limit=30,
+                                                   order=[("price", descending, True), ("id", None, None)]))
+            want = sorted((r for r in rows if r["price"] is not None),
+                          key=lambda r: (-r["price"] if descending else r["price"], r["id"]))
+            self.assertEqual(table["id"].to_pylist(), [r["id"] for r in want[:30]])
+
+    def test_what_is_refused(self):
+        for text, kind, scan in (("limit", pa.ArrowInvalid, {"order": [("id", None, None)]}),
+                                 ("no column", KeyError, {"order": [("void", None, None)], "limit": 1}),
+                                 ("up to 16", pa.ArrowInvalid, {"order": [("id", None, None)] * 17, "limit": 1}),
+                                 ("or an order", pa.ArrowInvalid, {
+                                     "order": [("id", None, None)],
+                                     "aggregation": wire.aggregation([(wire.COUNT_ALL, None)])})):
+            with self.subTest(text), self.fails(kind, text):
+                read(self.client, wire.scan("shop", "types", **scan))
+
+
 class Catalogue(FlightCase):
     def test_list_flights(self):
         paths = [tuple(p.decode() for p in f.descriptor.path) for f in self.client.list_flights()]

@@ -155,10 +155,11 @@ def any_of(name, body):
 
 
 def scan(database, table, columns=(), no_columns=None, predicate=None, snapshot=None, splits=None, profile=None,
-         limit=None, schema_version=None, aggregation=None):
+         limit=None, schema_version=None, aggregation=None, order=()):
     return any_of("magic.v1.ScanDescriptor", message(
         (1, database), (2, table), *((3, c) for c in columns), (4, no_columns), (5, predicate), (6, snapshot),
-        (7, splits), (8, profile), (9, limit), (10, schema_version), (11, aggregation)))
+        (7, splits), (8, profile), (9, limit), (10, schema_version), (11, aggregation),
+        *((12, message((1, column), (2, descending), (3, nulls_last))) for column, descending, nulls_last in order)))
 
 
 def sql(statement, database=None, snapshot=None):

@@ -66,6 +66,8 @@ static enum mg_code get_scan(struct mg_flight__request *request, struct mg_fligh
             .predicate = scan.predicate,
             .aggregate = scan.aggregate,
             .limit = scan.limit,
+            .order = scan.order,
+            .order_count = scan.order_count,
             .batch_rows_max = batch_rows(&scan),
             .budget = request->flight->budget,
         };

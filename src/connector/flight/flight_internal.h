@@ -12,6 +12,7 @@
 #include "connector/flight/flight.h"
 #include "expr/aggregate.h"
 #include "expr/expr.h"
+#include "expr/top.h"
 #include "proto/flight.pb-c.h"
 #include "proto/scan.pb-c.h"
 
@@ -120,6 +121,8 @@ struct mg_flight__scan {
     struct mg_aggregate *aggregate; /* NULL: rows; else there are no columns */
     enum mg_profile profile;
     uint64_t limit; /* per split; 0 = all */
+    struct mg_top_order *order;
+    uint32_t order_count;
 };
 
 /* The table must be readable at the snapshot. End with mg_flight__scan_clear also when this failed (zeroed memory

@@ -45,6 +45,16 @@ static void add_column(struct mg_flight__scan *scan, uint32_t place)
     scan->field_count++;
 }
 
+static enum mg_code find_column(const struct mg_schema *schema, const char *name, uint32_t *out, struct mg_error *err)
+{
+    int place = mg_schema_find_name(schema, mg_slice_text(name));
+
+    if (place < 0)
+        return mg_fail(err, MG_NOT_FOUND, "table %s.%s has no column %.200s", schema->database, schema->table, name);
+    *out = (uint32_t)place;
+    return MG_OK;
+}
+
 static enum mg_code choose_columns(struct mg_flight__scan *scan, const Magic__V1__ScanDescriptor *descriptor,
                                    struct mg_arena *arena, struct mg_error *err)
 {
@@ -67,11 +77,9 @@ static enum mg_code choose_columns(struct mg_flight__scan *scan, const Magic__V1
     }
     MG_TRY(alloc_columns(scan, descriptor->n_columns, arena, err));
     for (size_t i = 0; i < descriptor->n_columns; i++) {
-        int place = mg_schema_find_name(schema, mg_slice_text(descriptor->columns[i]));
-        if (place < 0)
-            return mg_fail(err, MG_NOT_FOUND, "table %s.%s has no column %.200s", schema->database, schema->table,
-                           descriptor->columns[i]);
-        add_column(scan, (uint32_t)place);
+        uint32_t place = 0;
+        MG_TRY(find_column(schema, descriptor->columns[i], &place, err));
+        add_column(scan, place);
     }
     return MG_OK;
 }
@@ -92,13 +100,38 @@ enum mg_code mg_flight__fields(const struct mg_schema *schema, enum mg_profile p
     return MG_OK;
 }
 
+/* Spark's texts are bytes; MySQL's have a collation. */
+static enum mg_code choose_order(struct mg_flight__scan *scan, const Magic__V1__ScanDescriptor *descriptor,
+                                 struct mg_arena *arena, struct mg_error *err)
+{
+    if (descriptor->n_order == 0)
+        return MG_OK;
+    if (descriptor->n_order > MG_TOP_ORDER_MAX || scan->limit == 0 || scan->limit > MG_TOP_ROWS_MAX)
+        return mg_fail(err, MG_INVALID,
+                       "scan orders by %zu columns with a limit of %" PRIu64
+                       " rows; up to %d columns and a limit from 1 to %d are possible",
+                       descriptor->n_order, scan->limit, (int)MG_TOP_ORDER_MAX, (int)MG_TOP_ROWS_MAX);
+    scan->order = mg_arena_array(arena, struct mg_top_order, descriptor->n_order);
+    if (!scan->order)
+        return mg_arena_fail(arena, err);
+    for (size_t i = 0; i < descriptor->n_order; i++) {
+        struct mg_top_order *order = &scan->order[i];
+        MG_TRY(find_column(scan->schema, descriptor->order[i]->column, &order->column, err));
+        order->is_descending = descriptor->order[i]->descending;
+        order->nulls_last = descriptor->order[i]->nulls_last;
+        order->is_bytewise = scan->profile == MG_PROFILE_SPARK;
+    }
+    scan->order_count = (uint32_t)descriptor->n_order;
+    return MG_OK;
+}
+
 /* ---- the whole ---- */
 
 static enum mg_code choose_aggregate(struct mg_flight__scan *scan, const Magic__V1__ScanDescriptor *descriptor,
                                      struct mg_arena *arena, struct mg_error *err)
 {
-    if (descriptor->n_columns || descriptor->no_columns || descriptor->limit)
-        return mg_fail(err, MG_INVALID, "a scan asks for aggregates, and for columns or a limit");
+    if (descriptor->n_columns || descriptor->no_columns || descriptor->limit || descriptor->n_order)
+        return mg_fail(err, MG_INVALID, "a scan asks for aggregates, and for columns or a limit or an order");
     MG_TRY(
         mg_flight__aggregate_read(descriptor->aggregation, scan->schema, scan->profile, arena, &scan->aggregate, err));
     MG_TRY(alloc_columns(scan, 0, arena, err));
@@ -128,6 +161,7 @@ static enum mg_code resolve_rest(struct mg_flight__scan *scan, const struct mg_s
         MG_TRY(choose_aggregate(scan, descriptor, arena, err));
     else
         MG_TRY(choose_columns(scan, descriptor, arena, err));
+    MG_TRY(choose_order(scan, descriptor, arena, err));
     MG_TRY(mg_flight__predicate_read(descriptor->predicate, arena, &expr, err));
     if (expr)
         MG_TRY(mg_predicate_bind(expr, schema, &scan->predicate, err));
