@@ -128,6 +128,35 @@ static enum mg_code fail_long(size_t size, struct mg_error *err)
     return mg_fail(err, MG_TOO_BIG, "a key takes %zu bytes, at most %d are allowed", size, MG_KEY_BYTES_MAX);
 }
 
+static size_t value_size(const struct mg_value *value)
+{
+    return value->type.id == MG_TYPE_UTF8 ? text_key_size(key_text(value->text, value->type.collation))
+                                          : mg_type_width(value->type.id);
+}
+
+static uint8_t *put_value(uint8_t *at, const struct mg_value *value)
+{
+    uint8_t stored[16];
+
+    if (value->type.id == MG_TYPE_UTF8)
+        return put_text(at, key_text(value->text, value->type.collation));
+    mg_value_store(value, stored);
+    put_fixed(at, value->type.id, stored);
+    return at + mg_type_width(value->type.id);
+}
+
+enum mg_code mg_key_append_value(const struct mg_value *value, struct mg_buffer *out, struct mg_error *err)
+{
+    size_t size = value_size(value);
+
+    if (value->is_null)
+        return fail_null(0, err);
+    MG_TRY(mg_buffer_reserve(out, size, err));
+    put_value(out->data + out->size, value);
+    out->size += size;
+    return MG_OK;
+}
+
 enum mg_code mg_key_encode_values(const struct mg_value *values, uint32_t count, struct mg_buffer *out,
                                   struct mg_error *err)
 {
@@ -136,24 +165,14 @@ enum mg_code mg_key_encode_values(const struct mg_value *values, uint32_t count,
     for (uint32_t i = 0; i < count; i++) {
         if (values[i].is_null)
             return fail_null(i, err);
-        bool is_text = values[i].type.id == MG_TYPE_UTF8;
-        size += is_text ? text_key_size(key_text(values[i].text, values[i].type.collation))
-                        : mg_type_width(values[i].type.id);
+        size += value_size(&values[i]);
     }
     if (size > MG_KEY_BYTES_MAX)
         return fail_long(size, err);
     MG_TRY(mg_buffer_reserve(out, size, err));
     uint8_t *at = out->data + out->size;
-    for (uint32_t i = 0; i < count; i++) {
-        if (values[i].type.id == MG_TYPE_UTF8) {
-            at = put_text(at, key_text(values[i].text, values[i].type.collation));
-        } else {
-            uint8_t stored[16];
-            mg_value_store(&values[i], stored);
-            put_fixed(at, values[i].type.id, stored);
-            at += mg_type_width(values[i].type.id);
-        }
-    }
+    for (uint32_t i = 0; i < count; i++)
+        at = put_value(at, &values[i]);
     out->size += size;
     return MG_OK;
 }

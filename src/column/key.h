@@ -22,6 +22,9 @@ MG_MUST_CHECK enum mg_code mg_key_encode(const struct mg_vector *const *vectors,
 /* The key of given values, or of a prefix of the key columns. */
 MG_MUST_CHECK enum mg_code mg_key_encode_values(const struct mg_value *values, uint32_t count, struct mg_buffer *out,
                                                 struct mg_error *err);
+/* One value as keys hold it, of any length: for orders of columns that are no key. */
+MG_MUST_CHECK enum mg_code mg_key_append_value(const struct mg_value *value, struct mg_buffer *out,
+                                               struct mg_error *err);
 /* All rows of a batch at once: keys back to back in out, offsets[row_count + 1] filled. */
 MG_MUST_CHECK enum mg_code mg_key_encode_rows(const struct mg_vector *const *vectors, uint32_t key_count,
                                               uint32_t row_count, struct mg_buffer *out, uint32_t *offsets,

@@ -134,15 +134,13 @@ static enum mg_code make_key(struct mg_top *top, const struct mg_vector *const *
     mg_buffer_reset(&top->key);
     for (uint32_t i = 0; i < top->order_count; i++) {
         const struct mg_top_order *order = &top->order[i];
-        struct mg_vector v = *vectors[order->column];
-        const struct mg_vector *only = &v;
-        bool is_null = mg_vector_is_null(&v, row);
+        struct mg_value value = mg_vector_value(vectors[order->column], row);
         if (order->is_bytewise)
-            v.type.collation = MG_COLLATION_BINARY;
-        MG_TRY(mg_buffer_append_u8(&top->key, is_null ? (order->nulls_last ? 2 : 0) : 1, err));
+            value.type.collation = MG_COLLATION_BINARY;
+        MG_TRY(mg_buffer_append_u8(&top->key, value.is_null ? (order->nulls_last ? 2 : 0) : 1, err));
         size_t begin = top->key.size;
-        if (!is_null)
-            MG_TRY(mg_key_encode(&only, 1, row, &top->key, err));
+        if (!value.is_null) /* not a table's key: of any length */
+            MG_TRY(mg_key_append_value(&value, &top->key, err));
         for (size_t b = begin; order->is_descending && b < top->key.size; b++)
             top->key.data[b] = (uint8_t)~top->key.data[b];
     }
