@@ -215,11 +215,36 @@ static void test_ranges(void **state)
     assert_false(mg_key_in_range(mg_slice_text("d"), range));
 }
 
+static void test_one_value(void **state)
+{
+    enum { LONG = MG_KEY_BYTES_MAX * 2 };
+    struct mg_error err;
+    struct mg_buffer out, key;
+    char *text = malloc(LONG);
+
+    assert_non_null(text);
+    memset(text, 'x', LONG);
+    struct mg_value value = {.type = {.id = MG_TYPE_UTF8}, .text = MG_SLICE(text, LONG)};
+    mg_buffer_init(&out, LONG * 2);
+    mg_buffer_init(&key, LONG * 2);
+    assert_int_equal(mg_key_encode_values(&value, 1, &key, &err), MG_TOO_BIG);
+    assert_ok(mg_key_append_value(&value, &out, &err));
+    assert_int_equal(out.size, LONG + 2);
+    value.text.size = 3;
+    mg_buffer_reset(&out);
+    assert_ok(mg_key_append_value(&value, &out, &err));
+    assert_ok(mg_key_encode_values(&value, 1, &key, &err));
+    assert_true(mg_slice_equal(mg_buffer_slice(&out), mg_buffer_slice(&key)));
+    mg_buffer_clear(&out);
+    mg_buffer_clear(&key);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),    cmocka_unit_test(test_rows),   cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_ranges), cmocka_unit_test(test_one_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
