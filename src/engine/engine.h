@@ -54,6 +54,10 @@ struct mg_engine_options {
     struct mg_clock *clock;     /* NULL = the machine's */
     struct mg_budget *budget;   /* memory is accounted here; NULL = not limited */
     uint64_t wal_segment_bytes; /* 0 = 64 MiB */
+    uint64_t segment_bytes;     /* of rows in memory that are flushed together; 0 = up to 64 MiB, by the budget */
+    uint64_t checkpoint_bytes;  /* of WAL between two checkpoints; 0 = 256 MiB */
+    int64_t checkpoint_ms;      /* time between them; 0 = 60,000 */
+    bool maintain_by_hand;      /* tests: nothing in the background, checkpoint alone does the work */
     bool sync_off;              /* tests of speed only: no fdatasync. Refused by the server */
 };
 
@@ -174,6 +178,10 @@ struct mg_engine_ops {
     enum mg_code (*publish)(struct mg_epoch *epoch, uint64_t watermark, struct mg_slice position, uint64_t *out_epoch,
                             struct mg_error *err);
     void (*abort)(struct mg_epoch *epoch); /* NULL is allowed */
+    /* Any thread: one round of what the engine does in the background, and a point to recover from, so that what lies
+     * before it need not be replayed. flush: what is only in memory and the log goes into files of its own. Waits for
+     * the epoch that is being staged; may take long. MG_OK where an engine has no such thing. */
+    enum mg_code (*checkpoint)(struct mg_engine *engine, bool flush, struct mg_error *err);
 
     /* ---- reading ---- */
 

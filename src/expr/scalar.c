@@ -400,8 +400,10 @@ static enum mg_code bind_operation(struct binder *b, const struct mg_expr *expr,
                                    struct mg_scalar__node **out)
 {
     static const enum mg_scalar__kind kinds[] = {
-        [MG_EXPR_ADD - MG_EXPR_ADD] = MG_SCALAR_ADD,           [MG_EXPR_SUBTRACT - MG_EXPR_ADD] = MG_SCALAR_SUBTRACT,
-        [MG_EXPR_MULTIPLY - MG_EXPR_ADD] = MG_SCALAR_MULTIPLY, [MG_EXPR_DIVIDE - MG_EXPR_ADD] = MG_SCALAR_DIVIDE,
+        [0] = MG_SCALAR_ADD,
+        [MG_EXPR_SUBTRACT - MG_EXPR_ADD] = MG_SCALAR_SUBTRACT,
+        [MG_EXPR_MULTIPLY - MG_EXPR_ADD] = MG_SCALAR_MULTIPLY,
+        [MG_EXPR_DIVIDE - MG_EXPR_ADD] = MG_SCALAR_DIVIDE,
         [MG_EXPR_NEGATE - MG_EXPR_ADD] = MG_SCALAR_NEGATE,
     };
     uint32_t wanted = expr->op == MG_EXPR_NEGATE ? 1 : 2;

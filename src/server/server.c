@@ -74,6 +74,9 @@ static enum mg_code start_engine(struct mg_server *server, struct mg_error *err)
         .clock = server->clock,
         .budget = &server->engine_memory,
         .wal_segment_bytes = mg_setting_number(&server->settings, MG_SETTING_WAL_SEGMENT),
+        .segment_bytes = mg_setting_number(&server->settings, MG_SETTING_DELTA_SEGMENT),
+        .checkpoint_bytes = mg_setting_number(&server->settings, MG_SETTING_CHECKPOINT_WAL),
+        .checkpoint_ms = (int64_t)mg_setting_number(&server->settings, MG_SETTING_CHECKPOINT_EVERY),
     };
 
     MG_TRY(mg_io_make_folders(server->io, data, err));

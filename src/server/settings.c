@@ -130,6 +130,13 @@ static enum mg_code check_value(enum mg_setting_id id, const char *text, uint64_
                    : mg_fail(err, MG_INVALID, "'%s' is not between 1MiB and 1GiB", text);
     case MG_SETTING_PUMP_MEMORY:
         return number >= (uint64_t)17 << 20 ? MG_OK : mg_fail(err, MG_INVALID, "'%s' is below 17MiB", text);
+    case MG_SETTING_DELTA_SEGMENT:
+        return !*text || (number >= (uint64_t)16 << 10 && number <= (uint64_t)1 << 30)
+                   ? MG_OK
+                   : mg_fail(err, MG_INVALID, "'%s' is not between 16KiB and 1GiB", text);
+    case MG_SETTING_CHECKPOINT_EVERY:
+        return number >= 100 ? MG_OK : mg_fail(err, MG_INVALID, "'%s' is below 100ms", text);
+    case MG_SETTING_CHECKPOINT_WAL:
     case MG_SETTING_WAL_SEGMENT:
         return number >= (uint64_t)1 << 20 ? MG_OK : mg_fail(err, MG_INVALID, "'%s' is below 1MiB", text);
     default: return MG_OK;

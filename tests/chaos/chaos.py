@@ -39,6 +39,13 @@ PASSES = {
     "sorter.settled": (1, 3),
     "writer.ddl": (1, 4),
     "wal.segment": (1, 1),
+    "part.written": (1, 6),
+    "marks.written": (1, 6),
+    "manifest.written": (1, 6),
+    "manifest.synced": (1, 6),
+    "install.swapped": (1, 6),
+    "keeper.unlink": (1, 6),
+    "keeper.trim": (1, 6),
 }
 PASSES_OFTEN = (5, 150)
 NEED_BULK = ("wal.segment", "buffer.segment", "buffer.trim")
@@ -50,6 +57,10 @@ def steps():
     """The names in src/base/stops.def: a new one needs no change here."""
     text = (ROOT / "src" / "base" / "stops.def").read_text(encoding="utf-8")
     return re.findall(r'^MG_X\("([^"]+)"', text, re.M)
+
+
+# Small, so that flushes, merges and checkpoints happen all the time.
+FLAGS = ["--wal-segment", "1MiB", "--delta-segment", "64KiB", "--checkpoint-interval", "1s", "--checkpoint-wal", "2MiB"]
 
 
 class ArmedMagicd(Magicd):
@@ -71,7 +82,7 @@ class Chaos:
         self.random = random.Random(options.seed)
         self.folder = Path(tempfile.mkdtemp(prefix="magic-chaos-"))
         self.tidb = Tidb(self.folder / "tidb", keep=True)
-        self.magicd = ArmedMagicd(self.folder / "magicd", tidb=self.tidb, flags=["--wal-segment", "1MiB"])
+        self.magicd = ArmedMagicd(self.folder / "magicd", tidb=self.tidb, flags=FLAGS)
         self.workload = Workload(self.tidb, options.seed)
         self.watermark = 0
         self.longest_away = 0.0

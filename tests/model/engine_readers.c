@@ -290,8 +290,14 @@ static void read_new(struct reader *reader)
 static void read_old(struct reader *reader)
 {
     struct mg_snapshot *snapshot;
-    uint64_t epoch = 2 + mg_random_below(&reader->random, MG_MIN(atomic_load(&epochs_published), (uint64_t)200) + 1);
-    must(ops->snapshot_at(engine, epoch, &snapshot, err));
+    uint64_t newest = atomic_load(&epochs_published),
+             back = mg_random_below(&reader->random, MG_MIN(newest, 200UL) + 1);
+    uint64_t epoch = MG_MAX(newest - back, 2UL);
+    struct mg_error story = MG_ERROR_INIT;
+    enum mg_code code = ops->snapshot_at(engine, epoch, &snapshot, &story);
+    if (code == MG_SNAPSHOT_TOO_OLD) /* checkpoints went on */
+        return;
+    must_hold(code == MG_OK, "epoch %llu cannot be opened: %s", (unsigned long long)epoch, story.text);
     check_snapshot(snapshot, true);
     ops->snapshot_unref(snapshot);
     atomic_fetch_add(&old_reads, 1);
@@ -315,6 +321,26 @@ static void run_reader(void *arg)
             read_old(reader);
     }
     ops->snapshot_unref(held);
+}
+
+struct wanted {
+    const char *name;
+    uint64_t value;
+};
+
+static enum mg_code note_status(void *arg, const char *name, const char *value, const char *unit, struct mg_error *e)
+{
+    struct wanted *wanted = arg;
+    if (strcmp(name, wanted->name) == 0)
+        wanted->value = strtoull(value, NULL, 10);
+    return MG_OK;
+}
+
+static uint64_t status_of(const char *name)
+{
+    struct wanted wanted = {name, 0};
+    must(ops->status(engine, note_status, &wanted, err));
+    return wanted.value;
 }
 
 /* ---- main ---------------------------------------------------------------------------------------------------- */
@@ -343,7 +369,12 @@ int main(int argc, char **argv)
     struct mg_io_fault *disk = mg_io_fault_new(1);
     struct mg_budget budget;
     mg_budget_init(&budget, "readers", NULL, SIZE_MAX);
-    struct mg_engine_options options = {.folder = "/store", .io = mg_io_fault_io(disk), .budget = &budget};
+    struct mg_engine_options options = {.folder = "/store",
+                                        .io = mg_io_fault_io(disk),
+                                        .budget = &budget,
+                                        .wal_segment_bytes = 256 << 10,
+                                        .segment_bytes = 64 << 10,
+                                        .checkpoint_ms = 500};
     must(ops->open(&options, &engine, err));
     accounts = make_table(1, "accounts");
     ledger = make_table(2, "ledger");
@@ -375,15 +406,19 @@ int main(int argc, char **argv)
     free(writer.amounts);
     mg_schema_unref(accounts);
     mg_schema_unref(ledger);
+    uint64_t flushes = status_of("flushes"), merges = status_of("merges"), checkpoints = status_of("checkpoints");
+    must_hold(status_of("maintenance_failed") == 0, "maintenance failed");
+    must_hold(flushes > 0 && checkpoints > 0, "nothing was flushed");
     ops->close(engine);
     must_hold(mg_budget_used(&budget) == 0, "%zu bytes are still reserved", mg_budget_used(&budget));
     mg_io_fault_free(disk);
     must_hold(atomic_load(&epochs_published) > 0 && atomic_load(&held_reads) > 0, "nothing happened");
     printf("engine_readers: %d readers for %.0f s: %llu epochs published, %llu reads of held snapshots, %llu of new, "
            "%llu of "
-           "rebuilt ones: none changed, all whole\n",
+           "rebuilt ones, %llu flushes, %llu merges, %llu checkpoints: none changed, all whole\n",
            READERS, (double)run_ms / 1000, (unsigned long long)atomic_load(&epochs_published),
            (unsigned long long)atomic_load(&held_reads), (unsigned long long)atomic_load(&new_reads),
-           (unsigned long long)atomic_load(&old_reads));
+           (unsigned long long)atomic_load(&old_reads), (unsigned long long)flushes, (unsigned long long)merges,
+           (unsigned long long)checkpoints);
     return 0;
 }

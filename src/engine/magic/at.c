@@ -1,4 +1,5 @@
-/* at.c -- snapshots of epochs that are not the newest: pinned when a view is live, else rebuilt from the WAL.
+/* at.c -- snapshots of epochs that are not the newest: pinned when a view is live, else rebuilt: from the newest kept
+ * manifest that is not above it, and the WAL from there on.
  *
  * A rebuilt epoch is a private store that holds nothing but that one view: it shares no memory with the engine's own,
  * which goes on as if nothing happened. While it is pinned, whoever asks for the same epoch gets it, too.
@@ -28,11 +29,22 @@ static enum mg_code rebuild(struct mg_magic *magic, uint64_t epoch, struct mg_vi
     struct mg_store *store = malloc(sizeof *store);
     if (!store)
         return mg_fail(err, MG_NO_MEMORY, "no memory for a store");
+    struct mg_kept *kept = NULL;
     enum mg_code code = mg_store__init(store, magic, true, err);
     if (code == MG_OK)
+        code = mg_keeper__pin(magic, epoch, &kept, err);
+    if (code == MG_OK && kept)
+        code = mg_store__open_at(store, kept->number, epoch, NULL, NULL, err);
+    else if (code == MG_OK)
         code = mg_store__replay_wal(store, magic->journal, epoch, NULL, NULL, err);
     if (code == MG_OK)
         code = mg_store__finish_replay(store, err);
+    mg_keeper__unpin(magic, kept);
+    if (code == MG_SNAPSHOT_TOO_OLD) {
+        mg_store__clear(store);
+        free(store);
+        return code;
+    }
     if (code != MG_OK) {
         mg_store__clear(store);
         free(store);

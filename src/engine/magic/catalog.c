@@ -256,20 +256,9 @@ static enum mg_code next_ids(const struct mg_column_ids *old, const struct mg_sc
 
 /* ---- changes ------------------------------------------------------------------------------------------------- */
 
-/* A catalogue under construction: the old one's parts, to be changed in place. */
-struct draft {
-    struct mg_catalog *catalog; /* room for one more table; its names are made at the end */
-    char **databases;
-    uint32_t database_count;
-    uint64_t *dropped;
-    uint32_t dropped_count;
-    struct mg_schema **marks; /* room for one more */
-    uint32_t mark_count;
-};
-
-static void draft_clear(struct draft *draft)
+void mg_catalog__free_parts(struct mg_catalog_parts *draft)
 {
-    mg_catalog__unref(draft->catalog);
+    mg_catalog__unref(draft->tables);
     for (uint32_t i = 0; draft->marks && i < draft->mark_count; i++)
         mg_schema_unref(draft->marks[i]);
     free(draft->marks);
@@ -279,21 +268,21 @@ static void draft_clear(struct draft *draft)
     free(draft->dropped);
 }
 
-static enum mg_code draft_init(struct draft *draft, const struct mg_catalog *from, struct mg_error *err)
+static enum mg_code draft_init(struct mg_catalog_parts *draft, const struct mg_catalog *from, struct mg_error *err)
 {
     const struct mg_names *names = from->names;
     memset(draft, 0, sizeof *draft);
-    draft->catalog = copy_tables(from, 1);
+    draft->tables = copy_tables(from, 1);
     draft->databases = calloc((size_t)names->database_count + 1, sizeof(char *));
     draft->dropped = calloc((size_t)names->dropped_count + 1, sizeof *draft->dropped);
     draft->marks = calloc((size_t)names->mark_count + 1, sizeof(struct mg_schema *));
-    bool ok = draft->catalog && draft->databases && draft->dropped && draft->marks;
+    bool ok = draft->tables && draft->databases && draft->dropped && draft->marks;
     for (; ok && draft->database_count < names->database_count; draft->database_count++) {
         draft->databases[draft->database_count] = strdup(names->databases[draft->database_count]);
         ok = draft->databases[draft->database_count] != NULL;
     }
     if (!ok) {
-        draft_clear(draft);
+        mg_catalog__free_parts(draft);
         return mg_fail(err, MG_NO_MEMORY, "no memory for a catalogue of %u tables", from->table_count);
     }
     if (names->dropped_count)
@@ -304,16 +293,15 @@ static enum mg_code draft_init(struct draft *draft, const struct mg_catalog *fro
     return MG_OK;
 }
 
-/* Sorts, and hands the catalogue over. */
-static enum mg_code draft_finish(struct draft *draft, struct mg_catalog **out, struct mg_error *err)
+enum mg_code mg_catalog__assemble(struct mg_catalog_parts *draft, struct mg_catalog **out, struct mg_error *err)
 {
-    struct mg_catalog *catalog = draft->catalog;
+    struct mg_catalog *catalog = draft->tables;
     struct mg_names *names = calloc(1, sizeof *names);
     uint32_t *by_name = calloc((size_t)catalog->table_count + 1, sizeof *by_name);
     if (!names || !by_name) {
         free(names);
         free(by_name);
-        draft_clear(draft);
+        mg_catalog__free_parts(draft);
         return mg_fail(err, MG_NO_MEMORY, "no memory for the names of %u tables", catalog->table_count);
     }
     for (uint32_t i = 0; i < catalog->table_count; i++)
@@ -334,7 +322,9 @@ static enum mg_code draft_finish(struct draft *draft, struct mg_catalog **out, s
     return MG_OK;
 }
 
-static enum mg_code create_database(const struct mg_names *names, const char *name, struct draft *draft,
+struct mg_catalog *mg_catalog__new_tables(uint32_t table_count) { return new_catalog(table_count); }
+
+static enum mg_code create_database(const struct mg_names *names, const char *name, struct mg_catalog_parts *draft,
                                     struct mg_error *err)
 {
     if (name[0] == 0 || strlen(name) >= MG_NAME_MAX)
@@ -348,7 +338,7 @@ static enum mg_code create_database(const struct mg_names *names, const char *na
     return MG_OK;
 }
 
-static enum mg_code drop_database(const struct mg_catalog *from, const char *name, struct draft *draft,
+static enum mg_code drop_database(const struct mg_catalog *from, const char *name, struct mg_catalog_parts *draft,
                                   struct mg_error *err)
 {
     int at = find_database(from->names, name);
@@ -381,7 +371,7 @@ static enum mg_code renew_table(const struct mg_table_view *old, struct mg_schem
     struct mg_column_ids *ids;
     MG_TRY(next_ids(old->ids, schema, &ids, err));
     struct mg_table_view *view;
-    enum mg_code code = mg_table_view__new(old->segment_count, budget, &view, err);
+    enum mg_code code = mg_table_view__new(old->segment_count, old->part_count, budget, &view, err);
     if (code != MG_OK) {
         mg_column_ids__unref(ids);
         return code;
@@ -394,6 +384,10 @@ static enum mg_code renew_table(const struct mg_table_view *old, struct mg_schem
         view->segments[i].rows = mg_segment_view__ref(old->segments[i].rows);
         view->segments[i].marks = mg_marks__ref(old->segments[i].marks);
     }
+    for (uint32_t i = 0; i < old->part_count; i++) {
+        view->parts[i].part = mg_part_ref(old->parts[i].part);
+        view->parts[i].marks = mg_marks__ref(old->parts[i].marks);
+    }
     *out = view;
     return MG_OK;
 }
@@ -404,7 +398,7 @@ static enum mg_code first_view(struct mg_schema *schema, struct mg_budget *budge
     struct mg_column_ids *ids;
     MG_TRY(next_ids(NULL, schema, &ids, err));
     struct mg_table_view *view;
-    enum mg_code code = mg_table_view__new(0, budget, &view, err);
+    enum mg_code code = mg_table_view__new(0, 0, budget, &view, err);
     if (code != MG_OK) {
         mg_column_ids__unref(ids);
         return code;
@@ -421,7 +415,7 @@ static enum mg_code first_view(struct mg_schema *schema, struct mg_budget *budge
 }
 
 /* Keep a schema by which its table became NEEDS_RELOAD, unless it says no more than what is kept. */
-static void note_mark(struct draft *draft, const struct mg_schema *schema)
+static void note_mark(struct mg_catalog_parts *draft, const struct mg_schema *schema)
 {
     uint32_t at = mark_place(draft->marks, draft->mark_count, schema->table_id);
     if (at == draft->mark_count || draft->marks[at]->table_id != schema->table_id) {
@@ -435,7 +429,7 @@ static void note_mark(struct draft *draft, const struct mg_schema *schema)
 }
 
 static enum mg_code put_table(const struct mg_catalog *from, struct mg_schema *schema, struct mg_budget *budget,
-                              struct draft *draft, struct mg_error *err)
+                              struct mg_catalog_parts *draft, struct mg_error *err)
 {
     if (schema->table_id == 0 || schema->version == 0)
         return mg_fail(err, MG_INVALID, "table %s.%s: table id and schema version must not be 0", schema->database,
@@ -450,7 +444,7 @@ static enum mg_code put_table(const struct mg_catalog *from, struct mg_schema *s
     if (at < 0 && was_dropped(from->names, schema->table_id))
         return mg_fail(err, MG_INVALID, "table id %llu was dropped; ids are never used again",
                        (unsigned long long)schema->table_id);
-    struct mg_catalog *to = draft->catalog;
+    struct mg_catalog *to = draft->tables;
     struct mg_table_view *view;
     if (at >= 0) {
         const struct mg_schema *mark = mg_catalog__find_mark(from, schema->table_id);
@@ -473,9 +467,9 @@ static enum mg_code put_table(const struct mg_catalog *from, struct mg_schema *s
     return MG_OK;
 }
 
-static enum mg_code drop_table(uint64_t table_id, struct draft *draft, struct mg_error *err)
+static enum mg_code drop_table(uint64_t table_id, struct mg_catalog_parts *draft, struct mg_error *err)
 {
-    struct mg_catalog *to = draft->catalog;
+    struct mg_catalog *to = draft->tables;
     int at = mg_catalog__find_id(to, table_id);
     if (at < 0)
         return mg_fail(err, MG_NOT_FOUND, "there is no table with id %llu", (unsigned long long)table_id);
@@ -489,7 +483,7 @@ static enum mg_code drop_table(uint64_t table_id, struct draft *draft, struct mg
 enum mg_code mg_catalog__change(const struct mg_catalog *from, const struct mg_schema_change *change,
                                 struct mg_budget *budget, struct mg_catalog **out, struct mg_error *err)
 {
-    struct draft draft;
+    struct mg_catalog_parts draft;
     MG_TRY(draft_init(&draft, from, err));
     enum mg_code code;
     switch (change->kind) {
@@ -500,7 +494,7 @@ enum mg_code mg_catalog__change(const struct mg_catalog *from, const struct mg_s
     default: code = mg_fail(err, MG_INVALID, "schema change %d is not known", (int)change->kind);
     }
     if (code == MG_OK)
-        return draft_finish(&draft, out, err);
-    draft_clear(&draft);
+        return mg_catalog__assemble(&draft, out, err);
+    mg_catalog__free_parts(&draft);
     return code;
 }

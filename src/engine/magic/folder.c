@@ -2,8 +2,10 @@
  *
  * FORMAT   text: "magic store", "format <n>", "store <16 hex digits>", a line each; written last when the folder is
  *          made, as one step.
+ *          A folder of format 1, a WAL alone, is one of format 2 from its first opening on: the Magic that wrote it
+ *          must not open it again, since the WAL may be trimmed.
  * LOCK     locked while the engine is open.
- * wal/     the journal.
+ * wal/     the journal; parts/, manifest/: what was flushed out of it.
  * Errors   MG_BUSY: another process has it; MG_UNIMPLEMENTED: another format version; MG_CORRUPT: FORMAT is damaged, or
  *          missing beside a WAL.
  * Threads  open only.
@@ -18,6 +20,14 @@
 
 enum { FORMAT_MAX = 4096, FOLDER_PATH_MAX = 3800 };
 
+static enum mg_code write_format(struct mg_magic *magic, struct mg_error *err)
+{
+    char text[128];
+    int size = snprintf(text, sizeof text, "magic store\nformat %d\nstore %016llx\n", MG_STORE_FORMAT,
+                        (unsigned long long)magic->store_id);
+    return mg_io_write_file(magic->io, magic->folder, "FORMAT", MG_SLICE(text, (size_t)size), err);
+}
+
 static enum mg_code read_format(struct mg_magic *magic, struct mg_slice text, struct mg_error *err)
 {
     char copy[FORMAT_MAX + 1];
@@ -27,7 +37,7 @@ static enum mg_code read_format(struct mg_magic *magic, struct mg_slice text, st
     copy[text.size] = 0;
     if (sscanf(copy, "magic store\nformat %9u\n", &version) != 1)
         return mg_corrupt(err, magic->folder, 0, "its FORMAT file does not say what it is");
-    if (version != MG_STORE_FORMAT)
+    if (version != MG_STORE_FORMAT && version != MG_STORE_FORMAT_ONCE)
         return mg_fail(
             err, MG_UNIMPLEMENTED,
             "the folder %s has format version %u, and this Magic reads version %d: use the Magic that wrote it",
@@ -35,7 +45,7 @@ static enum mg_code read_format(struct mg_magic *magic, struct mg_slice text, st
     if (sscanf(copy, "magic store\nformat %*u\nstore %16llx\n", &store_id) != 1 || store_id == 0)
         return mg_corrupt(err, magic->folder, 0, "its FORMAT file names no store id");
     magic->store_id = store_id;
-    return MG_OK;
+    return version == MG_STORE_FORMAT ? MG_OK : write_format(magic, err);
 }
 
 static enum mg_code note_any(void *arg, const char *name, struct mg_error *err)
@@ -54,10 +64,7 @@ static enum mg_code make_store(struct mg_magic *magic, const char *wal, struct m
     MG_TRY(magic->io->ops->sync_folder(magic->io, magic->folder, err));
     while (magic->store_id == 0)
         MG_TRY(mg_random_secret(&magic->store_id, sizeof magic->store_id, err));
-    char text[128];
-    int size = snprintf(text, sizeof text, "magic store\nformat %d\nstore %016llx\n", MG_STORE_FORMAT,
-                        (unsigned long long)magic->store_id);
-    return mg_io_write_file(magic->io, magic->folder, "FORMAT", MG_SLICE(text, (size_t)size), err);
+    return write_format(magic, err);
 }
 
 enum mg_code mg_folder__open(struct mg_magic *magic, struct mg_error *err)
@@ -82,7 +89,10 @@ enum mg_code mg_folder__open(struct mg_magic *magic, struct mg_error *err)
     snprintf(path, sizeof path, "%s/wal", magic->folder);
     if (code == MG_NOT_FOUND)
         code = make_store(magic, path, err);
-    if (code != MG_OK)
-        return code;
-    return MG_OK;
+    static const char *const folders[] = {"parts", "manifest"};
+    for (uint32_t i = 0; code == MG_OK && i < MG_COUNT_OF(folders); i++) {
+        snprintf(path, sizeof path, "%s/%s", magic->folder, folders[i]);
+        code = magic->io->ops->make_folder(magic->io, path, err);
+    }
+    return code == MG_OK ? magic->io->ops->sync_folder(magic->io, magic->folder, err) : code;
 }

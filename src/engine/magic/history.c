@@ -84,6 +84,11 @@ static bool find_span(const struct mg_history *history, uint64_t ts, uint64_t ne
     return true;
 }
 
+/* Epochs below `floor` cannot be opened any more; the source's watermark there is floor_watermark. */
+struct floor {
+    uint64_t epoch, watermark;
+};
+
 /* The epoch before the first one in (span.epoch, span.end_epoch) at which the source's watermark passes ts. */
 static enum mg_code search_wal(struct mg_magic *magic, struct mg_slice source, uint64_t ts, struct span span,
                                uint64_t *out_epoch, struct mg_error *err)
@@ -109,6 +114,7 @@ enum mg_code mg_magic__epoch_at(struct mg_engine *engine, const char *source, ui
 {
     struct mg_magic *magic = mg_magic__of(engine);
     struct span span = {0};
+    struct floor floor = {0};
     uint64_t earliest = 0;
     mg_mutex_lock(&magic->publish);
     int at = mg_store__find_source(&magic->store, source);
@@ -116,14 +122,21 @@ enum mg_code mg_magic__epoch_at(struct mg_engine *engine, const char *source, ui
                  find_span(&magic->history[at], ts, magic->store.sources[at].watermark, magic->store.epoch, &span);
     if (at >= 0 && magic->history[at].count)
         earliest = magic->history[at].entries[0].watermark;
+    const struct mg_kept *oldest = mg_keeper__oldest(magic);
+    if (at >= 0 && oldest) {
+        floor = (struct floor){oldest->epoch, oldest->watermarks[at]};
+        earliest = MG_MAX(earliest, floor.watermark);
+        found = found && (floor.watermark == 0 || floor.watermark <= ts);
+    }
     mg_mutex_unlock(&magic->publish);
     if (!found)
         return mg_fail(err, MG_SNAPSHOT_TOO_OLD,
                        "source %s: nothing is kept at or below %llu; the earliest watermark is %llu", source,
                        (unsigned long long)ts, (unsigned long long)earliest);
-    if (span.exact) {
-        *out_epoch = span.end_epoch - 1;
+    if (span.exact || span.end_epoch - 1 <= floor.epoch) {
+        *out_epoch = MG_MAX(span.end_epoch - 1, floor.epoch);
         return MG_OK;
     }
+    span.epoch = MG_MAX(span.epoch, floor.epoch);
     return search_wal(magic, mg_slice_text(source), ts, span, out_epoch, err);
 }

@@ -15,8 +15,11 @@
 /* ---- open and close ------------------------------------------------------------------------------------------ */
 
 enum {
-    READERS_SHARE = 16
-}; /* one part in so many of the memory is not for the store, so that a full store can still be read */
+    READERS_SHARE = 16, /* one part in so many of the memory is not for the store: a full store can still be read */
+    CACHE_SHARE = 4,    /* the block cache gets at most one part in so many of the store's memory */
+    SEGMENT_SHARE = 64, /* a delta segment the same */
+    SEGMENT_BYTES_MIN = 1 << 20,
+};
 
 static void init_budgets(struct mg_magic *magic, struct mg_budget *outer)
 {
@@ -28,6 +31,13 @@ static void init_budgets(struct mg_magic *magic, struct mg_budget *outer)
     mg_budget_init(&magic->index_budget, "store index", &magic->budget, SIZE_MAX);
     mg_budget_init(&magic->marks_budget, "store marks", &magic->budget, SIZE_MAX);
     mg_budget_init(&magic->replay_budget, "store replay", &magic->budget, SIZE_MAX);
+    mg_budget_init(&magic->cache_budget, "store cache", &magic->budget,
+                   limit == SIZE_MAX ? limit : limit / CACHE_SHARE);
+    mg_budget_init(&magic->merge_budget, "store merges", &magic->budget, SIZE_MAX);
+    magic->segment_bytes_max = limit == SIZE_MAX
+                                   ? MG_SEGMENT_BYTES_MAX
+                                   : MG_MAX(MG_MIN((uint64_t)limit / SEGMENT_SHARE, (uint64_t)MG_SEGMENT_BYTES_MAX),
+                                            (uint64_t)SEGMENT_BYTES_MIN);
 }
 
 static enum mg_code open_journal(struct mg_magic *magic, const struct mg_engine_options *options, struct mg_error *err)
@@ -47,27 +57,7 @@ static enum mg_code open_journal(struct mg_magic *magic, const struct mg_engine_
     return mg_journal_open(magic->io, &journal, &magic->journal, err);
 }
 
-/* Called for each replayed group, in order. */
-static enum mg_code note_history(void *arg, const struct mg_wal_group *group, struct mg_error *err)
-{
-    struct mg_magic *magic = arg;
-    struct mg_history *history = &magic->history[mg_store__find_source(&magic->store, group->source)];
-    MG_TRY(mg_history__reserve(history, err));
-    mg_history__note(history, group->epoch, group->watermark);
-    return MG_OK;
-}
-
-static enum mg_code recover(struct mg_magic *magic, struct mg_error *err)
-{
-    if (mg_journal_first(magic->journal) != 1)
-        return mg_corrupt(err, magic->folder, 0, "the WAL begins with epoch %llu, not 1",
-                          (unsigned long long)mg_journal_first(magic->journal));
-    uint64_t last = mg_journal_last(magic->journal);
-    MG_TRY(mg_store__replay_wal(&magic->store, magic->journal, last, note_history, magic, err));
-    return mg_store__finish_replay(&magic->store, err);
-}
-
-static enum mg_code open_parts(struct mg_magic *magic, const struct mg_engine_options *options, struct mg_error *err)
+static enum mg_code open_all(struct mg_magic *magic, const struct mg_engine_options *options, struct mg_error *err)
 {
     if (!options->folder || !options->folder[0])
         return mg_fail(err, MG_INVALID, "the magic engine needs a folder");
@@ -79,22 +69,33 @@ static enum mg_code open_parts(struct mg_magic *magic, const struct mg_engine_op
         return mg_fail(err, MG_NO_MEMORY, "no memory for the engine");
     MG_TRY(mg_store__init(&magic->store, magic, false, err));
     MG_TRY(mg_folder__open(magic, err));
+    if (options->segment_bytes)
+        magic->segment_bytes_max = options->segment_bytes;
+    MG_TRY(mg_cache_new(&magic->cache_budget, 0, &magic->cache, err));
     MG_TRY(open_journal(magic, options, err));
-    enum mg_code code = recover(magic, err);
-    return code == MG_OK ? code : mg_fail_in(err, code, "the store in %s could not be recovered", magic->folder);
+    enum mg_code code = mg_magic__recover(magic, err);
+    if (code != MG_OK)
+        return mg_fail_in(err, code, "the store in %s could not be recovered", magic->folder);
+    return mg_magic__maintain_start(magic, options, err);
 }
 
 /* The store has no view any more. */
 static void free_magic(struct mg_magic *magic)
 {
     mg_store__clear(&magic->store);
+    mg_keeper__clear(magic);
+    mg_cache_free(magic->cache);
     for (uint32_t i = 0; i < MG_SOURCES_MAX; i++)
         mg_history__clear(&magic->history[i]);
     mg_journal_close(magic->journal);
     mg_file_close(magic->lock_file);
     mg_io_nosync__free(magic->nosync);
     mg_cond_destroy(&magic->published);
+    mg_cond_destroy(&magic->turned);
+    mg_cond_destroy(&magic->keeping.wake);
     mg_mutex_destroy(&magic->publish);
+    mg_mutex_destroy(&magic->keeping.lock);
+    mg_mutex_destroy(&magic->keeping.wake_lock);
     free(magic->folder);
     free(magic);
 }
@@ -107,9 +108,15 @@ static enum mg_code magic_open(const struct mg_engine_options *options, struct m
     magic->base.ops = &mg_engine_magic;
     mg_mutex_init(&magic->publish, MG_RANK_PUBLISH, "publish");
     mg_cond_init(&magic->published);
+    mg_cond_init(&magic->turned);
+    mg_mutex_init(&magic->keeping.lock, MG_RANK_WRITER, "maintain");
+    mg_mutex_init(&magic->keeping.wake_lock, MG_RANK_LEAF, "maintain wake");
+    mg_cond_init(&magic->keeping.wake);
     init_budgets(magic, options->budget);
-    enum mg_code code = open_parts(magic, options, err);
+    enum mg_code code = open_all(magic, options, err);
     if (code != MG_OK) {
+        if (magic->store.newest)
+            mg_view__unpin(magic->store.newest);
         free_magic(magic);
         return code;
     }
@@ -122,6 +129,7 @@ static void magic_close(struct mg_engine *engine)
     if (!engine)
         return;
     struct mg_magic *magic = mg_magic__of(engine);
+    mg_magic__maintain_stop(magic);
     struct mg_view *newest = magic->store.newest;
     mg_assert(!magic->staging && !magic->privates);
     mg_assert(magic->store.view_count == 1 && newest->pins == 1);
@@ -192,6 +200,10 @@ static enum mg_code magic_begin(struct mg_engine *engine, const char *source, ui
     if (!epoch)
         return mg_fail(err, MG_NO_MEMORY, "no memory for an epoch");
     mg_mutex_lock(&magic->publish);
+    if (!magic->staging)
+        mg_magic__slow_down(magic);
+    while (magic->maintaining || (magic->turns_wanted && !magic->staging))
+        mg_cond_wait(&magic->turned, &magic->publish);
     enum mg_code code = may_begin(magic, source, generation, err);
     magic->staging |= code == MG_OK;
     mg_mutex_unlock(&magic->publish);
@@ -217,6 +229,7 @@ void mg_magic__end_epoch(struct mg_magic_epoch *epoch)
     free(epoch);
     mg_mutex_lock(&magic->publish);
     magic->staging = false;
+    mg_cond_broadcast(&magic->turned);
     mg_mutex_unlock(&magic->publish);
 }
 
@@ -382,6 +395,11 @@ static enum mg_code magic_put(struct mg_epoch *base, const struct mg_changes *ch
     if (err)
         *err = story;
     return code;
+}
+
+static enum mg_code magic_checkpoint(struct mg_engine *engine, bool flush, struct mg_error *err)
+{
+    return mg_magic__maintain(mg_magic__of(engine), flush, true, err);
 }
 
 /* ---- snapshots ----------------------------------------------------------------------------------------------- */
@@ -560,6 +578,8 @@ static enum mg_code magic_stats(const struct mg_snapshot *snapshot, uint64_t tab
             for (uint32_t c = 0; c < chunk->column_count; c++)
                 stats.size_bytes += column_bytes(&chunk->columns[c]);
         }
+    for (uint32_t p = 0; p < view->part_count; p++)
+        stats.size_bytes += mg_part_file_bytes(view->parts[p].part);
     *out = stats;
     return MG_OK;
 }
@@ -576,6 +596,7 @@ const struct mg_engine_ops mg_engine_magic = {
     .put = magic_put,
     .publish = mg_magic__publish,
     .abort = magic_abort,
+    .checkpoint = magic_checkpoint,
     .wait = magic_wait,
     .wait_watermark = magic_wait_watermark,
     .snapshot = magic_snapshot,

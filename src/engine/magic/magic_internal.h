@@ -14,19 +14,23 @@
 #include "base/journal.h"
 #include "base/lock.h"
 #include "engine/engine.h"
+#include "part/part.h"
 
 struct mg_magic;
 struct mg_store;
+struct mg_manifest;
 
 enum {
     MG_CHUNK_ROWS = 8192,             /* rows of a chunk, which is the granule of marks and zone maps */
     MG_CHUNK_ROWS_FIRST = 64,         /* room of a table's first chunk, to begin with */
     MG_SEGMENT_BYTES_MAX = 64 << 20,  /* of row data; a single larger row gets a segment of its own */
-    MG_SEGMENT_CHUNKS_MAX = 1024,     /* bounds what a publish copies */
+    MG_SEGMENT_CHUNKS_MAX = 128,      /* bounds what a publish copies, and a flush sorts */
+    MG_SEGMENT_CHUNKS_ONCE = 1024,    /* the same of stores that came before parts */
     MG_MARK_LIST_MAX = 60,            /* more deleted rows of a granule than that are kept as a bitmap */
     MG_INDEX_SHARDS = 64,             /* each grows alone: a 64th of the pause */
     MG_WAL_FORMAT = 1,                /* of a group (docs/format/wal.md) */
-    MG_STORE_FORMAT = 1,              /* of the folder (docs/format/store.md) */
+    MG_STORE_FORMAT = 2,              /* of the folder (docs/format/store.md) */
+    MG_STORE_FORMAT_ONCE = 1,         /* without parts; it is read, too */
     MG_HISTORY_ENTRIES_MAX = 1 << 16, /* per source */
 };
 #define MG_WAL_GROUP_MAX ((uint64_t)2 << 30) /* bytes of one epoch in the WAL; a larger epoch is refused */
@@ -130,6 +134,7 @@ static inline const struct mg_mark_version *mg_marks__granule(const struct mg_ma
 {
     return marks && granule < marks->granule_count ? marks->granules[granule] : NULL;
 }
+bool mg_marks__has(const struct mg_marks *marks, uint32_t row); /* marks may be NULL */
 enum { MG_MARK_VERSION_BYTES_MAX = 16 + MG_CHUNK_ROWS / 8 };
 /* from (may be NULL) and the rows, which rise within the granule. *out_new: how many of them were not marked before.
  * NULL when the heap is out. Memory is reserved by the caller. */
@@ -182,6 +187,12 @@ struct mg_table_segment {
     struct mg_marks *marks; /* NULL: nothing deleted */
 };
 
+/* Rows that were flushed, sorted by key. */
+struct mg_table_part {
+    struct mg_part *part;
+    struct mg_marks *marks; /* NULL: nothing deleted */
+};
+
 struct mg_table_view {
     atomic_int references;
     struct mg_budget *budget;
@@ -189,7 +200,8 @@ struct mg_table_view {
     struct mg_schema *schema;
     struct mg_column_ids *ids;
     uint64_t live_count;
-    uint32_t segment_count;
+    uint32_t segment_count, part_count;
+    struct mg_table_part *parts;        /* behind segments, in the same memory; oldest first */
     struct mg_table_segment segments[]; /* oldest first */
 };
 
@@ -205,7 +217,7 @@ void mg_column_ids__unref(struct mg_column_ids *ids); /* NULL is allowed */
 struct mg_table *mg_table__new(uint64_t id);          /* NULL when the heap is out */
 struct mg_table *mg_table__ref(struct mg_table *table);
 void mg_table__unref(struct mg_table *table); /* NULL is allowed */
-MG_MUST_CHECK enum mg_code mg_table_view__new(uint32_t segment_count, struct mg_budget *budget,
+MG_MUST_CHECK enum mg_code mg_table_view__new(uint32_t segment_count, uint32_t part_count, struct mg_budget *budget,
                                               struct mg_table_view **out, struct mg_error *err);
 struct mg_table_view *mg_table_view__ref(struct mg_table_view *view);
 void mg_table_view__unref(struct mg_table_view *view); /* NULL and half-built ones are allowed */
@@ -243,6 +255,27 @@ MG_MUST_CHECK enum mg_code mg_catalog__copy(const struct mg_catalog *from, struc
 /* Place of the table, or -1. */
 int mg_catalog__find_id(const struct mg_catalog *catalog, uint64_t table_id);
 int mg_catalog__find_name(const struct mg_catalog *catalog, struct mg_slice database, struct mg_slice table);
+/* A catalogue under construction; owned. */
+struct mg_catalog_parts {
+    struct mg_catalog *tables; /* sorted by id, without names */
+    char **databases;
+    uint32_t database_count;
+    uint64_t *dropped;
+    uint32_t dropped_count;
+    struct mg_schema **marks; /* sorted by table id */
+    uint32_t mark_count;
+};
+/* Room for table_count of them; NULL when the heap is out. */
+struct mg_catalog *mg_catalog__new_tables(uint32_t table_count);
+/* Sorts the names. Consumes the parts in every case. */
+MG_MUST_CHECK enum mg_code mg_catalog__assemble(struct mg_catalog_parts *parts, struct mg_catalog **out,
+                                                struct mg_error *err);
+void mg_catalog__free_parts(struct mg_catalog_parts *parts);
+/* As bytes, without segments and rows (catalog_bytes.c, docs/format/manifest.md). */
+MG_MUST_CHECK enum mg_code mg_catalog__encode(const struct mg_catalog *catalog, struct mg_buffer *out,
+                                              struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_catalog__decode(struct mg_reader *in, struct mg_budget *budget, struct mg_catalog **out,
+                                              struct mg_error *err);
 /* The schema by which the table, which may be dropped by now, became NEEDS_RELOAD; NULL. Borrowed. */
 const struct mg_schema *mg_catalog__find_mark(const struct mg_catalog *catalog, uint64_t table_id);
 /* MG_TABLE_UNSUPPORTED, MG_TABLE_NEEDS_RELOAD, or MG_OK. */
@@ -251,10 +284,11 @@ MG_MUST_CHECK enum mg_code mg_catalog__check_state(const struct mg_schema *schem
 /* ---- the index (index.c) ------------------------------------------------------------------------------------- */
 
 struct mg_place {
-    uint32_t slot; /* of the segment in its table; MG_NO_SLOT: nowhere */
+    uint32_t slot; /* of the segment in its table, or MG_PART_SLOT + the part's; MG_NO_SLOT: nowhere */
     uint32_t row;
 };
 #define MG_NO_SLOT UINT32_MAX
+#define MG_PART_SLOT ((uint32_t)1 << 31)
 static inline bool mg_place_equal(struct mg_place a, struct mg_place b) { return a.slot == b.slot && a.row == b.row; }
 
 struct mg_index_entry {
@@ -304,6 +338,33 @@ bool mg_keys__equal(const struct mg_vector *const *a, uint32_t a_row, const stru
 /* A chunk's key columns as vectors (key_count of them), without validity. */
 void mg_keys__of_chunk(const struct mg_chunk *chunk, const struct mg_schema *schema, uint32_t row_count,
                        struct mg_vector *vectors);
+/* Encoded keys, put into order to be looked up in parts or to be written as one (part_lookup.c). */
+struct mg_lookup_item {
+    uint64_t prefix; /* of the key's bytes, big endian, zeroes behind its end */
+    uint32_t at;     /* in the order in which keys were given */
+    uint32_t size;
+};
+struct mg_lookup {
+    uint32_t count;
+    struct mg_buffer unsorted;
+    struct mg_lookup_item *items, *scratch; /* items: in the order of keys, once sorted */
+    uint32_t *begins;                       /* by `at`: where the unsorted key begins */
+    struct mg_buffer keys;                  /* sorted, back to back */
+    uint32_t *offsets;                      /* count + 1, of keys */
+    uint64_t *hashes;
+    uint32_t *rows; /* in the order of keys: MG_PART_NO_ROW, or what mg_lookup__find found */
+};
+/* On failure, too, it is to be cleared. */
+MG_MUST_CHECK enum mg_code mg_lookup__init(struct mg_lookup *lookup, uint32_t room, struct mg_error *err);
+void mg_lookup__clear(struct mg_lookup *lookup);
+void mg_lookup__reset(struct mg_lookup *lookup); /* no keys; the memory stays */
+/* A key: append it to the buffer, then end it. At most `room` keys. */
+struct mg_buffer *mg_lookup__begin(struct mg_lookup *lookup);
+void mg_lookup__end(struct mg_lookup *lookup);
+MG_MUST_CHECK enum mg_code mg_lookup__sort(struct mg_lookup *lookup, struct mg_error *err);
+/* Those that were not found yet. */
+MG_MUST_CHECK enum mg_code mg_lookup__find(struct mg_lookup *lookup, struct mg_part *part, struct mg_error *err);
+
 /* Sorts; scratch has room for count. */
 void mg_sort__u64(uint64_t *items, uint64_t *scratch, uint32_t count);
 
@@ -400,18 +461,34 @@ void mg_wal_builder__finish(struct mg_wal_builder *builder);
 
 /* ---- the writer's side of a table (wtable.c, replay.c) ------------------------------------------------------- */
 
+/* The deleted rows of a segment or part, as the writer has them. */
+struct mg_wmarks {
+    struct mg_marks *marks; /* a reference to the published ones, or to a copy with staged ones */
+    bool staged;
+    uint32_t granule_count;     /* that the rows take */
+    struct mg_marks *published; /* borrowed from the current view */
+};
+
 struct mg_wsegment {
     struct mg_segment *segment;
+    uint64_t first_epoch;   /* that gave it rows */
+    bool sealed;            /* gets no more rows */
     uint32_t row_count;     /* staged rows included */
     uint32_t visible_count; /* published */
     uint64_t bytes;         /* of row data, staged included */
     uint64_t visible_bytes;
     uint32_t chunk_count, chunk_room;
     struct mg_chunk **chunks; /* references to the newest versions, staged rows included */
-    struct mg_marks *marks;   /* a reference to the published ones, or to a copy with staged ones */
-    bool marks_staged;
+    struct mg_wmarks deleted;
     struct mg_segment_view *published; /* borrowed from the current view; NULL while the segment is only staged */
-    struct mg_marks *published_marks;  /* borrowed from the current view */
+};
+
+struct mg_wpart {
+    struct mg_part *part; /* a reference */
+    struct mg_wmarks deleted;
+    uint64_t marks_epoch; /* marks up to this epoch are in the file of epoch marks_file */
+    uint64_t marks_file;
+    uint32_t marks_dead; /* how many; 0: there is no file */
 };
 
 /* One change of the index, to take back. */
@@ -433,6 +510,9 @@ struct mg_wtable {
     struct mg_index index;
     struct mg_wsegment **slots; /* by slot; NULL where a segment was given up */
     uint32_t slot_count, slot_room;
+
+    struct mg_wpart **parts; /* by place; NULL where a part was given up */
+    uint32_t part_count, part_room;
 
     bool staged;                             /* the staged epoch is in here */
     uint32_t first_staged_slot;              /* segments before it got no rows */
@@ -460,6 +540,16 @@ MG_MUST_CHECK enum mg_code mg_wtable__view(struct mg_store *store, struct mg_wta
                                            struct mg_error *err);
 /* That view is published: staged becomes visible. */
 void mg_wtable__committed(struct mg_wtable *table, struct mg_table_view *view);
+/* The table gets a part, without a view of it yet; the reference goes over. */
+MG_MUST_CHECK enum mg_code mg_wtable__add_part(struct mg_wtable *table, struct mg_part *part, struct mg_marks *marks,
+                                               struct mg_wpart **out, struct mg_error *err);
+/* The last one added, of which no view knows, with its marks. */
+void mg_wtable__drop_last_part(struct mg_wtable *table);
+void mg_wtable__free_part(struct mg_wpart *part);          /* not its mark versions; NULL is allowed */
+void mg_wtable__free_segment(struct mg_wsegment *segment); /* the same */
+/* What the writer has at a place's slot. */
+struct mg_wmarks *mg_wtable__deleted(const struct mg_wtable *table, uint32_t slot);
+uint32_t mg_wtable__segment_id(const struct mg_wtable *table, uint32_t slot);
 /* Note all versions of a segment's marks as superseded by the staged epoch. */
 MG_MUST_CHECK enum mg_code mg_wtable__supersede_marks(struct mg_store *store, const struct mg_marks *marks,
                                                       struct mg_error *err);
@@ -487,6 +577,11 @@ MG_MUST_CHECK enum mg_code mg_wtable__mark(struct mg_store *store, struct mg_wta
 /* Room for `more` items in *items_place, which has room for *room and holds count. */
 MG_MUST_CHECK enum mg_code mg_list__reserve(void *items_place, uint32_t *room, uint32_t count, uint32_t more,
                                             size_t size, struct mg_error *err);
+
+/* out[i] = the place of the living row in the table's parts whose key is that of rows[i]; nowhere (part_lookup.c). */
+MG_MUST_CHECK enum mg_code mg_wtable__find_in_parts(struct mg_wtable *table, const struct mg_vector *const *keys,
+                                                    uint32_t key_count, const uint32_t *rows, uint32_t count,
+                                                    struct mg_place *out, struct mg_error *err);
 
 /* Replay, in a store that no view shows yet. MG_CORRUPT for what cannot be. */
 MG_MUST_CHECK enum mg_code mg_wtable__replay_run(struct mg_store *store, struct mg_wtable *table,
@@ -520,9 +615,11 @@ struct mg_store {
     uint32_t table_count, table_room;
     uint32_t next_segment_id;
     uint32_t group_segment_id;           /* replay: next_segment_id before the group */
+    const struct mg_manifest *base;      /* replay: what the store was loaded from, until its epoch is reached; NULL */
     struct mg_mark_version **superseded; /* by the staged epoch */
     uint32_t superseded_count, superseded_room;
-    void *scratch; /* of put; scratch_bytes are reserved in rows_budget */
+    uint64_t wal_bytes; /* written since open */
+    void *scratch;      /* of put; scratch_bytes are reserved in rows_budget */
     size_t scratch_bytes;
 
     /* MG_GUARDED_BY(magic->publish). Changed by the writer alone, who may read them without: */
@@ -558,6 +655,11 @@ void mg_store__abort(struct mg_store *store);
  * only good to be cleared. */
 MG_MUST_CHECK enum mg_code mg_store__replay(struct mg_store *store, const struct mg_wal_group *group,
                                             struct mg_error *err);
+/* Begin with what a manifest says (base_state.c); it must live until its epoch was replayed. */
+MG_MUST_CHECK enum mg_code mg_store__load(struct mg_store *store, const struct mg_manifest *manifest,
+                                          struct mg_error *err);
+/* The manifest's epoch is reached: MG_CORRUPT when a count is not what it says. */
+MG_MUST_CHECK enum mg_code mg_store__check_base(struct mg_store *store, struct mg_error *err);
 /* Make what was replayed visible as one view, which becomes the store's newest; with the index, unless the store is
  * private. */
 MG_MUST_CHECK enum mg_code mg_store__finish_replay(struct mg_store *store, struct mg_error *err);
@@ -621,6 +723,23 @@ struct mg_magic_epoch {
     char failed_text[MG_ERROR_TEXT_MAX];
 };
 
+/* The maintainer: one thread that flushes, merges and writes checkpoints (maintain.c). Fields without another word are
+ * its own. */
+struct mg_keeping {
+    struct mg_thread thread;
+    struct mg_mutex lock;      /* MG_RANK_WRITER: one round at a time, also of those who ask for one */
+    uint64_t next_manifest;    /* MG_GUARDED_BY(lock) */
+    uint64_t checkpoint_epoch; /* of the last one; MG_GUARDED_BY(lock) */
+    uint64_t checkpoint_wal;   /* bytes written until then; MG_GUARDED_BY(lock) */
+    int64_t checkpoint_at_ms;  /* MG_GUARDED_BY(lock) */
+    uint64_t every_bytes;      /* settings */
+    int64_t every_ms;
+    struct mg_mutex wake_lock; /* MG_RANK_LEAF */
+    struct mg_cond wake;
+    bool closing, woken; /* MG_GUARDED_BY(wake_lock) */
+    _Atomic uint64_t flush_count, merge_count, checkpoint_count, written_bytes, failed_count;
+};
+
 struct mg_magic {
     struct mg_engine base;
     char *folder;
@@ -632,18 +751,53 @@ struct mg_magic {
     struct mg_budget *readers; /* of options: scans are reserved there; may be NULL */
     struct mg_budget budget;   /* all that the stores keep; below options' */
     struct mg_budget rows_budget, index_budget, marks_budget, replay_budget; /* below budget */
+    struct mg_budget cache_budget, merge_budget;                             /* the same */
+    struct mg_cache *cache;
+    uint64_t segment_bytes_max; /* of row data; a single larger row gets a segment of its own */
+    struct mg_keeping keeping;  /* what the maintainer knows */
 
     struct mg_store store;
     struct mg_magic_epoch *staged; /* the writer's */
 
-    struct mg_mutex publish; /* MG_RANK_PUBLISH: guards all below, views and pins, and what store says */
-    struct mg_cond published;
+    struct mg_mutex publish;          /* MG_RANK_PUBLISH: guards all below, views and pins, and what store says */
+    struct mg_cond published, turned; /* turned: staging ended */
     bool staging;
     bool stopped;
     char stopped_text[MG_ERROR_TEXT_MAX];
-    struct mg_store *privates;                 /* stores of rebuilt epochs */
+    bool maintaining;          /* staging is true, and the maintainer has the writer's turn */
+    uint32_t turns_wanted;     /* of the maintainer: the next epoch waits */
+    struct mg_store *privates; /* stores of rebuilt epochs */
+    struct mg_kept **kept;     /* rising by number */
+    uint32_t kept_count, kept_room;
+    bool has_genesis;                          /* the WAL begins with epoch 1 and will not be cut off yet */
     struct mg_history history[MG_SOURCES_MAX]; /* by place in store.sources */
 };
+
+/* ---- manifests that are kept (keeper.c) ---------------------------------------------------------------------- */
+
+/* One of them. The list is magic->kept, rising by number. MG_GUARDED_BY(magic->publish). */
+struct mg_kept {
+    uint64_t number, epoch, replay_from;
+    bool is_checkpoint;
+    uint32_t pins;                       /* of those who open an epoch from it */
+    uint64_t watermarks[MG_SOURCES_MAX]; /* by place in store.sources; 0: none */
+    uint32_t part_count;
+    struct mg_manifest_part *parts;
+};
+/* For a manifest that is about to be written; note it once it is durable, or forget it. */
+MG_MUST_CHECK enum mg_code mg_keeper__prepare(struct mg_magic *magic, const struct mg_manifest *manifest,
+                                              bool is_checkpoint, struct mg_kept **out, struct mg_error *err);
+void mg_keeper__note(struct mg_magic *magic, struct mg_kept *kept);
+/* From whose epoch on snapshots can be opened; NULL: from 0 on. Under magic->publish. */
+const struct mg_kept *mg_keeper__oldest(const struct mg_magic *magic);
+void mg_keeper__forget(struct mg_kept *kept); /* NULL is allowed */
+/* The newest one whose epoch is not above `epoch`; *out NULL: there is none at all. MG_SNAPSHOT_TOO_OLD. */
+MG_MUST_CHECK enum mg_code mg_keeper__pin(struct mg_magic *magic, uint64_t epoch, struct mg_kept **out,
+                                          struct mg_error *err);
+void mg_keeper__unpin(struct mg_magic *magic, struct mg_kept *kept); /* NULL is allowed */
+/* Remove what is not needed any more. One thread at a time. */
+MG_MUST_CHECK enum mg_code mg_keeper__sweep(struct mg_magic *magic, struct mg_error *err);
+void mg_keeper__clear(struct mg_magic *magic);
 
 /* A view of what the store has after `epoch`, with one pin, in no list yet. */
 MG_MUST_CHECK enum mg_code mg_view__new(struct mg_store *store, uint64_t epoch, struct mg_catalog *catalog,
@@ -668,8 +822,10 @@ static inline struct mg_magic *mg_magic__of(const struct mg_engine *engine)
 
 /* The folder (folder.c): format version, store id, lock. */
 MG_MUST_CHECK enum mg_code mg_folder__open(struct mg_magic *magic, struct mg_error *err);
-/* Replay the WAL's groups up to and including `last` into a store without views (replay.c). seen(arg, group), unless
- * NULL, after each. */
+MG_MUST_CHECK enum mg_code mg_magic__open_part(struct mg_magic *magic, uint32_t segment_id, struct mg_part **out,
+                                               struct mg_error *err);
+/* Replay the WAL's groups behind store->epoch up to and including `last` into a store without views (replay.c).
+ * seen(arg, group), unless NULL, after each. */
 typedef enum mg_code mg_replayed_fn(void *arg, const struct mg_wal_group *group, struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_store__replay_wal(struct mg_store *store, struct mg_journal *journal, uint64_t last,
                                                 mg_replayed_fn *seen, void *arg, struct mg_error *err);
@@ -683,8 +839,26 @@ MG_MUST_CHECK enum mg_code mg_history__reserve(struct mg_history *history, struc
 void mg_history__note(struct mg_history *history, uint64_t epoch, uint64_t watermark);
 void mg_history__clear(struct mg_history *history);
 
+/* What the disk holds is not known: nothing more may be written. */
+void mg_magic__stop_writer(struct mg_magic *magic, struct mg_error *story);
 /* Frees the staged epoch and lets the next one begin; what it staged is published or aborted. */
 void mg_magic__end_epoch(struct mg_magic_epoch *epoch);
+
+/* maintain.c. One round; flush_all: rows that are only in memory and the WAL become parts. MG_STOPPED. */
+MG_MUST_CHECK enum mg_code mg_magic__maintain(struct mg_magic *magic, bool flush_all, bool is_checkpoint,
+                                              struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_magic__maintain_start(struct mg_magic *magic, const struct mg_engine_options *options,
+                                                    struct mg_error *err);
+void mg_magic__maintain_stop(struct mg_magic *magic);
+/* Give the maintainer time when rows take too much of the memory: an epoch waits a moment rather than be refused. Under
+ * magic->publish. */
+void mg_magic__slow_down(struct mg_magic *magic);
+
+/* Load a store as a kept manifest says and replay the WAL to `last` (recover.c). */
+MG_MUST_CHECK enum mg_code mg_store__open_at(struct mg_store *store, uint64_t manifest_number, uint64_t last,
+                                             mg_replayed_fn *seen, void *arg, struct mg_error *err);
+/* The newest state from disk: manifests, parts, WAL, and the lists of what is kept. */
+MG_MUST_CHECK enum mg_code mg_magic__recover(struct mg_magic *magic, struct mg_error *err);
 
 /* Members of the table that have files of their own. */
 enum mg_code mg_magic__snapshot_at(struct mg_engine *engine, uint64_t epoch, struct mg_snapshot **out,
@@ -698,6 +872,13 @@ enum mg_code mg_magic__plan_splits(const struct mg_snapshot *snapshot, uint64_t 
                                    struct mg_error *err);
 enum mg_code mg_magic__scan(struct mg_snapshot *snapshot, const struct mg_scan_spec *spec, struct mg_scan **out,
                             struct mg_error *err);
+/* A batch of one column: its missing value as often as a chunk has rows. */
+MG_MUST_CHECK enum mg_code mg_magic__missing_rows(const struct mg_column *column, struct mg_budget *budget,
+                                                  struct mg_batch **out, struct mg_error *err);
+/* The same of some segments and parts only. */
+MG_MUST_CHECK enum mg_code mg_magic__scan_segments(struct mg_snapshot *snapshot, const struct mg_scan_spec *spec,
+                                                   const uint32_t *segment_ids, uint32_t count, struct mg_scan **out,
+                                                   struct mg_error *err);
 enum mg_code mg_magic__next(struct mg_scan *scan, struct mg_batch **out, struct mg_error *err);
 void mg_magic__scan_close(struct mg_scan *scan);
 enum mg_code mg_magic__status(struct mg_engine *engine, mg_status_fn *fn, void *arg, struct mg_error *err);

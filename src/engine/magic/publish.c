@@ -91,6 +91,7 @@ static enum mg_code make_durable(struct mg_magic *magic, struct next *next, bool
     if (code != MG_OK)
         return code;
     mg_assert(seq == next->epoch);
+    magic->store.wal_bytes += next->wal.data_bytes + next->wal.head.size;
     mg_count(engine_wal_bytes, next->wal.data_bytes + next->wal.head.size);
     code = mg_journal_sync(magic->journal, NULL, err);
     *out_stopped = code != MG_OK;
@@ -133,8 +134,7 @@ static void make_visible(struct mg_magic *magic, const struct mg_magic_epoch *ep
     mg_count(engine_epochs, 1);
 }
 
-/* What the disk holds of this epoch is not known: nothing more may be written behind it. */
-static void stop_writer(struct mg_magic *magic, struct mg_error *story)
+void mg_magic__stop_writer(struct mg_magic *magic, struct mg_error *story)
 {
     story->code = MG_STOPPED;
     mg_mutex_lock(&magic->publish);
@@ -172,7 +172,7 @@ enum mg_code mg_magic__publish(struct mg_epoch *base, uint64_t watermark, struct
             *out_epoch = next.epoch;
     } else {
         if (stopped)
-            stop_writer(magic, &story);
+            mg_magic__stop_writer(magic, &story);
         mg_store__abort(&magic->store);
         if (err)
             *err = story;

@@ -42,6 +42,8 @@ struct put {
     struct mg_place *places; /* where they went */
     uint64_t *marks, *marks_scratch;
     uint32_t mark_count;
+    struct mg_place *in_parts; /* by place in changed: the living row, if it is in a part; NULL while the table has none
+                                */
 };
 
 static enum mg_code get_scratch(struct put *put, struct mg_error *err)
@@ -139,7 +141,7 @@ static uint32_t rows_that_fit(const struct texts *texts, uint64_t fixed_bytes, c
 static enum mg_code open_segment(struct put *put, bool force_new, struct mg_wsegment **out, struct mg_error *err)
 {
     struct mg_wsegment *tail = mg_wtable__tail(put->table);
-    if (tail && !force_new && tail->bytes < MG_SEGMENT_BYTES_MAX &&
+    if (tail && !tail->sealed && !force_new && tail->bytes < put->store->magic->segment_bytes_max &&
         tail->row_count < MG_SEGMENT_CHUNKS_MAX * MG_CHUNK_ROWS &&
         mg_wtable__same_columns(tail->segment->schema, put->schema)) {
         *out = tail;
@@ -148,6 +150,9 @@ static enum mg_code open_segment(struct put *put, bool force_new, struct mg_wseg
     if (put->store->next_segment_id == UINT32_MAX)
         return mg_fail(err, MG_TOO_BIG, "all %u segment numbers of this store are used", UINT32_MAX);
     MG_TRY(mg_wtable__add_segment(put->table, put->store->next_segment_id, put->schema, out, err));
+    (*out)->first_epoch = put->store->epoch + 1;
+    if (tail)
+        tail->sealed = true;
     put->store->next_segment_id++;
     return MG_OK;
 }
@@ -186,7 +191,7 @@ static enum mg_code append_rows(struct put *put, struct mg_error *err)
             break;
         const uint32_t *rows = put->take + done;
         uint32_t count = MG_MIN(put->take_count - done, MG_CHUNK_ROWS - segment->row_count % MG_CHUNK_ROWS);
-        uint64_t bytes, room = MG_SEGMENT_BYTES_MAX - MG_MIN(segment->bytes, (uint64_t)MG_SEGMENT_BYTES_MAX);
+        uint64_t bytes, most = put->store->magic->segment_bytes_max, room = most - MG_MIN(segment->bytes, most);
         count = rows_that_fit(&texts, fixed_bytes, rows, count, room, &bytes);
         force_new = count == 0 && segment->row_count > 0;
         if (force_new)
@@ -218,6 +223,8 @@ static bool stored_key_equal(const void *arg, struct mg_place place)
     const struct probe *probe = arg;
     const struct put *put = probe->put;
     const struct mg_wsegment *segment = put->table->slots[place.slot];
+    if (!segment) /* it was flushed, and its entries are not all gone yet */
+        return false;
     struct mg_vector stored[MG_KEY_COLUMNS_MAX];
     const struct mg_vector *keys[MG_KEY_COLUMNS_MAX];
     mg_keys__of_chunk(segment->chunks[place.row / MG_CHUNK_ROWS], segment->segment->schema, MG_CHUNK_ROWS, stored);
@@ -231,6 +238,8 @@ static bool stored_u64_equal(const void *arg, struct mg_place place)
 {
     const struct probe *probe = arg;
     const struct mg_wsegment *segment = probe->put->table->slots[place.slot];
+    if (!segment)
+        return false;
     const struct mg_chunk *chunk = segment->chunks[place.row / MG_CHUNK_ROWS];
     const uint64_t *stored = (const uint64_t *)mg_buf_data(
         chunk->columns[segment->segment->schema->key_columns[0]].values);
@@ -270,6 +279,8 @@ static void prefetch_keys(struct put *put, uint32_t first, uint32_t end)
         if (entry->place.slot == MG_NO_SLOT || entry->hash != put->changed[i].hash)
             continue;
         const struct mg_wsegment *segment = put->table->slots[entry->place.slot];
+        if (!segment)
+            continue;
         const struct mg_schema *schema = segment->segment->schema;
         uint32_t column = schema->key_columns[0], width = mg_type_width(schema->columns[column].type.id);
         struct mg_buf *values = segment->chunks[entry->place.row / MG_CHUNK_ROWS]->columns[column].values;
@@ -278,24 +289,24 @@ static void prefetch_keys(struct put *put, uint32_t first, uint32_t end)
     }
 }
 
+/* `old_in_part` is where the row is if the index does not know the key. */
 static enum mg_code apply_key(struct put *put, const struct key_change *change, struct mg_place new,
-                              mg_index_equal_fn *equal, struct mg_error *err)
+                              struct mg_place old_in_part, mg_index_equal_fn *equal, struct mg_error *err)
 {
     struct mg_wtable *table = put->table;
     struct probe probe = {put, change->row};
     struct mg_index_entry *entry = mg_index__find(&table->index, change->hash, equal, &probe);
-    struct mg_place old = entry ? entry->place : nowhere;
-    table->verify_failed += (change->first_op == MG_CHANGE_INSERT) == (entry != NULL);
+    struct mg_place indexed = entry ? entry->place : nowhere, old = entry ? entry->place : old_in_part;
+    table->verify_failed += (change->first_op == MG_CHANGE_INSERT) == (old.slot != MG_NO_SLOT);
     if (entry && new.slot != MG_NO_SLOT)
         entry->place = new;
     else if (entry)
         mg_index__remove(&table->index, entry, change->hash);
     else if (new.slot != MG_NO_SLOT)
         MG_TRY(mg_index__insert(&table->index, change->hash, new, err));
-    else
-        return MG_OK; /* a deletion of what is not there */
-    table->undo.items[table->undo.count++] = (struct mg_undo){change->hash, new, old};
-    if (entry)
+    if (entry || new.slot != MG_NO_SLOT)
+        table->undo.items[table->undo.count++] = (struct mg_undo){change->hash, new, indexed};
+    if (old.slot != MG_NO_SLOT)
         put->marks[put->mark_count++] = (uint64_t)old.slot << 32 | old.row;
     return MG_OK;
 }
@@ -312,10 +323,60 @@ static enum mg_code apply_keys(struct put *put, struct mg_error *err)
         for (uint32_t i = first; i < end; i++) {
             const struct key_change *change = &put->changed[i];
             struct mg_place new = change->last_op == MG_CHANGE_DELETE ? nowhere : put->places[appended++];
-            MG_TRY(apply_key(put, change, new, equal, err));
+            struct mg_place in_part = put->in_parts ? put->in_parts[i] : nowhere;
+            MG_TRY(apply_key(put, change, new, in_part, equal, err));
         }
     }
     return MG_OK;
+}
+
+/* ---- parts --------------------------------------------------------------------------------------------------- */
+
+static bool has_parts(const struct mg_wtable *table)
+{
+    for (uint32_t p = 0; p < table->part_count; p++)
+        if (table->parts[p])
+            return true;
+    return false;
+}
+
+/* Keys that the index does not know may be in parts. */
+static enum mg_code find_in_parts(struct put *put, uint32_t *rows, uint32_t *changed, struct mg_place *found,
+                                  struct mg_error *err)
+{
+    mg_index_equal_fn *equal = choose_equal(put);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < put->changed_count; i++) {
+        struct probe probe = {put, put->changed[i].row};
+        put->in_parts[i] = nowhere;
+        if (mg_index__find(&put->table->index, put->changed[i].hash, equal, &probe))
+            continue;
+        rows[count] = put->changed[i].row;
+        changed[count++] = i;
+    }
+    if (count == 0)
+        return MG_OK;
+    MG_TRY(mg_wtable__find_in_parts(put->table, put->keys, put->schema->key_count, rows, count, found, err));
+    for (uint32_t i = 0; i < count; i++)
+        put->in_parts[changed[i]] = found[i];
+    return MG_OK;
+}
+
+static enum mg_code look_into_parts(struct put *put, struct mg_error *err)
+{
+    size_t n = put->changed_count;
+    if (n == 0 || !has_parts(put->table))
+        return MG_OK;
+    struct mg_place *places = malloc(2 * n * sizeof *places);
+    uint32_t *rows = malloc(2 * n * sizeof *rows);
+    enum mg_code code = MG_NO_MEMORY;
+    put->in_parts = places;
+    if (places && rows)
+        code = find_in_parts(put, rows, rows + n, places + n, err);
+    else
+        code = mg_fail(err, MG_NO_MEMORY, "no memory to look up %zu keys", n);
+    free(rows);
+    return code;
 }
 
 static enum mg_code mark_old(struct put *put, struct mg_error *err)
@@ -354,6 +415,9 @@ enum mg_code mg_wtable__put(struct mg_store *store, struct mg_wtable *table, str
             put.take[put.take_count++] = put.changed[i].row;
     MG_TRY(append_rows(&put, err));
     table->live_count += put.take_count;
-    MG_TRY(apply_keys(&put, err));
-    return mark_old(&put, err);
+    enum mg_code code = look_into_parts(&put, err);
+    if (code == MG_OK)
+        code = apply_keys(&put, err);
+    free(put.in_parts);
+    return code == MG_OK ? mark_old(&put, err) : code;
 }

@@ -1,14 +1,15 @@
 /* replay.c -- groups of the WAL applied to a store that no view shows yet: at open, and for old epochs.
  *
- * Rows go to the places that a group names and marks are set where it names them; no key is looked up. The index is
- * filled once, at the end, with the live rows. A group may pass its checksum and still be hostile: whatever does not
- * fit what is there is MG_CORRUPT, and nothing is read or written outside of it.
+ * A store that was loaded from a manifest gets groups up to the manifest's epoch in part only (base_state.c). Rows go
+ * to the places that a group names and marks are set where it names them; no key is looked up. The index is filled
+ * once, at the end, with the live rows. A group may pass its checksum and still be hostile: whatever does not fit what
+ * is there is MG_CORRUPT, and nothing is read or written outside of it.
  * Threads   one: the store is not shared yet.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/magic/magic_internal.h"
+#include "engine/magic/manifest.h"
 
 /* ---- tables -------------------------------------------------------------------------------------------------- */
 
@@ -35,6 +36,34 @@ static int find_slot(const struct mg_wtable *table, uint32_t segment_id)
     return -1;
 }
 
+static int find_part(const struct mg_wtable *table, uint32_t segment_id)
+{
+    for (uint32_t i = table->part_count; i-- > 0;)
+        if (mg_part_segment_id(table->parts[i]->part) == segment_id)
+            return (int)i;
+    return -1;
+}
+
+/* Rows to the end of a segment that is there. */
+static enum mg_code append_run(struct mg_store *store, struct mg_wtable *table, struct mg_wsegment *segment,
+                               const struct mg_schema *schema, const struct mg_wal_run *run, struct mg_error *err)
+{
+    if (run->first_row != segment->row_count || !mg_wtable__same_columns(segment->segment->schema, schema))
+        return mg_fail(err, MG_CORRUPT, "segment %u gets rows from %u on, but ends at %u, or has other columns",
+                       run->segment_id, run->first_row, segment->row_count);
+    if (run->row_count == 0 || run->row_count > MG_CHUNK_ROWS - run->first_row % MG_CHUNK_ROWS ||
+        run->first_row >= MG_SEGMENT_CHUNKS_ONCE * MG_CHUNK_ROWS)
+        return mg_fail(err, MG_CORRUPT, "segment %u: %u rows from %u on do not lie in one chunk", run->segment_id,
+                       run->row_count, run->first_row);
+    uint64_t bytes = mg_wtable__fixed_row_bytes(schema) * run->row_count;
+    for (uint32_t c = 0; c < run->column_count; c++)
+        if (run->columns[c].offsets)
+            bytes += (uint64_t)(run->columns[c].offsets[run->row_count] - run->columns[c].offsets[0]);
+    MG_TRY(mg_wtable__append(store, table, segment, run->columns, NULL, run->row_count, bytes, err));
+    table->live_count += run->row_count;
+    return MG_OK;
+}
+
 enum mg_code mg_wtable__replay_run(struct mg_store *store, struct mg_wtable *table, struct mg_schema *schema,
                                    const struct mg_wal_run *run, struct mg_error *err)
 {
@@ -47,39 +76,34 @@ enum mg_code mg_wtable__replay_run(struct mg_store *store, struct mg_wtable *tab
             return mg_fail(err, MG_CORRUPT, "segment %u gets rows, but the next new one is %u", run->segment_id,
                            store->group_segment_id);
         MG_TRY(mg_wtable__add_segment(table, run->segment_id, schema, &segment, err));
+        segment->first_epoch = store->epoch + 1;
         store->next_segment_id = MG_MAX(store->next_segment_id, run->segment_id + 1);
     }
-    if (run->first_row != segment->row_count || !mg_wtable__same_columns(segment->segment->schema, schema))
-        return mg_fail(err, MG_CORRUPT, "segment %u gets rows from %u on, but ends at %u, or has other columns",
-                       run->segment_id, run->first_row, segment->row_count);
-    if (run->row_count == 0 || run->row_count > MG_CHUNK_ROWS - run->first_row % MG_CHUNK_ROWS ||
-        run->first_row >= MG_SEGMENT_CHUNKS_MAX * MG_CHUNK_ROWS)
-        return mg_fail(err, MG_CORRUPT, "segment %u: %u rows from %u on do not lie in one chunk", run->segment_id,
-                       run->row_count, run->first_row);
-    uint64_t bytes = mg_wtable__fixed_row_bytes(schema) * run->row_count;
-    for (uint32_t c = 0; c < run->column_count; c++)
-        if (run->columns[c].offsets)
-            bytes += (uint64_t)(run->columns[c].offsets[run->row_count] - run->columns[c].offsets[0]);
-    MG_TRY(mg_wtable__append(store, table, segment, run->columns, NULL, run->row_count, bytes, err));
-    table->live_count += run->row_count;
-    return MG_OK;
+    return append_run(store, table, segment, schema, run, err);
 }
 
 enum mg_code mg_wtable__replay_marks(struct mg_store *store, struct mg_wtable *table, const struct mg_wal_marks *marks,
                                      struct mg_error *err)
 {
-    int slot = find_slot(table, marks->segment_id);
-    if (slot < 0)
-        return mg_fail(err, MG_CORRUPT, "marks for segment %u, which the table does not have", marks->segment_id);
-    if (marks->count && marks->rows[marks->count - 1] >= table->slots[slot]->row_count)
+    int slot = find_slot(table, marks->segment_id), part = slot < 0 ? find_part(table, marks->segment_id) : -1;
+    bool known = store->base != NULL;
+    if (slot < 0 && part < 0)
+        return known
+                   ? MG_OK /* of a segment that was flushed or merged by the manifest's epoch */
+                   : mg_fail(err, MG_CORRUPT, "marks for segment %u, which the table does not have", marks->segment_id);
+    if (part >= 0 && store->epoch < table->parts[part]->marks_epoch)
+        return MG_OK; /* they are in its marks file */
+    uint32_t row_count = part < 0 ? table->slots[slot]->row_count : mg_part_row_count(table->parts[part]->part);
+    uint64_t place = (uint64_t)(part < 0 ? (uint32_t)slot : MG_PART_SLOT + (uint32_t)part) << 32;
+    if (marks->count && marks->rows[marks->count - 1] >= row_count)
         return mg_fail(err, MG_CORRUPT, "a mark for row %u of segment %u, which has %u rows",
-                       marks->rows[marks->count - 1], marks->segment_id, table->slots[slot]->row_count);
+                       marks->rows[marks->count - 1], marks->segment_id, row_count);
     enum { PLACES_AT_ONCE = 1024 };
     uint64_t places[PLACES_AT_ONCE];
     for (uint32_t done = 0; done < marks->count;) {
         uint32_t n = 0;
         for (; n < PLACES_AT_ONCE && done < marks->count; n++, done++)
-            places[n] = (uint64_t)slot << 32 | marks->rows[done];
+            places[n] = place | marks->rows[done];
         uint64_t marked;
         enum mg_code code = mg_wtable__mark(store, table, places, n, store->epoch + 1, true, &marked, err);
         table->live_count -= marked;
@@ -103,7 +127,7 @@ static enum mg_code index_chunk(struct mg_wtable *table, uint32_t slot, uint32_t
     mg_keys__hash(keys, schema->key_count, seed, hashes, row_count);
     uint64_t mask[MG_CHUNK_ROWS / 64];
     memset(mask, 0xff, sizeof mask);
-    const struct mg_mark_version *version = mg_marks__granule(segment->marks, chunk);
+    const struct mg_mark_version *version = mg_marks__granule(segment->deleted.marks, chunk);
     if (version)
         mg_mark_version__mask(version, mask, row_count);
     for (uint32_t row = 0; row < row_count; row++) {
@@ -201,6 +225,32 @@ static enum mg_code replay_table(struct mg_store *store, const struct mg_wal_tab
     return MG_OK;
 }
 
+/* A table's rows and marks of an epoch that the manifest knows: only what it lists is still to be filled. */
+static enum mg_code replay_known(struct mg_store *store, const struct mg_wal_table *in, struct mg_error *err)
+{
+    struct mg_wtable *table = mg_store__find_wtable(store, in->table_id);
+    if (!table)
+        return MG_OK;
+    for (uint32_t i = 0; i < in->run_count; i++) {
+        int slot = find_slot(table, in->runs[i].segment_id);
+        if (slot < 0)
+            continue;
+        struct mg_wsegment *segment = table->slots[slot];
+        MG_TRY(check_run(segment->segment->schema, &in->runs[i], err));
+        MG_TRY(append_run(store, table, segment, segment->segment->schema, &in->runs[i], err));
+    }
+    for (uint32_t i = 0; i < in->marks_count; i++)
+        MG_TRY(mg_wtable__replay_marks(store, table, &in->marks[i], err));
+    return MG_OK;
+}
+
+static enum mg_code replay_base(struct mg_store *store, const struct mg_wal_group *group, struct mg_error *err)
+{
+    for (uint32_t i = 0; i < group->table_count; i++)
+        MG_TRY(replay_known(store, &group->tables[i], err));
+    return MG_OK;
+}
+
 static enum mg_code replay_parts(struct mg_store *store, const struct mg_wal_group *group, struct mg_error *err)
 {
     MG_TRY(replay_source(store, group, err));
@@ -217,11 +267,11 @@ enum mg_code mg_store__replay(struct mg_store *store, const struct mg_wal_group 
         return mg_fail(err, MG_CORRUPT, "epoch %llu follows epoch %llu", (unsigned long long)group->epoch,
                        (unsigned long long)store->epoch);
     store->group_segment_id = store->next_segment_id;
-    enum mg_code code = replay_parts(store, group, err);
+    enum mg_code code = store->base ? replay_base(store, group, err) : replay_parts(store, group, err);
     if (code != MG_OK)
         return mg_fail_in(err, code, "epoch %llu of the WAL", (unsigned long long)group->epoch);
     store->epoch = group->epoch;
-    return MG_OK;
+    return store->base && store->epoch == store->base->epoch ? mg_store__check_base(store, err) : MG_OK;
 }
 
 enum mg_code mg_store__finish_replay(struct mg_store *store, struct mg_error *err)
@@ -272,10 +322,12 @@ static enum mg_code replay_bytes(struct mg_store *store, struct mg_slice bytes, 
 enum mg_code mg_store__replay_wal(struct mg_store *store, struct mg_journal *journal, uint64_t last,
                                   mg_replayed_fn *seen, void *arg, struct mg_error *err)
 {
-    if (last == 0)
+    if (store->base && store->epoch == store->base->epoch) /* nothing that it lists is in the WAL alone */
+        MG_TRY(mg_store__check_base(store, err));
+    if (last == store->epoch)
         return MG_OK;
     MG_CLEANUP(mg_journal_cursor_closep) struct mg_journal_cursor *cursor = NULL;
-    MG_TRY(mg_journal_cursor_open(journal, 1, &cursor, err));
+    MG_TRY(mg_journal_cursor_open(journal, store->epoch + 1, &cursor, err));
     struct mg_arena arena;
     mg_arena_init(&arena, SIZE_MAX / 2);
     enum mg_code code = MG_OK;

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/magic/magic_internal.h"
+#include "engine/magic/part_reader.h"
 #include "engine/scan_spec.h"
 
 enum {
@@ -28,8 +28,8 @@ enum {
 /* The chunk that batches are cut from. */
 struct loaded {
     bool active;
-    struct mg_chunk *chunk; /* a reference */
-    struct mg_buf *settled; /* a reference: the copy of an open chunk; NULL */
+    struct mg_chunk *chunk; /* a reference; NULL for a part's granule */
+    struct mg_buf *settled; /* a reference: the copy of an open chunk, or a decoded granule; NULL */
     uint32_t row_count;     /* visible */
     bool every_row;         /* all of them go out; else those in rows */
     uint32_t out_count, out_done;
@@ -44,8 +44,12 @@ struct scan {
     uint32_t *columns;
     struct mg_budget *budget;
     uint32_t batch_rows;
-    uint64_t row_count; /* given so far */
-    uint32_t segment, next_chunk;
+    uint64_t row_count;           /* given so far */
+    uint32_t segment, next_chunk; /* chunks first, then parts */
+    uint32_t part, next_granule;
+    uint32_t *only; /* segment ids to read; NULL: all */
+    uint32_t only_count;
+    struct mg_part_reader reader; /* of the part, once it was entered */
 
     /* By place in the schema: */
     bool *needed;
@@ -89,11 +93,13 @@ void mg_magic__scan_close(struct mg_scan *base)
     if (!scan)
         return;
     unload(scan);
+    mg_part_reader__leave(&scan->reader);
     for (uint32_t c = 0; scan->constants && c < scan->schema->column_count; c++)
         mg_batch_unref(scan->constants[c]);
     mg_aggregation_free(scan->aggregation);
     mg_top_free(scan->top);
     mg_arena_clear(&scan->scratch);
+    free(scan->only);
     free(scan->columns);
     free(scan->needed);
     free(scan->in_segment);
@@ -179,32 +185,60 @@ enum mg_code mg_magic__scan(struct mg_snapshot *snapshot, const struct mg_scan_s
     return MG_OK;
 }
 
+enum mg_code mg_magic__scan_segments(struct mg_snapshot *snapshot, const struct mg_scan_spec *spec,
+                                     const uint32_t *segment_ids, uint32_t count, struct mg_scan **out,
+                                     struct mg_error *err)
+{
+    uint32_t *only = malloc(((size_t)count + 1) * sizeof *only);
+    if (!only)
+        return mg_fail(err, MG_NO_MEMORY, "no memory for a scan of %u segments", count);
+    enum mg_code code = mg_magic__scan(snapshot, spec, out, err);
+    if (code != MG_OK) {
+        free(only);
+        return code;
+    }
+    memcpy(only, segment_ids, count * sizeof *only);
+    ((struct scan *)*out)->only = only;
+    ((struct scan *)*out)->only_count = count;
+    return MG_OK;
+}
+
+/* Whether the scan reads that segment or part. */
+static bool reads(const struct scan *scan, uint32_t segment_id)
+{
+    for (uint32_t i = 0; i < scan->only_count; i++)
+        if (scan->only[i] == segment_id)
+            return true;
+    return !scan->only;
+}
+
 /* ---- columns ------------------------------------------------------------------------------------------------- */
 
-/* The column's missing value as often as a chunk has rows. */
-static enum mg_code make_constant(struct scan *scan, uint32_t place, struct mg_error *err)
+enum mg_code mg_magic__missing_rows(const struct mg_column *column, struct mg_budget *budget, struct mg_batch **out,
+                                    struct mg_error *err)
 {
-    const struct mg_column *column = &scan->schema->columns[place];
     struct mg_batch_builder builder;
-    MG_TRY(mg_batch_builder_init(&builder, &column->type, 1, scan->budget, BATCH_BYTES_MAX, err));
+    MG_TRY(mg_batch_builder_init(&builder, &column->type, 1, budget, BATCH_BYTES_MAX, err));
     enum mg_code code = MG_OK;
     for (uint32_t i = 0; code == MG_OK && i < MG_CHUNK_ROWS; i++)
         code = column->missing.is_null ? mg_builder_null(&builder, 0, err)
                                        : mg_builder_value(&builder, 0, &column->missing, err);
     if (code == MG_OK)
-        code = mg_batch_builder_finish(&builder, MG_CHUNK_ROWS, &scan->constants[place], err);
+        code = mg_batch_builder_finish(&builder, MG_CHUNK_ROWS, out, err);
     mg_batch_builder_clear(&builder);
     return code;
 }
 
-static enum mg_code enter_segment(struct scan *scan, const struct mg_segment *segment, struct mg_error *err)
+/* Find the needed columns in a segment or part with that schema. */
+static enum mg_code enter(struct scan *scan, const struct mg_schema *schema, struct mg_error *err)
 {
     for (uint32_t c = 0; c < scan->schema->column_count; c++) {
+        scan->in_segment[c] = -1;
         if (!scan->needed[c])
             continue;
-        scan->in_segment[c] = mg_schema_find_id(segment->schema, scan->schema->columns[c].id);
+        scan->in_segment[c] = mg_schema_find_id(schema, scan->schema->columns[c].id);
         if (scan->in_segment[c] < 0 && !scan->constants[c])
-            MG_TRY(make_constant(scan, c, err));
+            MG_TRY(mg_magic__missing_rows(&scan->schema->columns[c], scan->budget, &scan->constants[c], err));
     }
     return MG_OK;
 }
@@ -368,13 +402,36 @@ static enum mg_code filter(struct scan *scan, uint32_t row_count, const struct m
     return MG_OK;
 }
 
-/* Load the chunk if any of its rows goes out; aggregate and order take them here, and nothing is left to go out. */
+/* Rows of the mask are what goes out. */
+static void show_rows(struct scan *scan, uint32_t row_count, const uint64_t *mask)
+{
+    struct loaded *loaded = &scan->loaded;
+    loaded->row_count = row_count;
+    loaded->out_count = mg_mask_count(mask, row_count);
+    loaded->out_done = 0;
+    loaded->every_row = loaded->out_count == row_count;
+    if (!loaded->every_row)
+        mg_mask_rows(mask, row_count, loaded->rows);
+    loaded->active = loaded->out_count > 0;
+}
+
+/* The same, or aggregate and order take them: then nothing is left to go out. */
+static enum mg_code take_rows(struct scan *scan, uint32_t row_count, const uint64_t *mask, struct mg_error *err)
+{
+    if (scan->aggregation)
+        return mg_aggregation_update(scan->aggregation, scan->vector_places, row_count, mask, err);
+    if (scan->top)
+        return mg_top_add(scan->top, scan->vector_places, row_count, mask, err);
+    show_rows(scan, row_count, mask);
+    return MG_OK;
+}
+
+/* Load the chunk if any of its rows goes out. */
 static enum mg_code load(struct scan *scan, const struct mg_table_segment *segment, uint32_t at, struct mg_error *err)
 {
     struct mg_chunk *chunk = segment->rows->chunks[at];
     uint32_t row_count = MG_MIN(segment->rows->row_count - at * MG_CHUNK_ROWS, (uint32_t)MG_CHUNK_ROWS);
     const struct mg_mark_version *marks = mg_marks__granule(segment->marks, at);
-    struct loaded *loaded = &scan->loaded;
     mg_arena_reset(&scan->scratch);
     if (marks && marks->count == row_count)
         return MG_OK;
@@ -389,32 +446,115 @@ static enum mg_code load(struct scan *scan, const struct mg_table_segment *segme
     uint64_t mask[MG_CHUNK_ROWS / 64];
     MG_TRY(load_vectors(scan, chunk, row_count, err));
     MG_TRY(filter(scan, row_count, marks, mask, err));
-    if (scan->aggregation)
-        return mg_aggregation_update(scan->aggregation, scan->vector_places, row_count, mask, err);
-    if (scan->top)
-        return mg_top_add(scan->top, scan->vector_places, row_count, mask, err);
-    loaded->row_count = row_count;
-    loaded->out_count = mg_mask_count(mask, row_count);
-    loaded->out_done = 0;
-    loaded->every_row = loaded->out_count == row_count;
-    if (!loaded->every_row)
-        mg_mask_rows(mask, row_count, loaded->rows);
-    loaded->active = loaded->out_count > 0;
-    if (loaded->active)
-        loaded->chunk = mg_chunk__ref(chunk);
+    MG_TRY(take_rows(scan, row_count, mask, err));
+    if (scan->loaded.active)
+        scan->loaded.chunk = mg_chunk__ref(chunk);
     return MG_OK;
 }
 
-/* To the next chunk with rows; loaded.active is false at the end, and where rows are taken: that reads on, an aggregate
- * until it is full. */
+/* Zone maps of a row group. Text is not asked: its bounds are bytewise, and a predicate may ignore trailing blanks. */
+static enum mg_code group_may_match(struct scan *scan, uint32_t group, bool *out, struct mg_error *err)
+{
+    size_t count = scan->schema->column_count;
+    uint32_t column_count;
+    const uint32_t *places = mg_predicate_columns(scan->spec.predicate, &column_count);
+    const struct mg_value **lows = mg_arena_array(&scan->scratch, const struct mg_value *, count);
+    const struct mg_value **highs = mg_arena_array(&scan->scratch, const struct mg_value *, count);
+    bool *has_null = mg_arena_array(&scan->scratch, bool, count);
+    if (!lows || !highs || !has_null)
+        return mg_arena_fail(&scan->scratch, err);
+    for (uint32_t i = 0; i < column_count; i++) {
+        uint32_t c = places[i];
+        if (scan->in_segment[c] < 0) {
+            const struct mg_value *missing = &scan->schema->columns[c].missing;
+            lows[c] = highs[c] = missing->is_null ? NULL : missing;
+            has_null[c] = missing->is_null;
+            continue;
+        }
+        const struct mg_block_info *info = mg_part_block_info(scan->reader.part, (uint32_t)scan->in_segment[c], group);
+        bool has_zone = info->has_zone && scan->schema->columns[c].type.id != MG_TYPE_UTF8;
+        lows[c] = has_zone ? &info->low : NULL;
+        highs[c] = has_zone ? &info->high : NULL;
+        has_null[c] = info->null_count > 0;
+    }
+    *out = mg_predicate_may_match(scan->spec.predicate, lows, highs, has_null);
+    return MG_OK;
+}
+
+/* The same for a granule of the part. */
+static enum mg_code load_granule(struct scan *scan, const struct mg_table_part *part, uint32_t granule,
+                                 struct mg_error *err)
+{
+    uint64_t mask[MG_CHUNK_ROWS / 64];
+    uint32_t row_count = mg_part_reader__rows(&scan->reader, granule);
+    mg_arena_reset(&scan->scratch);
+    mg_part_reader__mask(&scan->reader, granule, part->marks, mask);
+    if (mg_mask_count(mask, row_count) == 0)
+        return MG_OK;
+    bool filters = scan->spec.predicate && !mg_predicate_is_all(scan->spec.predicate), may = true;
+    if (filters)
+        MG_TRY(group_may_match(scan, granule / (MG_BLOCK_ROWS / MG_CHUNK_ROWS), &may, err));
+    if (!may)
+        return MG_OK;
+    MG_TRY(mg_part_reader__load(&scan->reader, granule, scan->budget, scan->vectors, &scan->loaded.settled, err));
+    for (uint32_t c = 0; c < scan->schema->column_count; c++)
+        if (scan->needed[c] && scan->in_segment[c] < 0)
+            scan->vectors[c] = cut(&scan->constants[c]->vectors[0], 0, row_count);
+    if (filters)
+        MG_TRY(mg_predicate_filter(scan->spec.predicate, scan->vector_places, row_count, mask, &scan->scratch, err));
+    return take_rows(scan, row_count, mask, err);
+}
+
+static enum mg_code enter_part(struct scan *scan, const struct mg_table_part *part, struct mg_error *err)
+{
+    MG_TRY(enter(scan, mg_part_schema(part->part), err));
+    MG_TRY(mg_part_reader__enter(&scan->reader, part->part, scan->in_segment, scan->schema->column_count,
+                                 scan->spec.range, err));
+    scan->next_granule = scan->reader.first_row / MG_CHUNK_ROWS;
+    return MG_OK;
+}
+
+static bool is_full(const struct scan *scan) { return scan->aggregation && mg_aggregation_is_full(scan->aggregation); }
+
+static enum mg_code advance_parts(struct scan *scan, struct mg_error *err)
+{
+    while (!scan->loaded.active && scan->part < scan->table->part_count && !is_full(scan)) {
+        const struct mg_table_part *part = &scan->table->parts[scan->part];
+        if (!reads(scan, mg_part_segment_id(part->part))) {
+            scan->part++;
+            continue;
+        }
+        if (!scan->reader.part)
+            MG_TRY(enter_part(scan, part, err));
+        enum mg_code code = MG_OK;
+        bool more = (uint64_t)scan->next_granule * MG_CHUNK_ROWS < scan->reader.end_row;
+        if (more)
+            code = load_granule(scan, part, scan->next_granule++, err);
+        if (code != MG_OK || !scan->loaded.active)
+            unload(scan);
+        if (code != MG_OK)
+            return code;
+        if (!more) {
+            mg_part_reader__leave(&scan->reader);
+            scan->part++;
+        }
+    }
+    return MG_OK;
+}
+
+/* To the next chunk or granule with rows; loaded.active is false at the end, and where rows are taken: that reads on,
+ * an aggregate until it is full. */
 static enum mg_code advance(struct scan *scan, struct mg_error *err)
 {
     unload(scan);
-    while (!scan->loaded.active && scan->segment < scan->table->segment_count &&
-           !(scan->aggregation && mg_aggregation_is_full(scan->aggregation))) {
+    while (!scan->loaded.active && scan->segment < scan->table->segment_count && !is_full(scan)) {
         const struct mg_table_segment *segment = &scan->table->segments[scan->segment];
+        if (!reads(scan, segment->rows->segment->id)) {
+            scan->segment++;
+            continue;
+        }
         if (scan->next_chunk == 0)
-            MG_TRY(enter_segment(scan, segment->rows->segment, err));
+            MG_TRY(enter(scan, segment->rows->segment->schema, err));
         enum mg_code code = load(scan, segment, scan->next_chunk, err);
         if (code != MG_OK || !scan->loaded.active)
             unload(scan);
@@ -425,7 +565,7 @@ static enum mg_code advance(struct scan *scan, struct mg_error *err)
             scan->segment++;
         }
     }
-    return MG_OK;
+    return advance_parts(scan, err);
 }
 
 /* ---- batches ------------------------------------------------------------------------------------------------- */
@@ -456,7 +596,7 @@ static enum mg_code share(struct scan *scan, uint32_t first, uint32_t count, str
     batch->base.vectors = (struct mg_vector *)((char *)batch + vectors_at);
     batch->base.free = free_shared;
     batch->constants = (struct mg_batch **)((char *)batch + constants_at);
-    batch->chunk = mg_chunk__ref(scan->loaded.chunk);
+    batch->chunk = scan->loaded.chunk ? mg_chunk__ref(scan->loaded.chunk) : NULL;
     batch->settled = mg_buf__ref(scan->loaded.settled);
     for (uint32_t i = 0; i < column_count; i++) {
         uint32_t place = scan->columns[i];
@@ -497,7 +637,7 @@ static enum mg_code next_results(struct scan *scan, struct mg_batch **out, struc
             MG_TRY(advance(scan, err));
         scan->draining = true;
         MG_TRY(mg_aggregation_next(scan->aggregation, scan->spec.batch_rows_max, out, err));
-        if (*out || scan->segment == scan->table->segment_count)
+        if (*out || (scan->segment == scan->table->segment_count && scan->part == scan->table->part_count))
             return MG_OK;
         scan->draining = false;
     }

@@ -50,11 +50,27 @@ static enum mg_code sample_chunk(struct sample *sample, const struct mg_table_se
     return MG_OK;
 }
 
+static enum mg_code sample_part(struct sample *sample, const struct mg_table_part *part, uint64_t first_row,
+                                struct mg_error *err)
+{
+    uint32_t row_count = mg_part_row_count(part->part);
+    for (; sample->row < first_row + row_count; next_pick(sample)) {
+        uint32_t row = (uint32_t)(sample->row - first_row);
+        if (mg_marks__has(part->marks, row))
+            continue;
+        MG_TRY(mg_part_key_at(part->part, row, &sample->bytes, err));
+        sample->ends[sample->count++] = (uint32_t)sample->bytes.size;
+    }
+    return MG_OK;
+}
+
 static enum mg_code take_sample(const struct mg_table_view *table, struct sample *sample, struct mg_error *err)
 {
     uint64_t total = 0, first_row = 0;
     for (uint32_t s = 0; s < table->segment_count; s++)
         total += table->segments[s].rows->row_count;
+    for (uint32_t p = 0; p < table->part_count; p++)
+        total += mg_part_row_count(table->parts[p].part);
     sample->stride = total / SAMPLE_MAX + 1;
     sample->ends = malloc((SAMPLE_MAX + 1) * sizeof *sample->ends);
     if (!sample->ends)
@@ -68,6 +84,10 @@ static enum mg_code take_sample(const struct mg_table_view *table, struct sample
             MG_TRY(sample_chunk(sample, &table->segments[s], i, first_row, row_count, err));
             first_row += row_count;
         }
+    }
+    for (uint32_t p = 0; p < table->part_count; p++) {
+        MG_TRY(sample_part(sample, &table->parts[p], first_row, err));
+        first_row += mg_part_row_count(table->parts[p].part);
     }
     return MG_OK;
 }

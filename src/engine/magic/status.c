@@ -24,7 +24,7 @@ static enum mg_code tell(const struct teller *teller, const char *name, uint64_t
 /* What the lock guards, copied. */
 struct guarded {
     struct mg_view *view;
-    uint64_t epoch, view_count, oldest_epoch, pins, private_count;
+    uint64_t epoch, view_count, oldest_epoch, pins, private_count, earliest_epoch, manifests;
     bool stopped;
     char stopped_text[MG_ERROR_TEXT_MAX];
 };
@@ -43,6 +43,9 @@ static void copy_guarded(struct mg_magic *magic, struct guarded *out)
         out->private_count++;
         out->pins += store->newest->pins;
     }
+    out->manifests = magic->kept_count;
+    const struct mg_kept *oldest = mg_keeper__oldest(magic);
+    out->earliest_epoch = oldest ? oldest->epoch : 0;
     out->stopped = magic->stopped;
     memcpy(out->stopped_text, magic->stopped_text, sizeof out->stopped_text);
     out->view = mg_view__pin(magic->store.newest);
@@ -51,7 +54,7 @@ static void copy_guarded(struct mg_magic *magic, struct guarded *out)
 
 static enum mg_code tell_tables(const struct teller *teller, const struct mg_catalog *catalog)
 {
-    uint64_t live = 0, dead = 0, segments = 0, chunks = 0;
+    uint64_t live = 0, dead = 0, segments = 0, chunks = 0, parts = 0, part_bytes = 0;
     for (uint32_t i = 0; i < catalog->table_count; i++) {
         const struct mg_table_view *table = catalog->tables[i];
         live += table->live_count;
@@ -59,6 +62,11 @@ static enum mg_code tell_tables(const struct teller *teller, const struct mg_cat
         for (uint32_t s = 0; s < table->segment_count; s++) {
             chunks += table->segments[s].rows->chunk_count;
             dead += table->segments[s].marks ? table->segments[s].marks->dead_count : 0;
+        }
+        for (uint32_t p = 0; p < table->part_count; p++) {
+            parts++;
+            part_bytes += mg_part_file_bytes(table->parts[p].part);
+            dead += table->parts[p].marks ? table->parts[p].marks->dead_count : 0;
         }
         uint64_t violations = atomic_load_explicit(&table->table->verify_failed, memory_order_relaxed);
         if (violations == 0)
@@ -71,7 +79,9 @@ static enum mg_code tell_tables(const struct teller *teller, const struct mg_cat
     MG_TRY(tell(teller, "rows", live, "rows"));
     MG_TRY(tell(teller, "rows_deleted", dead, "rows"));
     MG_TRY(tell(teller, "segments", segments, "segments"));
-    return tell(teller, "chunks", chunks, "chunks");
+    MG_TRY(tell(teller, "chunks", chunks, "chunks"));
+    MG_TRY(tell(teller, "parts", parts, "parts"));
+    return tell(teller, "parts_bytes", part_bytes, "bytes");
 }
 
 static enum mg_code tell_memory(const struct teller *teller, struct mg_magic *magic)
@@ -82,7 +92,23 @@ static enum mg_code tell_memory(const struct teller *teller, struct mg_magic *ma
     MG_TRY(tell(teller, "memory_rows_bytes", mg_budget_used(&magic->rows_budget), "bytes"));
     MG_TRY(tell(teller, "memory_index_bytes", mg_budget_used(&magic->index_budget), "bytes"));
     MG_TRY(tell(teller, "memory_marks_bytes", mg_budget_used(&magic->marks_budget), "bytes"));
+    MG_TRY(tell(teller, "memory_cache_bytes", mg_budget_used(&magic->cache_budget), "bytes"));
+    MG_TRY(tell(teller, "memory_merges_bytes", mg_budget_used(&magic->merge_budget), "bytes"));
     return tell(teller, "memory_replay_bytes", mg_budget_used(&magic->replay_budget), "bytes");
+}
+
+static enum mg_code tell_maintenance(const struct teller *teller, struct mg_magic *magic)
+{
+    struct mg_keeping *keeping = &magic->keeping;
+    struct mg_cache_stats cache;
+    mg_cache_stats(magic->cache, &cache);
+    MG_TRY(tell(teller, "flushes", atomic_load(&keeping->flush_count), "parts"));
+    MG_TRY(tell(teller, "merges", atomic_load(&keeping->merge_count), "parts"));
+    MG_TRY(tell(teller, "checkpoints", atomic_load(&keeping->checkpoint_count), "checkpoints"));
+    MG_TRY(tell(teller, "maintenance_failed", atomic_load(&keeping->failed_count), "rounds"));
+    MG_TRY(tell(teller, "parts_written_bytes", atomic_load(&keeping->written_bytes), "bytes"));
+    MG_TRY(tell(teller, "cache_hits", cache.hit_count, "blocks"));
+    return tell(teller, "cache_misses", cache.miss_count, "blocks");
 }
 
 static enum mg_code tell_all(const struct teller *teller, struct mg_magic *magic, const struct guarded *now)
@@ -99,10 +125,13 @@ static enum mg_code tell_all(const struct teller *teller, struct mg_magic *magic
     MG_TRY(tell(teller, "views", now->view_count, "epochs"));
     MG_TRY(tell(teller, "views_rebuilt", now->private_count, "epochs"));
     MG_TRY(tell(teller, "oldest_view_epoch", now->oldest_epoch, ""));
+    MG_TRY(tell(teller, "earliest_epoch", now->earliest_epoch, ""));
+    MG_TRY(tell(teller, "manifests", now->manifests, "files"));
     MG_TRY(tell_tables(teller, now->view->catalog));
     uint64_t failed = atomic_load_explicit(&magic->store.verify_failed, memory_order_relaxed);
     MG_TRY(tell(teller, "verify_failed", failed, "rows"));
     MG_TRY(tell_memory(teller, magic));
+    MG_TRY(tell_maintenance(teller, magic));
     MG_TRY(tell(teller, "wal_bytes", mg_journal_bytes(magic->journal), "bytes"));
     return tell(teller, "wal_syncs", mg_journal_syncs(magic->journal), "syncs");
 }

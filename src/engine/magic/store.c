@@ -101,6 +101,8 @@ static enum mg_code supersede_dropped(struct mg_store *store, const struct mg_ca
             continue;
         for (uint32_t s = 0; s < view->segment_count; s++)
             MG_TRY(mg_wtable__supersede_marks(store, view->segments[s].marks, err));
+        for (uint32_t p = 0; p < view->part_count; p++)
+            MG_TRY(mg_wtable__supersede_marks(store, view->parts[p].marks, err));
     }
     return MG_OK;
 }

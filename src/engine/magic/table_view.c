@@ -100,15 +100,16 @@ void mg_table__unref(struct mg_table *table)
         free(table);
 }
 
-static size_t table_view_bytes(uint32_t segment_count)
+static size_t table_view_bytes(uint32_t segment_count, uint32_t part_count)
 {
-    return sizeof(struct mg_table_view) + segment_count * sizeof(struct mg_table_segment);
+    return sizeof(struct mg_table_view) + segment_count * sizeof(struct mg_table_segment) +
+           part_count * sizeof(struct mg_table_part);
 }
 
-enum mg_code mg_table_view__new(uint32_t segment_count, struct mg_budget *budget, struct mg_table_view **out,
-                                struct mg_error *err)
+enum mg_code mg_table_view__new(uint32_t segment_count, uint32_t part_count, struct mg_budget *budget,
+                                struct mg_table_view **out, struct mg_error *err)
 {
-    size_t bytes = table_view_bytes(segment_count);
+    size_t bytes = table_view_bytes(segment_count, part_count);
     MG_TRY(mg_budget_reserve(budget, bytes, err));
     struct mg_table_view *view = calloc(1, bytes);
     if (!view) {
@@ -118,6 +119,8 @@ enum mg_code mg_table_view__new(uint32_t segment_count, struct mg_budget *budget
     atomic_init(&view->references, 1);
     view->budget = budget;
     view->segment_count = segment_count;
+    view->part_count = part_count;
+    view->parts = (struct mg_table_part *)(view->segments + segment_count);
     *out = view;
     return MG_OK;
 }
@@ -132,9 +135,13 @@ void mg_table_view__unref(struct mg_table_view *view)
         mg_segment_view__unref(view->segments[i].rows);
         mg_marks__unref(view->segments[i].marks);
     }
+    for (uint32_t i = 0; i < view->part_count; i++) {
+        mg_part_unref(view->parts[i].part);
+        mg_marks__unref(view->parts[i].marks);
+    }
     mg_table__unref(view->table);
     mg_schema_unref(view->schema);
     mg_column_ids__unref(view->ids);
-    mg_budget_release(view->budget, table_view_bytes(view->segment_count));
+    mg_budget_release(view->budget, table_view_bytes(view->segment_count, view->part_count));
     free(view);
 }

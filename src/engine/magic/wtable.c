@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/magic/magic_internal.h"
+#include "engine/magic/manifest.h"
 
 /* ---- lists --------------------------------------------------------------------------------------------------- */
 
@@ -31,16 +31,59 @@ enum mg_code mg_list__reserve(void *items_place, uint32_t *room, uint32_t count,
 
 /* ---- segments ------------------------------------------------------------------------------------------------ */
 
-static void free_wsegment(struct mg_wsegment *segment)
+void mg_wtable__free_segment(struct mg_wsegment *segment)
 {
     if (!segment)
         return;
     for (uint32_t i = 0; i < segment->chunk_count; i++)
         mg_chunk__unref(segment->chunks[i]);
-    mg_marks__unref(segment->marks);
+    mg_marks__unref(segment->deleted.marks);
     mg_segment__unref(segment->segment);
     free(segment->chunks);
     free(segment);
+}
+
+void mg_wtable__free_part(struct mg_wpart *part)
+{
+    if (!part)
+        return;
+    mg_marks__unref(part->deleted.marks);
+    mg_part_unref(part->part);
+    free(part);
+}
+
+enum mg_code mg_wtable__add_part(struct mg_wtable *table, struct mg_part *part, struct mg_marks *marks,
+                                 struct mg_wpart **out, struct mg_error *err)
+{
+    MG_TRY(mg_list__reserve(&table->parts, &table->part_room, table->part_count, 1, sizeof(struct mg_wpart *), err));
+    struct mg_wpart *new = calloc(1, sizeof *new);
+    if (!new)
+        return mg_fail(err, MG_NO_MEMORY, "no memory for a part");
+    new->part = part;
+    new->deleted.marks = marks;
+    new->deleted.granule_count = (mg_part_row_count(part) + MG_CHUNK_ROWS - 1) / MG_CHUNK_ROWS;
+    table->parts[table->part_count++] = new;
+    *out = new;
+    return MG_OK;
+}
+
+void mg_wtable__drop_last_part(struct mg_wtable *table)
+{
+    struct mg_wpart *part = table->parts[--table->part_count];
+    mg_marks_file__free(part->deleted.marks);
+    part->deleted.marks = NULL;
+    mg_wtable__free_part(part);
+}
+
+struct mg_wmarks *mg_wtable__deleted(const struct mg_wtable *table, uint32_t slot)
+{
+    return slot & MG_PART_SLOT ? &table->parts[slot - MG_PART_SLOT]->deleted : &table->slots[slot]->deleted;
+}
+
+uint32_t mg_wtable__segment_id(const struct mg_wtable *table, uint32_t slot)
+{
+    return slot & MG_PART_SLOT ? mg_part_segment_id(table->parts[slot - MG_PART_SLOT]->part)
+                               : table->slots[slot]->segment->id;
 }
 
 enum mg_code mg_wtable__add_segment(struct mg_wtable *table, uint32_t id, struct mg_schema *schema,
@@ -93,6 +136,7 @@ static enum mg_code add_chunk_place(struct mg_wsegment *segment, struct mg_error
     MG_TRY(mg_list__reserve(&segment->chunks, &segment->chunk_room, segment->chunk_count, 1, sizeof(struct mg_chunk *),
                             err));
     segment->chunks[segment->chunk_count++] = NULL;
+    segment->deleted.granule_count = segment->chunk_count;
     return MG_OK;
 }
 
@@ -142,19 +186,26 @@ enum mg_code mg_wtable__new(struct mg_store *store, struct mg_table *table, stru
     return MG_OK;
 }
 
+static size_t free_versions(struct mg_marks *marks)
+{
+    size_t bytes = 0;
+    for (uint32_t g = 0; marks && g < marks->granule_count; g++) {
+        if (!marks->granules[g])
+            continue;
+        bytes += mg_mark_version__bytes(marks->granules[g]);
+        free((void *)(uintptr_t)marks->granules[g]);
+        marks->granules[g] = NULL;
+    }
+    return bytes;
+}
+
 void mg_wtable__free_marks(struct mg_store *store, struct mg_wtable *table)
 {
     size_t bytes = 0;
-    for (uint32_t i = 0; i < table->slot_count; i++) {
-        struct mg_marks *marks = table->slots[i] ? table->slots[i]->marks : NULL;
-        for (uint32_t g = 0; marks && g < marks->granule_count; g++) {
-            if (!marks->granules[g])
-                continue;
-            bytes += mg_mark_version__bytes(marks->granules[g]);
-            free((void *)(uintptr_t)marks->granules[g]);
-            marks->granules[g] = NULL;
-        }
-    }
+    for (uint32_t i = 0; i < table->slot_count; i++)
+        bytes += table->slots[i] ? free_versions(table->slots[i]->deleted.marks) : 0;
+    for (uint32_t i = 0; i < table->part_count; i++)
+        bytes += table->parts[i] ? free_versions(table->parts[i]->deleted.marks) : 0;
     mg_budget_release(store->marks_budget, bytes);
 }
 
@@ -163,10 +214,13 @@ void mg_wtable__free(struct mg_wtable *table)
     if (!table)
         return;
     for (uint32_t i = 0; i < table->slot_count; i++)
-        free_wsegment(table->slots[i]);
+        mg_wtable__free_segment(table->slots[i]);
+    for (uint32_t i = 0; i < table->part_count; i++)
+        mg_wtable__free_part(table->parts[i]);
     mg_index__clear(&table->index);
     mg_table__unref(table->table);
     free(table->slots);
+    free(table->parts);
     free(table->undo.items);
     free(table->marked.items);
     free(table);
@@ -174,28 +228,28 @@ void mg_wtable__free(struct mg_wtable *table)
 
 /* ---- marks --------------------------------------------------------------------------------------------------- */
 
-/* The segment's marks, as a copy that may be changed and reaches that granule. */
-static enum mg_code own_marks(struct mg_store *store, struct mg_wsegment *segment, uint32_t granule,
-                              struct mg_error *err)
+/* The marks, as a copy that may be changed and reaches that granule. */
+static enum mg_code own_marks(struct mg_store *store, struct mg_wmarks *deleted, uint32_t granule, struct mg_error *err)
 {
-    if (segment->marks_staged && granule < segment->marks->granule_count)
+    if (deleted->staged && granule < deleted->marks->granule_count)
         return MG_OK;
     struct mg_marks *copy;
-    MG_TRY(mg_marks__copy(segment->marks, MG_MAX(segment->chunk_count, granule + 1), store->marks_budget, &copy, err));
-    mg_marks__unref(segment->marks);
-    segment->marks = copy;
-    segment->marks_staged = true;
+    uint32_t granule_count = MG_MAX(deleted->granule_count, granule + 1);
+    MG_TRY(mg_marks__copy(deleted->marks, granule_count, store->marks_budget, &copy, err));
+    mg_marks__unref(deleted->marks);
+    deleted->marks = copy;
+    deleted->staged = true;
     return MG_OK;
 }
 
 /* Mark rows of one granule. What is replaced is freed when nobody can see it, else noted as superseded (there is
  * room). */
-static enum mg_code mark_granule(struct mg_store *store, struct mg_wsegment *segment, uint32_t granule,
+static enum mg_code mark_granule(struct mg_store *store, struct mg_wmarks *deleted, uint32_t granule,
                                  const uint16_t *rows, uint32_t count, uint64_t epoch, bool unseen, uint64_t *marked,
                                  int64_t *bytes, struct mg_error *err)
 {
-    MG_TRY(own_marks(store, segment, granule, err));
-    const struct mg_mark_version *old = segment->marks->granules[granule];
+    MG_TRY(own_marks(store, deleted, granule, err));
+    const struct mg_mark_version *old = deleted->marks->granules[granule];
     uint32_t new;
     struct mg_mark_version *version = mg_mark_version__add(old, rows, count, epoch, &new);
     if (!version)
@@ -207,8 +261,8 @@ static enum mg_code mark_granule(struct mg_store *store, struct mg_wsegment *seg
     } else if (old) {
         store->superseded[store->superseded_count++] = (struct mg_mark_version *)(uintptr_t)old;
     }
-    segment->marks->granules[granule] = version;
-    segment->marks->dead_count += new;
+    deleted->marks->granules[granule] = version;
+    deleted->marks->dead_count += new;
     *marked += new;
     return MG_OK;
 }
@@ -235,7 +289,7 @@ enum mg_code mg_wtable__mark(struct mg_store *store, struct mg_wtable *table, co
         for (; i < count && places[i] >> 32 == slot && (uint32_t)places[i] / MG_CHUNK_ROWS == granule; i++)
             if (n == 0 || rows[n - 1] != places[i] % MG_CHUNK_ROWS)
                 rows[n++] = (uint16_t)(places[i] % MG_CHUNK_ROWS);
-        code = mark_granule(store, table->slots[slot], granule, rows, n, epoch, unseen, out, &bytes, err);
+        code = mark_granule(store, mg_wtable__deleted(table, slot), granule, rows, n, epoch, unseen, out, &bytes, err);
     }
     mg_budget_release(store->marks_budget, (size_t)((int64_t)reserved - bytes));
     return code;
@@ -261,20 +315,20 @@ static void undo_index(struct mg_wtable *table)
     }
 }
 
-static void abort_marks(struct mg_store *store, struct mg_wsegment *segment)
+static void abort_marks(struct mg_store *store, struct mg_wmarks *deleted)
 {
     size_t bytes = 0;
-    for (uint32_t g = 0; g < segment->marks->granule_count; g++) {
-        const struct mg_mark_version *version = segment->marks->granules[g];
+    for (uint32_t g = 0; g < deleted->marks->granule_count; g++) {
+        const struct mg_mark_version *version = deleted->marks->granules[g];
         if (!version || version->epoch <= store->epoch)
             continue;
         bytes += mg_mark_version__bytes(version);
         free((void *)(uintptr_t)version);
     }
     mg_budget_release(store->marks_budget, bytes);
-    mg_marks__unref(segment->marks);
-    segment->marks = mg_marks__ref(segment->published_marks);
-    segment->marks_staged = false;
+    mg_marks__unref(deleted->marks);
+    deleted->marks = mg_marks__ref(deleted->published);
+    deleted->staged = false;
 }
 
 static void abort_rows(struct mg_wsegment *segment)
@@ -303,12 +357,16 @@ void mg_wtable__abort(struct mg_store *store, struct mg_wtable *table)
         return;
     undo_index(table);
     for (uint32_t i = 0; i < table->slot_count; i++)
-        if (table->slots[i] && table->slots[i]->marks_staged)
-            abort_marks(store, table->slots[i]);
-    while (table->slot_count && !mg_wtable__tail(table)->published)
-        free_wsegment(table->slots[--table->slot_count]);
+        if (table->slots[i] && table->slots[i]->deleted.staged)
+            abort_marks(store, &table->slots[i]->deleted);
+    for (uint32_t i = 0; i < table->part_count; i++)
+        if (table->parts[i] && table->parts[i]->deleted.staged)
+            abort_marks(store, &table->parts[i]->deleted);
+    while (table->slot_count && mg_wtable__tail(table) && !mg_wtable__tail(table)->published)
+        mg_wtable__free_segment(table->slots[--table->slot_count]);
     for (uint32_t i = table->first_staged_slot; i < table->slot_count; i++)
-        abort_rows(table->slots[i]);
+        if (table->slots[i])
+            abort_rows(table->slots[i]);
     table->live_count = table->visible_live_count;
     end_staging(table);
 }
@@ -319,8 +377,8 @@ void mg_wtable__abort(struct mg_store *store, struct mg_wtable *table)
 static bool is_given_up(const struct mg_wtable *table, uint32_t slot)
 {
     const struct mg_wsegment *segment = table->slots[slot];
-    return segment && slot + 1 < table->slot_count && segment->marks &&
-           segment->marks->dead_count == segment->row_count;
+    const struct mg_marks *marks = segment ? segment->deleted.marks : NULL;
+    return marks && (segment->sealed || slot + 1 < table->slot_count) && marks->dead_count == segment->row_count;
 }
 
 enum mg_code mg_wtable__supersede_marks(struct mg_store *store, const struct mg_marks *marks, struct mg_error *err)
@@ -350,7 +408,7 @@ static enum mg_code view_segment(struct mg_store *store, struct mg_wtable *table
                                  struct mg_table_segment *out, struct mg_error *err)
 {
     struct mg_wsegment *segment = table->slots[slot];
-    out->marks = mg_marks__ref(segment->marks);
+    out->marks = mg_marks__ref(segment->deleted.marks);
     if (segment->published && slot < table->first_staged_slot) {
         out->rows = mg_segment_view__ref(segment->published);
         return MG_OK;
@@ -366,14 +424,39 @@ static enum mg_code view_segment(struct mg_store *store, struct mg_wtable *table
     return MG_OK;
 }
 
+/* The same for a part. */
+static bool is_dead(const struct mg_wpart *part)
+{
+    return part->deleted.marks && part->deleted.marks->dead_count == mg_part_row_count(part->part);
+}
+
+static enum mg_code view_parts(struct mg_store *store, struct mg_wtable *table, struct mg_table_view *view,
+                               struct mg_error *err)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < table->part_count; i++) {
+        struct mg_wpart *part = table->parts[i];
+        if (!part)
+            continue;
+        if (is_dead(part)) {
+            MG_TRY(mg_wtable__supersede_marks(store, part->deleted.marks, err));
+            continue;
+        }
+        view->parts[n++] = (struct mg_table_part){mg_part_ref(part->part), mg_marks__ref(part->deleted.marks)};
+    }
+    return MG_OK;
+}
+
 enum mg_code mg_wtable__view(struct mg_store *store, struct mg_wtable *table, const struct mg_table_view *before,
                              struct mg_table_view **out, struct mg_error *err)
 {
-    uint32_t count = 0;
+    uint32_t count = 0, part_count = 0;
     for (uint32_t i = 0; i < table->slot_count; i++)
         count += table->slots[i] && !is_given_up(table, i);
+    for (uint32_t i = 0; i < table->part_count; i++)
+        part_count += table->parts[i] && !is_dead(table->parts[i]);
     struct mg_table_view *view;
-    MG_TRY(mg_table_view__new(count, store->rows_budget, &view, err));
+    MG_TRY(mg_table_view__new(count, part_count, store->rows_budget, &view, err));
     view->table = mg_table__ref(table->table);
     view->schema = mg_schema_ref(before->schema);
     view->ids = mg_column_ids__ref(before->ids);
@@ -384,10 +467,12 @@ enum mg_code mg_wtable__view(struct mg_store *store, struct mg_wtable *table, co
         if (!table->slots[i])
             continue;
         if (is_given_up(table, i))
-            code = mg_wtable__supersede_marks(store, table->slots[i]->marks, err);
+            code = mg_wtable__supersede_marks(store, table->slots[i]->deleted.marks, err);
         else
             code = view_segment(store, table, i, &view->segments[n++], err);
     }
+    if (code == MG_OK)
+        code = view_parts(store, table, view, err);
     if (code != MG_OK) {
         mg_table_view__unref(view);
         return code;
@@ -440,21 +525,38 @@ enum mg_code mg_wtable__encode(struct mg_wtable *table, const struct mg_schema *
     uint32_t run_count = 0, marks_count = 0;
     for (uint32_t i = table->first_staged_slot; i < table->slot_count; i++) {
         const struct mg_wsegment *segment = table->slots[i];
-        if (segment->row_count > segment->visible_count)
+        if (segment && segment->row_count > segment->visible_count)
             run_count += (segment->row_count - 1) / MG_CHUNK_ROWS - segment->visible_count / MG_CHUNK_ROWS + 1;
     }
     for (uint32_t i = 0; i < table->marked.count; i += same_slot(&table->marked, i))
         marks_count++;
     MG_TRY(mg_wal_builder__table(builder, table->table->id, schema->version, run_count, marks_count, err));
     for (uint32_t i = table->first_staged_slot; i < table->slot_count; i++)
-        MG_TRY(encode_runs(table->slots[i], builder, err));
+        if (table->slots[i])
+            MG_TRY(encode_runs(table->slots[i], builder, err));
     for (uint32_t i = 0; i < table->marked.count;) {
         uint32_t count = same_slot(&table->marked, i);
-        const struct mg_wsegment *segment = table->slots[table->marked.items[i] >> 32];
-        MG_TRY(mg_wal_builder__marks(builder, segment->segment->id, table->marked.items + i, count, err));
+        uint32_t id = mg_wtable__segment_id(table, (uint32_t)(table->marked.items[i] >> 32));
+        MG_TRY(mg_wal_builder__marks(builder, id, table->marked.items + i, count, err));
         i += count;
     }
     return MG_OK;
+}
+
+static void parts_committed(struct mg_wtable *table, struct mg_table_view *view)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < table->part_count; i++) {
+        struct mg_wpart *part = table->parts[i];
+        if (part && is_dead(part)) {
+            mg_wtable__free_part(part);
+            table->parts[i] = NULL;
+        } else if (part) {
+            part->deleted.published = view->parts[n++].marks;
+            part->deleted.staged = false;
+        }
+    }
+    mg_assert(n == view->part_count);
 }
 
 void mg_wtable__committed(struct mg_wtable *table, struct mg_table_view *view)
@@ -465,17 +567,18 @@ void mg_wtable__committed(struct mg_wtable *table, struct mg_table_view *view)
         if (!segment)
             continue;
         if (is_given_up(table, i)) {
-            free_wsegment(segment);
+            mg_wtable__free_segment(segment);
             table->slots[i] = NULL;
             continue;
         }
         segment->published = view->segments[n].rows;
-        segment->published_marks = view->segments[n++].marks;
+        segment->deleted.published = view->segments[n++].marks;
         segment->visible_count = segment->row_count;
         segment->visible_bytes = segment->bytes;
-        segment->marks_staged = false;
+        segment->deleted.staged = false;
     }
     mg_assert(n == view->segment_count);
+    parts_committed(table, view);
     table->visible_live_count = table->live_count;
     atomic_fetch_add_explicit(&table->table->verify_failed, table->verify_failed, memory_order_relaxed);
     end_staging(table);

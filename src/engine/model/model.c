@@ -1242,8 +1242,9 @@ static enum mg_code take_all(struct model_scan *scan, struct mg_error *err)
     scan->spec.column_count = count;
     scan->spec.limit = 0;
     for (;; batch_count++) {
-        batches = realloc(batches, (batch_count + 1) * sizeof(struct mg_batch *));
-        mg_assert(batches);
+        struct mg_batch **more = realloc(batches, (batch_count + 1) * sizeof(struct mg_batch *));
+        mg_assert(more);
+        batches = more;
         code = next_rows(scan, &batches[batch_count], err);
         if (code != MG_OK || !batches[batch_count])
             break;
@@ -1310,6 +1311,8 @@ static enum mg_code model_status(struct mg_engine *engine, mg_status_fn *fn, voi
     return tell(fn, arg, "memory_left_bytes", mg_budget_left(&model->budget), "bytes", err);
 }
 
+static enum mg_code model_checkpoint(struct mg_engine *engine, bool flush, struct mg_error *err) { return MG_OK; }
+
 const struct mg_engine_ops mg_engine_model = {
     .name = "model",
     .open = model_open,
@@ -1322,6 +1325,7 @@ const struct mg_engine_ops mg_engine_model = {
     .put = model_put,
     .publish = model_publish,
     .abort = model_abort,
+    .checkpoint = model_checkpoint,
     .wait = model_wait,
     .wait_watermark = model_wait_watermark,
     .snapshot = model_snapshot,
