@@ -10,6 +10,7 @@ EQ, NE, LT, LE, GT, GE, EQ_NULL_SAFE, IS_NULL, IS_NOT_NULL, AND, OR, NOT, IN, BE
 ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATE, CAST = range(20, 26)
 COUNT_ALL, COUNT, SUM, MIN, MAX, AVG = range(1, 7)
 ARROW, SPARK = 0, 1
+CREATE, APPEND, REPLACE, CREATE_OR_APPEND = range(1, 5)
 
 
 def varint(v):
@@ -160,6 +161,11 @@ def scan(database, table, columns=(), no_columns=None, predicate=None, snapshot=
         (1, database), (2, table), *((3, c) for c in columns), (4, no_columns), (5, predicate), (6, snapshot),
         (7, splits), (8, profile), (9, limit), (10, schema_version), (11, aggregation),
         *((12, message((1, column), (2, descending), (3, nulls_last))) for column, descending, nulls_last in order)))
+
+
+def put(database, table, mode, key=(), rows_per_epoch=None):
+    return any_of("magic.v1.PutDescriptor", message((1, database), (2, table), (3, mode), *[(4, k) for k in key],
+                                           (5, rows_per_epoch)))
 
 
 def sql(statement, database=None, snapshot=None):

@@ -145,6 +145,8 @@ static enum mg_code collect_database(void *arg, const char *name, struct mg_erro
 {
     struct collecting_databases *collecting = arg;
 
+    if (mg_flight__is_loading(mg_slice_text(name)))
+        return MG_OK;
     if (collecting->wanted.size && mg_name_compare(collecting->wanted, mg_slice_text(name)) != 0)
         return MG_OK;
     struct database *database = mg_arena_new(collecting->arena, struct database);

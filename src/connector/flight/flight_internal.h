@@ -10,6 +10,7 @@
 #include "base/lock.h"
 #include "column/ipc.h"
 #include "connector/flight/flight.h"
+#include "engine/name.h"
 #include "expr/aggregate.h"
 #include "expr/expr.h"
 #include "expr/top.h"
@@ -25,7 +26,7 @@ enum {
     MG_FLIGHT__METHODS = 10,
 };
 
-/* Immutable but for the atomics. Borrows everything. */
+/* Immutable but for the atomics and what a lock guards. Borrows everything. */
 struct mg_flight {
     struct mg_engine *engine;
     struct mg_latch *latch;
@@ -34,6 +35,10 @@ struct mg_flight {
     atomic_uint splits;
     atomic_bool splits_force;
     struct mg_grpc_method methods[MG_FLIGHT__METHODS];
+
+    struct mg_mutex put_lock; /* MG_RANK_CONNECTOR: all fields below */
+    struct mg_cond put_over;
+    bool putting; /* one DoPut is the writer of the source local */
 };
 
 /* ---- a request's memory and messages (message.c) ---- */
@@ -141,6 +146,15 @@ MG_MUST_CHECK enum mg_code mg_flight__fields(const struct mg_schema *schema, enu
                                              struct mg_arena *arena, struct mg_field **out, uint32_t *out_count,
                                              struct mg_error *err);
 
+/* ---- tables that are being loaded (put_table.c) ---- */
+
+/* The database of tables that nobody may see yet. A name of MySQL never ends with a blank. */
+#define MG_FLIGHT__LOADING "loading "
+static inline bool mg_flight__is_loading(struct mg_slice database)
+{
+    return mg_name_compare(database, mg_slice_text(MG_FLIGHT__LOADING)) == 0;
+}
+
 /* ---- tickets (ticket.c) ---- */
 
 /* A serialised magic.v1.Ticket, in place of what scratch holds; it lives there until scratch changes. */
@@ -228,6 +242,6 @@ MG_MUST_CHECK enum mg_code mg_flight__table_info(const struct mg_snapshot *snaps
 /* ---- handlers ---- */
 
 mg_grpc_handler mg_flight__get_flight_info, mg_flight__get_schema, mg_flight__list_flights, mg_flight__do_get,
-    mg_flight__do_action, mg_flight__list_actions, mg_flight__handshake;
+    mg_flight__do_put, mg_flight__do_action, mg_flight__list_actions, mg_flight__handshake;
 
 #endif

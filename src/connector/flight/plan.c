@@ -199,7 +199,9 @@ static enum mg_code plan_select(const struct mg_sql_statement *statement, const 
                        (int)MG_MIN(statement->table.size, (size_t)150), (const char *)statement->table.data);
     MG_TRY(sql_text_of(database, arena, &out->scan.database, err));
     MG_TRY(sql_text_of(statement->table, arena, &out->scan.table, err));
-    enum mg_code code = snapshot->engine->ops->table_by_name(snapshot, database, statement->table, &schema, &local);
+    enum mg_code code = MG_NOT_FOUND;
+    if (!mg_flight__is_loading(database))
+        code = snapshot->engine->ops->table_by_name(snapshot, database, statement->table, &schema, &local);
     if (code == MG_NOT_FOUND)
         return mg_fail(err, MG_NOT_FOUND, "there is no table %.150s.%.150s", out->scan.database, out->scan.table);
     if (code != MG_OK)

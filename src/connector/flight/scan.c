@@ -177,8 +177,10 @@ enum mg_code mg_flight__scan_resolve(struct mg_flight__scan *scan, const struct 
 
     if (!descriptor->database[0] || !descriptor->table[0])
         return mg_fail(err, MG_INVALID, "a scan names a database and a table");
-    enum mg_code code = ops->table_by_name(snapshot, mg_slice_text(descriptor->database),
-                                           mg_slice_text(descriptor->table), &scan->schema, &local);
+    enum mg_code code = MG_NOT_FOUND;
+    if (!mg_flight__is_loading(mg_slice_text(descriptor->database)))
+        code = ops->table_by_name(snapshot, mg_slice_text(descriptor->database), mg_slice_text(descriptor->table),
+                                  &scan->schema, &local);
     if (code == MG_NOT_FOUND)
         return mg_fail(err, MG_NOT_FOUND, "there is no table %.150s.%.150s at snapshot %" PRIu64, descriptor->database,
                        descriptor->table, ops->snapshot_epoch(snapshot));

@@ -2,10 +2,10 @@
  *
  * Method         what it does here
  * GetFlightInfo  plan.c      GetSchema   plan.c     DoGet     do_get.c    ListFlights  tables.c
- * DoAction       actions.c   ListActions actions.c  Handshake takes anybody: this version has no users
- * PollFlightInfo, DoPut, DoExchange: UNIMPLEMENTED by name
+ * DoPut          do_put.c    DoAction    actions.c  ListActions actions.c
+ * Handshake takes anybody: this version has no users. PollFlightInfo, DoExchange: UNIMPLEMENTED by name
  *
- * Threads  the service is immutable once made, but for its atomics.
+ * Threads  the service is immutable once made, but for its atomics and the turn of DoPut.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -37,18 +37,11 @@ static enum mg_code poll_flight_info(struct mg_grpc_call *call, void *arg, struc
     return mg_fail(err, MG_UNIMPLEMENTED, "PollFlightInfo: plans are made at once here; use GetFlightInfo");
 }
 
-static enum mg_code do_put(struct mg_grpc_call *call, void *arg, struct mg_error *err)
-{
-    (void)call;
-    (void)arg;
-    return mg_fail(err, MG_UNIMPLEMENTED, "DoPut: this version takes rows from its source only");
-}
-
 static enum mg_code do_exchange(struct mg_grpc_call *call, void *arg, struct mg_error *err)
 {
     (void)call;
     (void)arg;
-    return mg_fail(err, MG_UNIMPLEMENTED, "DoExchange: this version takes rows from its source only");
+    return mg_fail(err, MG_UNIMPLEMENTED, "DoExchange: not in this version; rows are loaded with DoPut");
 }
 
 #define PATH(method) "/arrow.flight.protocol.FlightService/" method
@@ -62,7 +55,7 @@ enum mg_code mg_flight_new(const struct mg_flight_options *options, struct mg_fl
         {.path = PATH("PollFlightInfo"), .handler = poll_flight_info},
         {.path = PATH("GetSchema"), .handler = mg_flight__get_schema, .request_max = MG_FLIGHT__REQUEST_MAX},
         {.path = PATH("DoGet"), .handler = mg_flight__do_get, .request_max = MG_FLIGHT__TICKET_MAX, .streams = true},
-        {.path = PATH("DoPut"), .handler = do_put, .streams = true},
+        {.path = PATH("DoPut"), .handler = mg_flight__do_put, .streams = true},
         {.path = PATH("DoExchange"), .handler = do_exchange, .streams = true},
         {.path = PATH("DoAction"), .handler = mg_flight__do_action, .request_max = MG_FLIGHT__REQUEST_MAX},
         {.path = PATH("ListActions"), .handler = mg_flight__list_actions},
@@ -77,6 +70,8 @@ enum mg_code mg_flight_new(const struct mg_flight_options *options, struct mg_fl
     flight->hooks = options->hooks;
     atomic_init(&flight->splits, SPLITS_DEFAULT);
     atomic_init(&flight->splits_force, false);
+    mg_mutex_init(&flight->put_lock, MG_RANK_CONNECTOR, "flight.put");
+    mg_cond_init(&flight->put_over);
     for (size_t i = 0; i < MG_FLIGHT__METHODS; i++) {
         flight->methods[i] = methods[i];
         flight->methods[i].arg = flight;
@@ -85,7 +80,14 @@ enum mg_code mg_flight_new(const struct mg_flight_options *options, struct mg_fl
     return MG_OK;
 }
 
-void mg_flight_free(struct mg_flight *flight) { free(flight); }
+void mg_flight_free(struct mg_flight *flight)
+{
+    if (!flight)
+        return;
+    mg_cond_destroy(&flight->put_over);
+    mg_mutex_destroy(&flight->put_lock);
+    free(flight);
+}
 
 const struct mg_grpc_method *mg_flight_methods(const struct mg_flight *flight, size_t *out_count)
 {

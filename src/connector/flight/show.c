@@ -73,6 +73,8 @@ static enum mg_code show_database(void *arg, const char *name, struct mg_error *
 {
     struct showing *showing = arg;
 
+    if (mg_flight__is_loading(mg_slice_text(name)))
+        return MG_OK;
     showing->row_count++;
     return mg_builder_text(&showing->builder, 0, mg_slice_text(name), err);
 }
@@ -96,7 +98,7 @@ static enum mg_code check_database(const struct mg_snapshot *snapshot, struct mg
     struct seeking seeking = {.name = name};
 
     MG_TRY(snapshot->engine->ops->list_databases(snapshot, seek_database, &seeking, err));
-    if (!seeking.found)
+    if (!seeking.found || mg_flight__is_loading(name))
         return mg_fail(err, MG_NOT_FOUND, "there is no database %.*s", (int)MG_MIN(name.size, (size_t)MG_NAME_MAX),
                        (const char *)name.data);
     return MG_OK;

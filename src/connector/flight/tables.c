@@ -26,6 +26,8 @@ static enum mg_code collect(void *arg, const struct mg_schema *schema, struct mg
     struct collecting *collecting = arg;
     struct mg_flight__tables *tables = collecting->tables;
 
+    if (mg_flight__is_loading(mg_slice_text(schema->database)))
+        return MG_OK;
     if (collecting->database.size && mg_name_compare(collecting->database, mg_slice_text(schema->database)) != 0)
         return MG_OK;
     if (collecting->table.size && mg_name_compare(collecting->table, mg_slice_text(schema->table)) != 0)

@@ -1,0 +1,407 @@
+/* put_rows.c -- the rows of a DoPut: gathered into chunks, checked, published in epochs of bounded size.
+ *
+ * Epoch    chunks of at most CHUNK_ROWS rows; complete at rows_per_epoch rows, or at EPOCH_BYTES unless the client
+ *          wants one step. The engine's writer is taken only when an epoch is complete, so a slow client does not keep
+ *          other sources waiting; it is given back before the next message is read.
+ * Checks   no NULL where there can be none, no key twice in the epoch, none that the table holds. An epoch with a bad
+ *          row is not stored; the first BAD_ROWS_NAMED are named, counted from 1 over the stream.
+ * Stored   Rows of the table whose keys lie between the lowest and the highest of the epoch are read and looked up in
+ *          the epoch's keys: exact, without memory for the table. Whoever loads in the order of the key reads nothing,
+ *          since the highest key of the table is known after the first epoch.
+ * Threads  the handler's.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "column/key.h"
+#include "connector/flight/put.h"
+
+enum {
+    CHUNK_ROWS = 64 << 10,
+    CHUNK_BYTES = 16 << 20,
+    EPOCH_BYTES = 64 << 20, /* what other sources may have to wait for */
+    STRIDE_ROWS = 1024,     /* how often the chunk's size is looked at */
+    BUILDER_BYTES_MAX = 1 << 30,
+    STORED_ROWS = 8192, /* of one batch that is looked up */
+    BAD_ROWS_NAMED = 5,
+    KEY_TEXT_MAX = 60, /* bytes of a text in an error */
+    VISIBLE_WAIT_MS = 120 * 1000,
+};
+
+static const uint8_t inserts[CHUNK_ROWS]; /* MG_CHANGE_INSERT */
+
+/* ---- bad rows ---- */
+
+struct bad_rows {
+    const struct mg_flight__put *put;
+    uint64_t count;
+    char text[MG_ERROR_TEXT_MAX];
+};
+
+static void note_bad(struct bad_rows *bad, uint32_t row, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* row: in the epoch. */
+static void note_bad(struct bad_rows *bad, uint32_t row, const char *format, ...)
+{
+    size_t used = strlen(bad->text), room = sizeof bad->text - used;
+    va_list list;
+
+    if (++bad->count > BAD_ROWS_NAMED)
+        return;
+    int size = snprintf(bad->text + used, room, "%srow %" PRIu64 ": ", used ? "; " : "", bad->put->done_rows + row + 1);
+    if (size < 0 || (size_t)size >= room)
+        return;
+    va_start(list, format);
+    vsnprintf(bad->text + used + size, room - (size_t)size, format, list);
+    va_end(list);
+}
+
+static enum mg_code fail_bad(const struct bad_rows *bad, struct mg_error *err)
+{
+    if (bad->count > BAD_ROWS_NAMED)
+        return mg_fail(err, MG_INVALID, "%s; and %" PRIu64 " more", bad->text, bad->count - BAD_ROWS_NAMED);
+    return mg_fail(err, MG_INVALID, "%s", bad->text);
+}
+
+static struct mg_value key_value(const struct mg_flight__put *put, uint32_t row, uint32_t key_column)
+{
+    uint32_t chunk = 0;
+
+    for (; row >= put->chunks[chunk]->row_count; chunk++)
+        row -= put->chunks[chunk]->row_count;
+    return mg_vector_value(&put->chunks[chunk]->vectors[put->schema->key_columns[key_column]], row);
+}
+
+/* "id = 5, day = 2024-01-01" of a row of the epoch; cut at the end of text. */
+static void format_key(const struct mg_flight__put *put, uint32_t row, char *text, size_t size)
+{
+    MG_CLEANUP(mg_buffer_clear) struct mg_buffer out;
+    const struct mg_schema *schema = put->schema;
+    enum mg_code code = MG_OK;
+
+    mg_buffer_init(&out, 64 << 10);
+    for (uint32_t i = 0; i < schema->key_count && code == MG_OK; i++) {
+        struct mg_value value = key_value(put, row, i);
+        if (value.type.id == MG_TYPE_UTF8)
+            value.text.size = MG_MIN(value.text.size, (size_t)KEY_TEXT_MAX);
+        code = mg_buffer_printf(&out, NULL, "%s%s = ", i ? ", " : "", schema->columns[schema->key_columns[i]].name);
+        if (code == MG_OK)
+            code = mg_value_format(&value, &out, NULL);
+    }
+    snprintf(text, size, "%.*s", (int)out.size, out.size ? (const char *)out.data : "");
+}
+
+static enum mg_code note_twin(void *arg, uint32_t row, uint32_t twin, struct mg_error *err)
+{
+    struct bad_rows *bad = arg;
+    char key[256];
+
+    (void)err;
+    format_key(bad->put, row, key, sizeof key);
+    note_bad(bad, row, "the key (%s) is that of row %" PRIu64, key, bad->put->done_rows + twin + 1);
+    return MG_OK;
+}
+
+/* ---- checks ---- */
+
+static void note_nulls(const struct mg_flight__put *put, const struct mg_batch *chunk, uint32_t first_row,
+                       struct bad_rows *bad)
+{
+    const struct mg_schema *schema = put->schema;
+
+    for (uint32_t c = 0; c < schema->column_count; c++) {
+        const struct mg_vector *vector = &chunk->vectors[c];
+        if (schema->columns[c].nullable || vector->null_count == 0)
+            continue;
+        for (uint32_t row = 0; row < chunk->row_count; row++)
+            if (mg_vector_is_null(vector, row))
+                note_bad(bad, first_row + row, "NULL in %scolumn %s%s", mg_schema_is_key(schema, c) ? "key " : "",
+                         schema->columns[c].name, mg_schema_is_key(schema, c) ? "" : ", which is not nullable");
+    }
+}
+
+/* The newest chunk, whose rows are behind epoch_rows. */
+static enum mg_code check_chunk(struct mg_flight__put *put, const struct mg_batch *chunk, struct mg_error *err)
+{
+    const struct mg_vector *vectors[MG_KEY_COLUMNS_MAX];
+    struct bad_rows bad = {.put = put};
+
+    note_nulls(put, chunk, (uint32_t)put->epoch_rows, &bad);
+    if (bad.count)
+        return fail_bad(&bad, err);
+    for (uint32_t i = 0; i < put->schema->key_count; i++)
+        vectors[i] = &chunk->vectors[put->schema->key_columns[i]];
+    MG_TRY(mg_flight__keys_add(&put->keys, vectors, put->schema->key_count, chunk->row_count, note_twin, &bad, err));
+    return bad.count ? fail_bad(&bad, err) : MG_OK;
+}
+
+static enum mg_code note_highest(struct mg_flight__put *put, struct mg_slice key, struct mg_error *err)
+{
+    if (mg_slice_compare(key, mg_buffer_slice(&put->highest)) <= 0)
+        return MG_OK;
+    mg_buffer_reset(&put->highest);
+    return mg_buffer_append(&put->highest, key.data, key.size, err);
+}
+
+/* Rows that are stored: whether the epoch has their keys, too. */
+struct lookup {
+    struct mg_flight__put *put;
+    struct mg_buffer bytes;
+    uint32_t *offsets; /* STORED_ROWS + 1 */
+    struct bad_rows bad;
+};
+
+static enum mg_code look_up(struct lookup *lookup, const struct mg_batch *stored, struct mg_error *err)
+{
+    struct mg_flight__put *put = lookup->put;
+    const struct mg_vector *vectors[MG_KEY_COLUMNS_MAX];
+    char text[256];
+
+    mg_assert(stored->row_count <= STORED_ROWS);
+    for (uint32_t i = 0; i < put->schema->key_count; i++)
+        vectors[i] = &stored->vectors[i];
+    mg_buffer_reset(&lookup->bytes);
+    MG_TRY(
+        mg_key_encode_rows(vectors, put->schema->key_count, stored->row_count, &lookup->bytes, lookup->offsets, err));
+    for (uint32_t i = 0; i < stored->row_count; i++) {
+        struct mg_slice key = MG_SLICE(lookup->bytes.data + lookup->offsets[i],
+                                       lookup->offsets[i + 1] - lookup->offsets[i]);
+        uint32_t row = mg_flight__keys_find(&put->keys, key);
+        MG_TRY(note_highest(put, key, err));
+        if (row == MG_FLIGHT__NO_ROW)
+            continue;
+        format_key(put, row, text, sizeof text);
+        note_bad(&lookup->bad, row, "the key (%s) is in the table already", text);
+    }
+    return MG_OK;
+}
+
+static enum mg_code look_up_all(struct lookup *lookup, struct mg_scan *scan, struct mg_error *err)
+{
+    struct mg_flight__put *put = lookup->put;
+
+    for (;;) {
+        MG_CLEANUP(mg_batch_unrefp) struct mg_batch *stored = NULL;
+        if (mg_grpc_call_cancelled(put->request->call))
+            return mg_fail(err, MG_CANCELLED, "the loader went away");
+        MG_TRY(scan->engine->ops->next(scan, &stored, err));
+        if (!stored)
+            return lookup->bad.count ? fail_bad(&lookup->bad, err) : MG_OK;
+        MG_TRY(look_up(lookup, stored, err));
+    }
+}
+
+static enum mg_code read_stored(struct mg_flight__put *put, struct mg_key_range range, struct mg_error *err)
+{
+    const struct mg_engine_ops *ops = put->request->flight->engine->ops;
+    MG_CLEANUP(mg_freep) struct lookup *lookup = calloc(1, sizeof *lookup);
+    MG_CLEANUP(mg_freep) uint32_t *offsets = calloc(STORED_ROWS + 1, sizeof *offsets);
+    struct mg_scan_spec spec = {
+        .table_id = put->schema->table_id,
+        .columns = put->schema->key_columns,
+        .column_count = put->schema->key_count,
+        .range = range,
+        .batch_rows_max = STORED_ROWS,
+        .budget = put->request->flight->budget,
+    };
+    struct mg_snapshot *snapshot;
+    struct mg_scan *scan = NULL;
+
+    if (!lookup || !offsets)
+        return mg_fail(err, MG_NO_MEMORY, "no memory to look for keys");
+    *lookup = (struct lookup){.put = put, .offsets = offsets, .bad.put = put};
+    mg_buffer_init(&lookup->bytes, UINT32_MAX);
+    MG_TRY(ops->snapshot(put->request->flight->engine, &snapshot, err));
+    enum mg_code code = ops->scan(snapshot, &spec, &scan, err);
+    if (code == MG_OK)
+        code = look_up_all(lookup, scan, err);
+    ops->scan_close(scan);
+    ops->snapshot_unref(snapshot);
+    mg_buffer_clear(&lookup->bytes);
+    return code;
+}
+
+/* No row of the table has a key of the epoch. */
+static enum mg_code check_stored(struct mg_flight__put *put, struct mg_error *err)
+{
+    MG_CLEANUP(mg_buffer_clear) struct mg_buffer behind;
+    struct mg_slice low = mg_flight__keys_at(&put->keys, put->keys.lowest_row);
+    struct mg_slice high = mg_flight__keys_at(&put->keys, put->keys.highest_row);
+
+    mg_buffer_init(&behind, MG_KEY_BYTES_MAX + 1);
+    if (put->highest_known && mg_slice_compare(low, mg_buffer_slice(&put->highest)) > 0)
+        return note_highest(put, high, err);
+    if (put->highest_known) { /* else up to the end: then it is */
+        MG_TRY(mg_buffer_append(&behind, high.data, high.size, err));
+        MG_TRY(mg_buffer_append_u8(&behind, 0, err));
+    }
+    MG_TRY(read_stored(put, (struct mg_key_range){.low = low, .high = mg_buffer_slice(&behind)}, err));
+    put->highest_known = true;
+    return note_highest(put, high, err);
+}
+
+/* ---- epochs ---- */
+
+enum mg_code mg_flight__put_publish(struct mg_flight__put *put, struct mg_error *err)
+{
+    struct mg_engine *engine = put->request->flight->engine;
+    uint64_t epoch = 0;
+
+    MG_TRY(mg_latch_writer_publish(put->writer, put->watermark, MG_SLICE(NULL, 0), &epoch, err));
+    MG_TRY(engine->ops->wait(engine, epoch, VISIBLE_WAIT_MS, err));
+    put->last_epoch = epoch;
+    return MG_OK;
+}
+
+enum mg_code mg_flight__put_changes(struct mg_flight__put *put, const struct mg_schema_change *changes, uint32_t count,
+                                    struct mg_error *err)
+{
+    struct mg_engine *engine = put->request->flight->engine;
+    struct mg_epoch *epoch = NULL;
+
+    MG_TRY(mg_latch_writer_begin(put->writer, MG_FLIGHT__PUT_TURN_MS, &epoch, err));
+    for (uint32_t i = 0; i < count; i++) {
+        enum mg_code code = engine->ops->change_schema(epoch, &changes[i], err);
+        if (code != MG_OK) {
+            mg_latch_writer_abort(put->writer);
+            return code;
+        }
+    }
+    return mg_flight__put_publish(put, err);
+}
+
+static enum mg_code stage_chunks(struct mg_flight__put *put, struct mg_error *err)
+{
+    struct mg_engine *engine = put->request->flight->engine;
+    struct mg_epoch *epoch = NULL;
+
+    MG_TRY(mg_latch_writer_begin(put->writer, MG_FLIGHT__PUT_TURN_MS, &epoch, err));
+    for (uint32_t i = 0; i < put->chunk_count; i++) {
+        struct mg_changes changes = {
+            .table_id = put->schema->table_id,
+            .schema_version = put->schema->version,
+            .rows = put->chunks[i],
+            .ops = inserts,
+        };
+        enum mg_code code = engine->ops->put(epoch, &changes, err);
+        if (code != MG_OK) {
+            mg_latch_writer_abort(put->writer);
+            return code;
+        }
+    }
+    return MG_OK;
+}
+
+static void drop_chunks(struct mg_flight__put *put)
+{
+    for (uint32_t i = 0; i < put->chunk_count; i++)
+        mg_batch_unref(put->chunks[i]);
+    put->chunk_count = 0;
+    put->epoch_rows = put->epoch_bytes = 0;
+    mg_flight__keys_clear(&put->keys);
+}
+
+static enum mg_code end_epoch(struct mg_flight__put *put, struct mg_error *err)
+{
+    if (put->epoch_rows == 0)
+        return MG_OK;
+    MG_TRY(check_stored(put, err));
+    MG_TRY(stage_chunks(put, err));
+    MG_TRY(mg_flight__put_publish(put, err));
+    put->done_rows += put->epoch_rows;
+    drop_chunks(put);
+    return put->unseen ? MG_OK : mg_flight__put_ack(put, err);
+}
+
+/* ---- chunks ---- */
+
+static enum mg_code keep_chunk(struct mg_flight__put *put, struct mg_batch *chunk, struct mg_error *err)
+{
+    if (put->chunk_count == put->chunks_max) {
+        uint32_t chunks_max = put->chunks_max ? 2 * put->chunks_max : 16;
+        struct mg_batch **chunks = realloc(put->chunks, chunks_max * sizeof(struct mg_batch *));
+        if (!chunks) {
+            mg_batch_unref(chunk);
+            return mg_fail(err, MG_NO_MEMORY, "no memory for %u chunks of rows", chunks_max);
+        }
+        put->chunks = chunks;
+        put->chunks_max = chunks_max;
+    }
+    put->chunks[put->chunk_count++] = chunk;
+    return MG_OK;
+}
+
+static enum mg_code end_chunk(struct mg_flight__put *put, struct mg_error *err)
+{
+    struct mg_batch *chunk;
+
+    if (mg_builder_rows(&put->builder, 0) == 0)
+        return MG_OK;
+    MG_TRY(mg_batch_builder_finish(&put->builder, 0, &chunk, err));
+    MG_TRY(keep_chunk(put, chunk, err));
+    MG_TRY(check_chunk(put, chunk, err));
+    put->epoch_rows += chunk->row_count;
+    put->epoch_bytes += mg_batch_bytes(chunk);
+    if (put->rows_per_epoch && (put->epoch_rows >= put->rows_per_epoch || put->epoch_bytes >= EPOCH_BYTES))
+        return end_epoch(put, err);
+    return MG_OK;
+}
+
+/* Rows that still fit the chunk and the epoch: above 0. */
+static uint32_t chunk_room(const struct mg_flight__put *put)
+{
+    uint64_t rows = mg_builder_rows(&put->builder, 0), room = CHUNK_ROWS - rows;
+
+    return (uint32_t)(put->rows_per_epoch ? MG_MIN(room, put->rows_per_epoch - put->epoch_rows - rows) : room);
+}
+
+enum mg_code mg_flight__put_rows_begin(struct mg_flight__put *put, struct mg_error *err)
+{
+    const struct mg_schema *schema = put->schema;
+    struct mg_type *types = mg_arena_array(&put->request->arena, struct mg_type, schema->column_count);
+    struct mg_budget *budget = put->request->flight->budget;
+
+    if (!types)
+        return mg_arena_fail(&put->request->arena, err);
+    for (uint32_t i = 0; i < schema->column_count; i++)
+        types[i] = schema->columns[i].type;
+    mg_flight__keys_init(&put->keys, budget);
+    mg_buffer_init(&put->highest, MG_KEY_BYTES_MAX);
+    MG_TRY(mg_batch_builder_init(&put->builder, types, schema->column_count, budget, BUILDER_BYTES_MAX, err));
+    put->building = true;
+    return MG_OK;
+}
+
+enum mg_code mg_flight__put_rows_add(struct mg_flight__put *put, const struct mg_batch *batch, struct mg_error *err)
+{
+    for (uint32_t row = 0; row < batch->row_count;) {
+        uint32_t count = MG_MIN(MG_MIN(batch->row_count - row, (uint32_t)STRIDE_ROWS), chunk_room(put));
+        for (uint32_t c = 0; c < put->schema->column_count; c++)
+            MG_TRY(mg_builder_gather(&put->builder, c, &batch->vectors[put->from[c]], NULL, row, count, err));
+        row += count;
+        if (chunk_room(put) == 0 || put->builder.used_bytes >= CHUNK_BYTES)
+            MG_TRY(end_chunk(put, err));
+    }
+    return MG_OK;
+}
+
+enum mg_code mg_flight__put_rows_end(struct mg_flight__put *put, struct mg_error *err)
+{
+    MG_TRY(end_chunk(put, err));
+    return end_epoch(put, err);
+}
+
+void mg_flight__put_rows_clear(struct mg_flight__put *put)
+{
+    if (!put->building)
+        return;
+    mg_batch_builder_clear(&put->builder);
+    drop_chunks(put);
+    free(put->chunks);
+    put->chunks = NULL;
+    mg_buffer_clear(&put->highest);
+    put->building = false;
+}
