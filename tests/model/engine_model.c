@@ -24,6 +24,7 @@
 #include "base/hash.h"
 #include "base/io_fault.h"
 #include "base/random.h"
+#include "base/stop.h"
 #include "engine/engine.h"
 
 enum {
@@ -1136,11 +1137,25 @@ static void restart(struct history *h)
     compare_newest(h, chance(h, 20));
 }
 
+/* Rows change while a part is written from an older view of them. */
+static void in_the_middle(void *arg, const char *name)
+{
+    struct history *h = arg;
+    if (strcmp(name, "part.written") != 0 || !chance(h, 50))
+        return;
+    mg_stop_hook(NULL, NULL);
+    change_rows(h);
+    mg_stop_hook(in_the_middle, h);
+}
+
 /* Rows go from memory and the WAL into parts, small parts become one, and what nobody needs goes. */
 static void checkpoint(struct history *h)
 {
     struct mg_error story = MG_ERROR_INIT;
+    if (!h->faults_planned && chance(h, 60))
+        mg_stop_hook(in_the_middle, h);
     enum mg_code code = mg_engine_magic.checkpoint(h->magic, chance(h, 60), &story);
+    mg_stop_hook(NULL, NULL);
     bool may_fail = (code == MG_NO_MEMORY && h->limit_bytes != SIZE_MAX) || h->faults_planned;
     if (code != MG_OK && !may_fail)
         fail("checkpoint: %s: %s", mg_code_name(code), story.text);
