@@ -39,17 +39,19 @@ struct world {
     struct story story;
 };
 
-static enum mg_code open_store(struct world *w, struct mg_error *err)
+static enum mg_code open_limited(struct world *w, size_t limit_bytes, uint64_t segment_bytes, struct mg_error *err)
 {
     struct mg_engine_options options = {.folder = "/store",
                                         .io = mg_io_fault_io(w->disk),
                                         .budget = &w->budget,
                                         .wal_segment_bytes = 16 << 10,
-                                        .segment_bytes = 1024,
+                                        .segment_bytes = segment_bytes,
                                         .maintain_by_hand = true};
-    mg_budget_init(&w->budget, "disk test", NULL, SIZE_MAX);
+    mg_budget_init(&w->budget, "disk test", NULL, limit_bytes);
     return magic->open(&options, &w->engine, err);
 }
+
+static enum mg_code open_store(struct world *w, struct mg_error *err) { return open_limited(w, SIZE_MAX, 1024, err); }
 
 static void close_store(struct world *w)
 {
@@ -280,6 +282,42 @@ static void changes_come_while_a_part_is_written(void **state)
     world_clear(&w);
 }
 
+/* Memory that an old snapshot holds cannot be flushed away: new rows are not flushed one by one because of it. */
+static void rows_of_old_snapshots_are_no_reason_to_flush(void **state)
+{
+    enum { LIMIT = 96 << 20, TEXT = 200, PUT = 200 };
+    struct world w;
+    static char changes[PUT * (TEXT + 40)];
+    char text[TEXT + 1];
+    world_init(&w, 5);
+    memset(text, 'x', TEXT);
+    text[TEXT] = 0;
+    assert_int_equal(open_limited(&w, LIMIT, 1 << 20, NULL), MG_OK);
+    assert_int_equal(step(&w, 0), MG_OK);
+    assert_int_equal(step(&w, 1), MG_OK);
+    for (int i = 0; i < LIMIT / 3 / TEXT; i += PUT) {
+        size_t size = 0;
+        for (int row = i; row < i + PUT; row++)
+            size += (size_t)snprintf(changes + size, sizeof changes - size, "%sI %d,%s,1.00", size ? " | " : "", row,
+                                     text);
+        assert_int_equal(rows(&w, w.people, changes), MG_OK);
+    }
+    struct mg_snapshot *held = kit_snapshot(w.engine);
+    assert_int_equal(magic->checkpoint(w.engine, false, NULL), MG_OK);
+    uint64_t flushes = kit_status(w.engine, "flushes");
+    assert_true(flushes > 0 && kit_status(w.engine, "delta_bytes") == 0);
+    assert_true(kit_status(w.engine, "memory_rows_bytes") > LIMIT / 4);
+    for (int i = 0; i < 5; i++) {
+        snprintf(changes, sizeof changes, "I %d,few,1.00", 1000000 + i);
+        assert_int_equal(rows(&w, w.people, changes), MG_OK);
+        assert_int_equal(magic->checkpoint(w.engine, false, NULL), MG_OK);
+    }
+    assert_in_range(kit_status(w.engine, "flushes"), flushes, flushes + 3); /* a checkpoint flushes what is old */
+    magic->snapshot_unref(held);
+    close_store(&w);
+    world_clear(&w);
+}
+
 /* ---- power cuts and failing calls ---------------------------------------------------------------------------- */
 
 static bool is_flush(unsigned number)
@@ -468,8 +506,11 @@ static void damage_is_named(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_is_what_it_was),         cmocka_unit_test(changes_come_while_a_part_is_written),
-        cmocka_unit_test(a_power_cut_at_every_call), cmocka_unit_test(every_call_may_fail_once),
+        cmocka_unit_test(it_is_what_it_was),
+        cmocka_unit_test(changes_come_while_a_part_is_written),
+        cmocka_unit_test(rows_of_old_snapshots_are_no_reason_to_flush),
+        cmocka_unit_test(a_power_cut_at_every_call),
+        cmocka_unit_test(every_call_may_fail_once),
         cmocka_unit_test(damage_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

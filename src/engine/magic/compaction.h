@@ -32,7 +32,7 @@ struct mg_compaction {
     struct mg_compaction_input *inputs;
     uint64_t row_count;  /* that lived in the inputs when they were added */
     bool is_flush;       /* some input is a segment */
-    bool abandoned;      /* the table is gone */
+    bool abandoned;      /* the table is gone, or there is too little memory */
     struct mg_part *out; /* NULL before write, and when no row is left */
     uint64_t *dead;      /* a bit per row of the output */
     uint32_t dead_count;

@@ -283,7 +283,9 @@ static void show(struct install *install)
     struct mg_magic *magic = install->magic;
     struct mg_store *store = install->store;
     mg_store__committed(store, install->catalog);
+    uint64_t delta_bytes = mg_store__delta_bytes(store);
     mg_mutex_lock(&magic->publish);
+    store->delta_bytes = delta_bytes;
     struct mg_view *before = mg_view__swap(store, MG_TAKE(install->view), MG_TAKE(install->garbage));
     mg_mutex_unlock(&magic->publish);
     MG_STOP("install.swapped");
@@ -298,7 +300,8 @@ static enum mg_code prepare(struct install *install, struct mg_error *err)
 {
     for (uint32_t i = 0; i < install->count; i++) {
         uint32_t count;
-        MG_TRY(mg_compaction__follow(&install->compactions[i], &count, err));
+        if (!install->compactions[i].abandoned)
+            MG_TRY(mg_compaction__follow(&install->compactions[i], &count, err));
         if (!install->compactions[i].abandoned)
             MG_TRY(exchange(install, &install->compactions[i], err));
     }

@@ -19,6 +19,9 @@ enum {
     CACHE_SHARE = 4,    /* the block cache gets at most one part in so many of the store's memory */
     SEGMENT_SHARE = 64, /* a delta segment the same */
     SEGMENT_BYTES_MIN = 1 << 20,
+    MERGE_SHARE = 8, /* flushes and merges have at least one part in so many for themselves, for they free the rest */
+    MERGE_BYTES_MIN = 24 << 20,
+    MERGE_SHARE_FROM = 64 << 20, /* a smaller memory, of tests, has no room for a share */
 };
 
 static void init_budgets(struct mg_magic *magic, struct mg_budget *outer)
@@ -33,11 +36,21 @@ static void init_budgets(struct mg_magic *magic, struct mg_budget *outer)
     mg_budget_init(&magic->replay_budget, "store replay", &magic->budget, SIZE_MAX);
     mg_budget_init(&magic->cache_budget, "store cache", &magic->budget,
                    limit == SIZE_MAX ? limit : limit / CACHE_SHARE);
-    mg_budget_init(&magic->merge_budget, "store merges", &magic->budget, SIZE_MAX);
     magic->segment_bytes_max = limit == SIZE_MAX
                                    ? MG_SEGMENT_BYTES_MAX
                                    : MG_MAX(MG_MIN((uint64_t)limit / SEGMENT_SHARE, (uint64_t)MG_SEGMENT_BYTES_MAX),
                                             (uint64_t)SEGMENT_BYTES_MIN);
+}
+
+/* What frees memory must not wait for others to free some. */
+static enum mg_code reserve_merges(struct mg_magic *magic, struct mg_error *err)
+{
+    size_t limit = magic->budget.limit_bytes;
+    if (limit != SIZE_MAX && limit >= MERGE_SHARE_FROM)
+        return mg_budget_init_share(&magic->merge_budget, "store merges", &magic->budget,
+                                    MG_MAX(limit / MERGE_SHARE, (size_t)MERGE_BYTES_MIN), err);
+    mg_budget_init(&magic->merge_budget, "store merges", &magic->budget, SIZE_MAX);
+    return MG_OK;
 }
 
 static enum mg_code open_journal(struct mg_magic *magic, const struct mg_engine_options *options, struct mg_error *err)
@@ -67,6 +80,7 @@ static enum mg_code open_all(struct mg_magic *magic, const struct mg_engine_opti
         magic->io = magic->nosync = mg_io_nosync__new(magic->io);
     if (!magic->folder || !magic->io)
         return mg_fail(err, MG_NO_MEMORY, "no memory for the engine");
+    MG_TRY(reserve_merges(magic, err));
     MG_TRY(mg_store__init(&magic->store, magic, false, err));
     MG_TRY(mg_folder__open(magic, err));
     if (options->segment_bytes)
@@ -85,6 +99,7 @@ static void free_magic(struct mg_magic *magic)
     mg_store__clear(&magic->store);
     mg_keeper__clear(magic);
     mg_cache_free(magic->cache);
+    mg_budget_clear_share(&magic->merge_budget);
     for (uint32_t i = 0; i < MG_SOURCES_MAX; i++)
         mg_history__clear(&magic->history[i]);
     mg_journal_close(magic->journal);

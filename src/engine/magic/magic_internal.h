@@ -629,6 +629,7 @@ struct mg_store {
     uint64_t next_table_id, next_version;
 
     /* MG_GUARDED_BY(magic->publish) */
+    uint64_t delta_bytes;            /* of rows in the newest view that are in no part */
     struct mg_view *newest, *oldest; /* the live views */
     uint64_t view_count;
     struct mg_store *next_private;
@@ -648,6 +649,8 @@ struct mg_wtable *mg_store__find_wtable(struct mg_store *store, uint64_t table_i
 /* The catalogue with new views of all staged tables, from `from`. */
 MG_MUST_CHECK enum mg_code mg_store__next_catalog(struct mg_store *store, const struct mg_catalog *from,
                                                   struct mg_catalog **out, struct mg_error *err);
+/* Of rows in all segments: what a flush would take out of memory. The writer's, or in its turn. */
+uint64_t mg_store__delta_bytes(const struct mg_store *store);
 /* It is published: staged becomes visible, writers' sides of dropped tables go. */
 void mg_store__committed(struct mg_store *store, struct mg_catalog *catalog);
 void mg_store__abort(struct mg_store *store);
@@ -732,6 +735,7 @@ struct mg_keeping {
     uint64_t checkpoint_epoch; /* of the last one; MG_GUARDED_BY(lock) */
     uint64_t checkpoint_wal;   /* bytes written until then; MG_GUARDED_BY(lock) */
     int64_t checkpoint_at_ms;  /* MG_GUARDED_BY(lock) */
+    int64_t no_merge_until_ms; /* MG_GUARDED_BY(lock) */
     uint64_t every_bytes;      /* settings */
     int64_t every_ms;
     struct mg_mutex wake_lock; /* MG_RANK_LEAF */

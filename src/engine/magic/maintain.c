@@ -34,6 +34,7 @@ enum {
     MEMORY_SHORT = 4,     /* rows take more than one part in so many of the store's memory: all are flushed */
     MEMORY_TIGHT = 2,     /* the same: the writer waits for the flush, SLOW_DOWN_MS an epoch at most */
     SLOW_DOWN_MS = 2000,
+    MERGE_AGAIN_MS = 60000, /* after one that had not enough memory */
 };
 #define EVERY_BYTES ((uint64_t)256 << 20)
 #define EVERY_MS 60000
@@ -185,10 +186,12 @@ static enum mg_code plan_merge(struct plan *plan, struct mg_wtable *table, struc
     return plan_rewrite(plan, table, err);
 }
 
+/* Rows that a flush would take out of memory are more than one part in `one_in` of it. Those that only old snapshots
+ * still hold do not count, as no flush helps. Under magic->publish. */
 static bool rows_take_more(const struct mg_magic *magic, unsigned one_in)
 {
     size_t limit = magic->budget.limit_bytes;
-    return limit != SIZE_MAX && mg_budget_used(&magic->rows_budget) > limit / one_in;
+    return limit != SIZE_MAX && magic->store.delta_bytes > limit / one_in;
 }
 
 void mg_magic__slow_down(struct mg_magic *magic)
@@ -216,12 +219,16 @@ static bool checkpoint_is_due(const struct mg_magic *magic, uint64_t wal_bytes)
 static enum mg_code plan_all(struct plan *plan, struct mg_error *err)
 {
     struct mg_store *store = &plan->magic->store;
+    bool merges = mg_mono_ms(mg_clock_system()) >= plan->magic->keeping.no_merge_until_ms;
     plan->newest = store->newest;
+    mg_mutex_lock(&plan->magic->publish);
     plan->flush_all |= rows_take_more(plan->magic, MEMORY_SHORT);
+    mg_mutex_unlock(&plan->magic->publish);
     plan->is_checkpoint |= checkpoint_is_due(plan->magic, store->wal_bytes);
     for (uint32_t i = 0; i < store->table_count; i++) {
         MG_TRY(plan_flush(plan, store->tables[i], err));
-        MG_TRY(plan_merge(plan, store->tables[i], err));
+        if (merges)
+            MG_TRY(plan_merge(plan, store->tables[i], err));
     }
     return MG_OK;
 }
@@ -233,7 +240,13 @@ static enum mg_code write_all(struct plan *plan, struct mg_error *err)
     for (uint32_t i = 0; i < plan->count; i++) {
         struct mg_compaction *item = &plan->items[i];
         uint32_t count = FOLLOW_FEW + 1;
-        MG_TRY(mg_compaction__write(item, err));
+        enum mg_code code = mg_compaction__write(item, err);
+        if (code == MG_NO_MEMORY && !item->is_flush) { /* flushes must not wait for a merge that is too wide */
+            item->abandoned = true;
+            plan->magic->keeping.no_merge_until_ms = mg_mono_ms(mg_clock_system()) + MERGE_AGAIN_MS;
+            continue;
+        }
+        MG_TRY(code);
         for (uint32_t n = 0; n < FOLLOW_ROUNDS_MAX && count > FOLLOW_FEW && !item->abandoned; n++)
             MG_TRY(mg_compaction__follow(item, &count, err));
     }
@@ -246,8 +259,9 @@ static void note_installed(struct plan *plan, uint64_t epoch, uint64_t wal_bytes
 {
     struct mg_keeping *keeping = &plan->magic->keeping;
     for (uint32_t i = 0; i < plan->count; i++)
-        atomic_fetch_add_explicit(plan->items[i].is_flush ? &keeping->flush_count : &keeping->merge_count, 1,
-                                  memory_order_relaxed);
+        if (!plan->items[i].abandoned)
+            atomic_fetch_add_explicit(plan->items[i].is_flush ? &keeping->flush_count : &keeping->merge_count, 1,
+                                      memory_order_relaxed);
     if (!plan->is_checkpoint)
         return;
     atomic_fetch_add_explicit(&keeping->checkpoint_count, 1, memory_order_relaxed);

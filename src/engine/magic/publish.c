@@ -121,7 +121,9 @@ static void make_visible(struct mg_magic *magic, const struct mg_magic_epoch *ep
 {
     struct mg_store *store = &magic->store;
     mg_store__committed(store, next->catalog);
+    uint64_t delta_bytes = mg_store__delta_bytes(store);
     mg_mutex_lock(&magic->publish);
+    store->delta_bytes = delta_bytes;
     set_source(store, epoch, next, watermark, position);
     mg_history__note(&magic->history[next->source], next->epoch, watermark);
     store->epoch = next->epoch;

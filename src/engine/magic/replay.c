@@ -299,7 +299,9 @@ enum mg_code mg_store__finish_replay(struct mg_store *store, struct mg_error *er
         mg_view__discard(view);
         return code;
     }
+    uint64_t delta_bytes = mg_store__delta_bytes(store);
     mg_mutex_lock(&store->magic->publish);
+    store->delta_bytes = delta_bytes;
     struct mg_view *before = mg_view__swap(store, view, NULL);
     mg_mutex_unlock(&store->magic->publish);
     mg_assert(!before);

@@ -24,7 +24,7 @@ static enum mg_code tell(const struct teller *teller, const char *name, uint64_t
 /* What the lock guards, copied. */
 struct guarded {
     struct mg_view *view;
-    uint64_t epoch, view_count, oldest_epoch, pins, private_count, earliest_epoch, manifests;
+    uint64_t epoch, view_count, oldest_epoch, pins, private_count, earliest_epoch, manifests, delta_bytes;
     bool stopped;
     char stopped_text[MG_ERROR_TEXT_MAX];
 };
@@ -46,6 +46,7 @@ static void copy_guarded(struct mg_magic *magic, struct guarded *out)
     out->manifests = magic->kept_count;
     const struct mg_kept *oldest = mg_keeper__oldest(magic);
     out->earliest_epoch = oldest ? oldest->epoch : 0;
+    out->delta_bytes = magic->store.delta_bytes;
     out->stopped = magic->stopped;
     memcpy(out->stopped_text, magic->stopped_text, sizeof out->stopped_text);
     out->view = mg_view__pin(magic->store.newest);
@@ -126,6 +127,7 @@ static enum mg_code tell_all(const struct teller *teller, struct mg_magic *magic
     MG_TRY(tell(teller, "views_rebuilt", now->private_count, "epochs"));
     MG_TRY(tell(teller, "oldest_view_epoch", now->oldest_epoch, ""));
     MG_TRY(tell(teller, "earliest_epoch", now->earliest_epoch, ""));
+    MG_TRY(tell(teller, "delta_bytes", now->delta_bytes, "bytes"));
     MG_TRY(tell(teller, "manifests", now->manifests, "files"));
     MG_TRY(tell_tables(teller, now->view->catalog));
     uint64_t failed = atomic_load_explicit(&magic->store.verify_failed, memory_order_relaxed);

@@ -145,6 +145,17 @@ enum mg_code mg_store__next_catalog(struct mg_store *store, const struct mg_cata
     return MG_OK;
 }
 
+uint64_t mg_store__delta_bytes(const struct mg_store *store)
+{
+    uint64_t bytes = 0;
+    for (uint32_t t = 0; t < store->table_count; t++) {
+        const struct mg_wtable *table = store->tables[t];
+        for (uint32_t slot = 0; slot < table->slot_count; slot++)
+            bytes += table->slots[slot] ? table->slots[slot]->bytes : 0;
+    }
+    return bytes;
+}
+
 void mg_store__committed(struct mg_store *store, struct mg_catalog *catalog)
 {
     uint32_t kept = 0;
