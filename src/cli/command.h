@@ -12,8 +12,11 @@ struct mg_command_line {
     enum mg_format format;
     bool format_said; /* by --format */
     const char *database;
-    const char *execute; /* sql -e */
-    int64_t watch_ms;    /* lag --watch; 0 = once */
+    const char *execute;          /* sql -e */
+    int64_t watch_ms;             /* lag --watch; 0 = once */
+    bool create, append, replace; /* load */
+    const char *key;              /* load --key; NULL: not said */
+    int64_t rows_per_epoch;       /* load; -1: not said */
     int arg_count;
     char **args;
 };
@@ -22,6 +25,7 @@ enum mg_code mg_command__sql(const struct mg_command_line *line, struct mg_error
 enum mg_code mg_command__tables(const struct mg_command_line *line, struct mg_error *err);
 enum mg_code mg_command__status(const struct mg_command_line *line, struct mg_error *err);
 enum mg_code mg_command__lag(const struct mg_command_line *line, struct mg_error *err);
+enum mg_code mg_command__load(const struct mg_command_line *line, struct mg_error *err);
 enum mg_code mg_command__set(const struct mg_command_line *line, struct mg_error *err);
 
 /* Run one statement on a connection of its own and print its rows to standard output. */

@@ -1,6 +1,6 @@
 /* magic.c -- main of `magic`, the shell and operator's tool: options, help, and which command to run.
  *
- * Exit status  0 done; 1 the command failed (text on standard error); 2 wrong options.
+ * Exit status  0 done; 1 the command failed (text on standard error); 2 wrong options; 130 a load that Ctrl-C ended.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <getopt.h>
 #include <stdio.h>
@@ -41,12 +41,24 @@ static const struct command commands[] = {
      "  -w, --watch SECONDS       again and again, this often\n"
      "  -f, --format FORMAT       table (default) or json\n",
      mg_command__lag},
+    {"load", "DB.TABLE FILE...", "load Arrow, Parquet or CSV files into a table of your own",
+     "Arrow files and streams are read as they are (uncompressed); Parquet and CSV through python3 with pyarrow\n"
+     "(MAGIC_PYTHON names another one). Tables of a source such as tidb are refused. A bad row is named by its "
+     "number,\n"
+     "from 1 over all files. Without an option the table must be there and rows are appended.\n\n"
+     "      --create              make the table; with --append only when it is not there\n"
+     "      --append              to a table that is there\n"
+     "      --replace             the whole table; readers see the old rows until all new ones are there\n"
+     "  -k, --key COLUMN,...      key of a table that is made; --replace can do without, and keeps the old one\n"
+     "      --rows-per-epoch N    readers see the rows in steps of N, 0 = all at once; default 65536 for --append, "
+     "else 0\n",
+     mg_command__load},
     {"set", "NAME VALUE", "change a setting of the running server",
      "magic status lists the settings and their values.\n", mg_command__set},
 };
 
 /* Of later versions: refused by name. */
-static const char *const later[] = {"compact", "verify", "check", "user", "load", "backup", "restore", "repair"};
+static const char *const later[] = {"compact", "verify", "check", "user", "backup", "restore", "repair"};
 
 static void print_usage(FILE *to)
 {
@@ -104,6 +116,16 @@ static void read_watch(struct mg_command_line *line, const char *text)
     line->watch_ms = (int64_t)(seconds * 1000);
 }
 
+static void read_epoch_rows(struct mg_command_line *line, const char *text)
+{
+    char *end;
+    long long rows = strtoll(text, &end, 10);
+
+    if (*end || end == text || rows < 0)
+        wrong("--rows-per-epoch takes a number of rows, or 0, not", text);
+    line->rows_per_epoch = rows;
+}
+
 /* An option of its own command only. */
 static void only_for(const struct command *command, const char *name, const char *option)
 {
@@ -111,19 +133,40 @@ static void only_for(const struct command *command, const char *name, const char
         wrong(command ? "this command has no option" : "give the command before the option", option);
 }
 
+static void read_load_option(struct mg_command_line *line, const struct command *command, int option)
+{
+    only_for(command, "load", "--create, --append, --replace, --key, --rows-per-epoch");
+    switch (option) {
+    case 'C': line->create = true; break;
+    case 'A': line->append = true; break;
+    case 'R': line->replace = true; break;
+    case 'k': line->key = optarg; break;
+    default: read_epoch_rows(line, optarg); break;
+    }
+}
+
 static const struct command *read_options(int argc, char **argv, struct mg_command_line *line)
 {
     static const struct option options[] = {
-        {"server", required_argument, NULL, 's'},  {"format", required_argument, NULL, 'f'},
-        {"execute", required_argument, NULL, 'e'}, {"database", required_argument, NULL, 'd'},
-        {"watch", optional_argument, NULL, 'w'},   {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},
+        {"server", required_argument, NULL, 's'},
+        {"format", required_argument, NULL, 'f'},
+        {"execute", required_argument, NULL, 'e'},
+        {"database", required_argument, NULL, 'd'},
+        {"watch", optional_argument, NULL, 'w'},
+        {"create", no_argument, NULL, 'C'},
+        {"append", no_argument, NULL, 'A'},
+        {"replace", no_argument, NULL, 'R'},
+        {"key", required_argument, NULL, 'k'},
+        {"rows-per-epoch", required_argument, NULL, 'N'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
     };
     const struct command *command = NULL;
     int option;
 
     /* The leading - hands every other argument over in its place: the first is the command. */
-    while ((option = getopt_long(argc, argv, "-s:f:e:d:w::hV", options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "-s:f:e:d:w::k:hV", options, NULL)) != -1) {
         switch (option) {
         case 1:
             if (!command)
@@ -147,6 +190,11 @@ static const struct command *read_options(int argc, char **argv, struct mg_comma
                 optarg = argv[optind++];
             read_watch(line, optarg);
             break;
+        case 'C':
+        case 'A':
+        case 'R':
+        case 'k':
+        case 'N': read_load_option(line, command, option); break;
         case 'h':
             if (command)
                 printf("magic %s %s -- %s\n\n%s", command->name, command->arguments, command->sentence, command->help);
@@ -169,7 +217,8 @@ static const struct command *read_options(int argc, char **argv, struct mg_comma
 int main(int argc, char **argv)
 {
     const char *server = getenv("MAGIC_SERVER");
-    struct mg_command_line line = {.server = server && *server ? server : DEFAULT_SERVER, .database = ""};
+    struct mg_command_line line = {
+        .server = server && *server ? server : DEFAULT_SERVER, .database = "", .rows_per_epoch = -1};
     struct mg_error err = MG_ERROR_INIT;
 
     line.args = calloc((size_t)argc + 1, sizeof *line.args);

@@ -1,4 +1,5 @@
-/* remote.c -- Flight calls of the shell: GetFlightInfo for a statement, DoGet for its endpoints, DoAction for the rest.
+/* remote.c -- Flight calls of the shell: GetFlightInfo for a statement, DoGet for its endpoints, DoPut for rows that
+ * are loaded, DoAction for the rest.
  *
  * FlightData is read by hand: header (2) and body (1000) are all that is needed, and the body is not copied before the
  * batch is made of it.
@@ -16,6 +17,7 @@
 
 #define FLIGHT_PATH "/arrow.flight.protocol.FlightService/"
 #define SQL_TYPE_URL "type.googleapis.com/magic.v1.SqlStatement"
+#define PUT_TYPE_URL "type.googleapis.com/magic.v1.PutDescriptor"
 
 struct mg_remote {
     struct mg_grpc_client *client;
@@ -113,7 +115,7 @@ enum mg_code mg_remote_action(struct mg_remote *remote, const char *type, struct
 
 /* ---- streams ------------------------------------------------------------------------------------------------- */
 
-enum { FLIGHT_DATA_HEADER = 2, FLIGHT_DATA_BODY = 1000 };
+enum { FLIGHT_DATA_DESCRIPTOR = 1, FLIGHT_DATA_HEADER = 2, FLIGHT_DATA_BODY = 1000 };
 
 static enum mg_code split_flight_data(struct mg_slice message, struct mg_slice *out_header, struct mg_slice *out_body,
                                       struct mg_error *err)
@@ -198,28 +200,40 @@ static enum mg_code read_endpoint(struct mg_remote *remote, const Arrow__Flight_
     return code;
 }
 
-static enum mg_code plan(struct mg_remote *remote, const char *sql, const char *database,
-                         Arrow__Flight__Protocol__FlightInfo **out, struct mg_error *err)
+/* A message in an Any in a descriptor of type CMD. Free it with free(). */
+static enum mg_code pack_command(const char *type_url, const ProtobufCMessage *message, struct mg_slice *out,
+                                 struct mg_error *err)
 {
-    Magic__V1__SqlStatement statement;
-    Arrow__Flight__Protocol__Any any;
     Arrow__Flight__Protocol__FlightDescriptor descriptor;
-    struct mg_slice inner = {NULL, 0}, outer = {NULL, 0}, request = {NULL, 0}, response;
+    Arrow__Flight__Protocol__Any any;
+    struct mg_slice inner = {NULL, 0}, outer = {NULL, 0};
 
-    magic__v1__sql_statement__init(&statement);
     arrow__flight__protocol__any__init(&any);
     arrow__flight__protocol__flight_descriptor__init(&descriptor);
-    statement.sql = (char *)(uintptr_t)sql;
-    statement.database = (char *)(uintptr_t)database;
-    enum mg_code code = pack(&statement.base, &inner, err);
-    any.type_url = (char *)(uintptr_t)SQL_TYPE_URL;
+    enum mg_code code = pack(message, &inner, err);
+    any.type_url = (char *)(uintptr_t)type_url;
     any.value = (ProtobufCBinaryData){.len = inner.size, .data = (uint8_t *)(uintptr_t)inner.data};
     if (code == MG_OK)
         code = pack(&any.base, &outer, err);
     descriptor.type = ARROW__FLIGHT__PROTOCOL__FLIGHT_DESCRIPTOR__DESCRIPTOR_TYPE__CMD;
     descriptor.cmd = (ProtobufCBinaryData){.len = outer.size, .data = (uint8_t *)(uintptr_t)outer.data};
     if (code == MG_OK)
-        code = pack(&descriptor.base, &request, err);
+        code = pack(&descriptor.base, out, err);
+    free((void *)(uintptr_t)inner.data);
+    free((void *)(uintptr_t)outer.data);
+    return code;
+}
+
+static enum mg_code plan(struct mg_remote *remote, const char *sql, const char *database,
+                         Arrow__Flight__Protocol__FlightInfo **out, struct mg_error *err)
+{
+    struct mg_slice request = {NULL, 0}, response;
+    Magic__V1__SqlStatement statement;
+
+    magic__v1__sql_statement__init(&statement);
+    statement.sql = (char *)(uintptr_t)sql;
+    statement.database = (char *)(uintptr_t)database;
+    enum mg_code code = pack_command(SQL_TYPE_URL, &statement.base, &request, err);
     if (code == MG_OK)
         code = mg_grpc_client_unary(remote->client, FLIGHT_PATH "GetFlightInfo", 0, request, &response, err);
     if (code == MG_OK) {
@@ -227,8 +241,6 @@ static enum mg_code plan(struct mg_remote *remote, const char *sql, const char *
         if (!*out)
             code = mg_fail(err, MG_PROTOCOL, "the server's answer is no FlightInfo");
     }
-    free((void *)(uintptr_t)inner.data);
-    free((void *)(uintptr_t)outer.data);
     free((void *)(uintptr_t)request.data);
     return code;
 }
@@ -249,3 +261,128 @@ enum mg_code mg_remote_sql(struct mg_remote *remote, const char *sql, const char
     arrow__flight__protocol__flight_info__free_unpacked(info, NULL);
     return code;
 }
+
+/* ---- loading ------------------------------------------------------------------------------------------------- */
+
+enum { KEY_COLUMNS_MAX = 16, HEADER_MAX = 16 << 20 };
+
+static enum mg_code pack_target(const struct mg_put_target *target, struct mg_slice *out, struct mg_error *err)
+{
+    MG_CLEANUP(mg_freep) char *names = strdup(target->key ? target->key : "");
+    char *key[KEY_COLUMNS_MAX], *rest = names, *name;
+    Magic__V1__PutDescriptor put;
+
+    if (!names)
+        return mg_fail(err, MG_NO_MEMORY, "no memory for the names of the key");
+    magic__v1__put_descriptor__init(&put);
+    put.database = (char *)(uintptr_t)target->database;
+    put.table = (char *)(uintptr_t)target->table;
+    put.mode = (Magic__V1__PutDescriptor__Mode)target->mode;
+    put.rows_per_epoch = target->rows_per_epoch;
+    put.key = key;
+    while (target->key && (name = strsep(&rest, ",")) != NULL) {
+        if (put.n_key == KEY_COLUMNS_MAX)
+            return mg_fail(err, MG_TOO_BIG, "a key of more than %d columns", (int)KEY_COLUMNS_MAX);
+        key[put.n_key++] = name;
+    }
+    return pack_command(PUT_TYPE_URL, &put.base, out, err);
+}
+
+/* Room for tag and length of a field. */
+struct field_head {
+    uint8_t bytes[2 * MG_VARINT_MAX];
+};
+
+static struct iovec head_of(struct field_head *head, unsigned field, uint64_t size)
+{
+    size_t used = mg_varint_put(head->bytes, (uint64_t)field << 3 | 2);
+
+    used += mg_varint_put(head->bytes + used, size);
+    return (struct iovec){.iov_base = head->bytes, .iov_len = used};
+}
+
+static struct iovec piece_of(struct mg_slice bytes)
+{
+    return (struct iovec){.iov_base = (void *)(uintptr_t)bytes.data, .iov_len = bytes.size};
+}
+
+enum mg_code mg_remote_put_begin(struct mg_remote *remote, const struct mg_put_target *target,
+                                 const struct mg_field *fields, uint32_t field_count, struct mg_error *err)
+{
+    MG_CLEANUP(mg_buffer_clear) struct mg_buffer header;
+    struct mg_slice descriptor = {NULL, 0};
+    struct field_head heads[2];
+
+    mg_buffer_init(&header, HEADER_MAX);
+    MG_TRY(mg_ipc_encode_schema(fields, field_count, false, &header, err));
+    MG_TRY(pack_target(target, &descriptor, err));
+    struct iovec pieces[] = {
+        head_of(&heads[0], FLIGHT_DATA_DESCRIPTOR, descriptor.size),
+        piece_of(descriptor),
+        head_of(&heads[1], FLIGHT_DATA_HEADER, header.size),
+        piece_of(mg_buffer_slice(&header)),
+    };
+    enum mg_code code = mg_grpc_client_begin(remote->client, FLIGHT_PATH "DoPut", 0, err);
+    if (code == MG_OK)
+        code = mg_grpc_client_send(remote->client, pieces, MG_COUNT_OF(pieces), err);
+    free((void *)(uintptr_t)descriptor.data);
+    return code;
+}
+
+enum mg_code mg_remote_put_batch(struct mg_remote *remote, const struct mg_batch *batch, uint64_t *out_bytes,
+                                 struct mg_error *err)
+{
+    MG_CLEANUP(mg_buffer_clear) struct mg_buffer header;
+    MG_CLEANUP(mg_arena_clear) struct mg_arena scratch;
+    struct field_head heads[2];
+    uint32_t count = 0;
+
+    mg_buffer_init(&header, HEADER_MAX);
+    mg_arena_init(&scratch, SIZE_MAX);
+    struct iovec *pieces = mg_arena_array(&scratch, struct iovec,
+                                          (size_t)MG_IPC_PIECES_PER_COLUMN * batch->column_count + 3);
+    if (!pieces)
+        return mg_arena_fail(&scratch, err);
+    MG_TRY(mg_ipc_encode_batch(batch, false, &header, &scratch, pieces + 3, &count, out_bytes, err));
+    pieces[0] = head_of(&heads[0], FLIGHT_DATA_HEADER, header.size);
+    pieces[1] = piece_of(mg_buffer_slice(&header));
+    pieces[2] = head_of(&heads[1], FLIGHT_DATA_BODY, *out_bytes);
+    return mg_grpc_client_send(remote->client, pieces, (int)count + 3, err);
+}
+
+static enum mg_code read_ack(struct mg_slice message, uint64_t *out_rows, uint64_t *out_epoch, struct mg_error *err)
+{
+    Magic__V1__PutAck *ack = NULL;
+    Arrow__Flight__Protocol__PutResult *result = arrow__flight__protocol__put_result__unpack(NULL, message.size,
+                                                                                             message.data);
+
+    if (result)
+        ack = magic__v1__put_ack__unpack(NULL, result->app_metadata.len, result->app_metadata.data);
+    if (ack) {
+        *out_rows = ack->rows;
+        *out_epoch = ack->epoch;
+        magic__v1__put_ack__free_unpacked(ack, NULL);
+    }
+    if (result)
+        arrow__flight__protocol__put_result__free_unpacked(result, NULL);
+    return ack ? MG_OK : mg_fail(err, MG_PROTOCOL, "the server's answer is no PutResult with a PutAck");
+}
+
+enum mg_code mg_remote_put_end(struct mg_remote *remote, uint64_t *out_rows, uint64_t *out_epoch, struct mg_error *err)
+{
+    enum mg_code code = mg_grpc_client_half_close(remote->client, err);
+
+    while (code == MG_OK) {
+        struct mg_slice message;
+        code = mg_grpc_client_receive(remote->client, &message, err);
+        if (code == MG_NOT_FOUND && mg_grpc_client_status(remote->client) == MG_GRPC_OK) {
+            mg_grpc_client_end(remote->client);
+            return MG_OK;
+        }
+        if (code == MG_OK)
+            code = read_ack(message, out_rows, out_epoch, err);
+    }
+    return code;
+}
+
+void mg_remote_put_abort(struct mg_remote *remote) { mg_grpc_client_end(remote->client); }

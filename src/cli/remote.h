@@ -33,4 +33,25 @@ struct mg_row_sink {
 MG_MUST_CHECK enum mg_code mg_remote_sql(struct mg_remote *remote, const char *sql, const char *database,
                                          const struct mg_row_sink *sink, struct mg_error *err);
 
+/* ---- loading ---- */
+
+/* Numbers of magic.v1.PutDescriptor.Mode. */
+enum mg_put_mode { MG_PUT_CREATE = 1, MG_PUT_APPEND = 2, MG_PUT_REPLACE = 3, MG_PUT_CREATE_OR_APPEND = 4 };
+struct mg_put_target {
+    const char *database, *table;
+    enum mg_put_mode mode;
+    const char *key; /* columns with commas between; NULL: not named */
+    uint64_t rows_per_epoch;
+};
+/* One DoPut: begin, batches, end or abort. A failure is the server's answer as soon as it is known. */
+MG_MUST_CHECK enum mg_code mg_remote_put_begin(struct mg_remote *remote, const struct mg_put_target *target,
+                                               const struct mg_field *fields, uint32_t field_count,
+                                               struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_remote_put_batch(struct mg_remote *remote, const struct mg_batch *batch,
+                                               uint64_t *out_bytes, struct mg_error *err);
+/* Waits until all is durable. */
+MG_MUST_CHECK enum mg_code mg_remote_put_end(struct mg_remote *remote, uint64_t *out_rows, uint64_t *out_epoch,
+                                             struct mg_error *err);
+void mg_remote_put_abort(struct mg_remote *remote);
+
 #endif

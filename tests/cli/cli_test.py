@@ -128,7 +128,7 @@ class Commands(unittest.TestCase):
 
     def test_help(self):
         out, _ = magic("--help", server=False)
-        for command in ("sql", "tables", "status", "lag", "set"):
+        for command in ("sql", "tables", "status", "lag", "load", "set"):
             self.assertIn(command, out)
             self.assertIn(command, magic(command, "--help", server=False)[0])
         self.assertRegex(magic("--version", server=False)[0], r"^magic \d+\.\d+\.\d+ ")
@@ -164,6 +164,162 @@ class Commands(unittest.TestCase):
                                   stdout=full, stderr=subprocess.PIPE, timeout=60)
         self.assertEqual(done.returncode, 1)
         self.assertIn(b"space", done.stderr.lower())
+
+
+class Load(unittest.TestCase):
+    """Arrow files are written by the shell itself; what needs pyarrow is skipped without it."""
+
+    def setUp(self):
+        self.path = os.path.join(SERVER.folder, "load")
+        os.makedirs(self.path, exist_ok=True)
+        self.table = "other." + self._testMethodName
+
+    def arrow(self, name, sql):
+        path = os.path.join(self.path, name)
+        with open(path, "wb") as file:
+            subprocess.run([MAGIC, "-s", SERVER.uri, "sql", "-f", "arrow", "-e", sql], stdout=file, check=True)
+        return path
+
+    def ids(self):
+        return sorted(map(int, magic("sql", "-f", "csv", "-e", "SELECT id FROM " + self.table)[0].split()[1:]))
+
+    def test_arrow_streams(self):
+        low = self.arrow("low.arrows", "SELECT id FROM shop.big WHERE id < 1000")
+        high = self.arrow("high.arrows", "SELECT id FROM shop.big WHERE id >= 200000")
+        out, error = magic("load", self.table, low, high, "--create", "--key", "id")
+        self.assertRegex(out, r"^other\.\w+: 101000 rows in \d+\.\d{3} s, \d+ rows/s, [\d.]+ MB/s, visible from epoch \d+ on\n$")
+        self.assertEqual(error, "")
+        self.assertEqual(self.ids(), list(range(1000)) + list(range(200000, 300000)))
+        self.assertIn("is there already", magic("load", self.table, low, "--create", "--key=id", check=1)[1])
+        magic("load", "--replace", self.table, low)
+        self.assertEqual(self.ids(), list(range(1000)))
+        magic("load", self.table, high, "--rows-per-epoch", "7000")
+        magic("load", self.table, self.arrow("more.arrows", "SELECT id FROM shop.big WHERE id = 5000"), "--create", "--append")
+        self.assertEqual(len(self.ids()), 101001)
+
+    def test_every_type_comes_back(self):
+        types = self.arrow("types.arrows", "SELECT * FROM shop.types")
+        magic("load", self.table, types, "--create", "-k", "id")
+        select = "SELECT id, u64, price, huge, f32, born, seen, name FROM %s WHERE id < 100"
+        want, got = (sorted(magic("sql", "-f", "csv", "-e", select % t)[0].splitlines()) for t in ("shop.types", self.table))
+        self.assertEqual(len(got), 101)
+        self.assertEqual([line.split(",")[:6] for line in got], [line.split(",")[:6] for line in want])
+
+    def test_bad_rows_are_named(self):
+        some = self.arrow("some.arrows", "SELECT id FROM shop.big WHERE id < 10")
+        other = self.arrow("other.arrows", "SELECT id FROM shop.big WHERE id = 3")
+        _, error = magic("load", self.table, some, other, "--create", "--key", "id", check=1)
+        self.assertRegex(error, r"row 11: the key \(id = 3\) is that of row \d+; row 11 is row 1 of .*other\.arrows\n$")
+        self.assertNotIn(self.table.split(".")[1], magic("tables", "other")[0])
+        null = self.arrow("null.arrows", "SELECT u64, id FROM shop.types")
+        _, error = magic("load", self.table, null, "--create", "--key", "u64", check=1)
+        self.assertRegex(error, r"row \d+: NULL in key column u64")
+
+    def test_wrong_use(self):
+        some = self.arrow("some.arrows", "SELECT id FROM shop.big WHERE id < 10")
+        for arguments in (["load"], ["load", "t"], ["load", "t", some], ["load", "a.b", some, "--rows-per-epoch", "x"],
+                          ["load", "a.b", some, "--create", "--replace"], ["sql", "--create"]):
+            with self.subTest(arguments=arguments):
+                self.assertTrue(magic(*arguments, check=2)[1])
+        self.assertIn("owned by source tidb", magic("load", "shop.big", some, check=1)[1])
+        self.assertIn("name its columns", magic("load", self.table, some, "--create", check=1)[1])
+        self.assertIn("no table", magic("load", self.table, some, check=1)[1])
+        self.assertIn("nothing.arrow", magic("load", self.table, "/nothing.arrow", check=1)[1])
+        self.assertIn("neither Arrow nor Parquet", magic("load", self.table, __file__, check=1)[1])
+        two = self.arrow("two.arrows", "SELECT id, u64 FROM shop.types")
+        self.assertIn("other columns", magic("load", self.table, some, two, "--create", "-k", "id", check=1)[1])
+        with open(some, "rb") as file:
+            cut = os.path.join(self.path, "cut.arrows")
+            with open(cut, "wb") as to:
+                to.write(file.read()[:-100])
+            self.assertIn("cut short", magic("load", self.table, cut, "--create", "-k", "id", check=1)[1])
+            with open(cut, "wb") as to:  # between two messages
+                file.seek(0)
+                to.write(file.read()[:-8])
+            self.assertIn("cut short", magic("load", self.table, cut, "--create", "-k", "id", check=1)[1])
+
+    def test_without_python(self):
+        path = os.path.join(self.path, "t.csv")
+        with open(path, "w") as file:
+            file.write("id,v\n1,x\n")
+        for python in ("/nothing/python3", "/bin/false"):
+            os.environ["MAGIC_PYTHON"] = python
+            try:
+                _, error = magic("load", self.table, path, "--create", "-k", "id", check=1)
+            finally:
+                del os.environ["MAGIC_PYTHON"]
+            self.assertIn("pyarrow" if "nothing" in python else "ended before its time", error)
+
+    def with_pyarrow(self):
+        python = os.path.join(flight_server.ROOT, "build", "venv", "bin", "python")
+        python = python if os.path.exists(python) else sys.executable
+        if subprocess.run([python, "-c", "import pyarrow.parquet"], stderr=subprocess.DEVNULL).returncode:
+            self.skipTest("no pyarrow")
+        os.environ["MAGIC_PYTHON"] = python
+        self.addCleanup(os.environ.pop, "MAGIC_PYTHON")
+        return python
+
+    WRITE = """
+import sys, datetime, pyarrow as pa, pyarrow.parquet as parquet
+rows = 100000
+table = pa.table({"id": pa.array(range(rows), pa.int64()), "ok": pa.array([i % 2 == 0 for i in range(rows)]),
+                  "at": pa.array([i * 1000 for i in range(rows)], pa.timestamp("ns")),
+                  "kind": pa.array(["a", None, "c", "d"] * (rows // 4)).dictionary_encode(),
+                  "note": pa.array(["note %d" % i for i in range(rows)], pa.large_string())})
+parquet.write_table(table, sys.argv[1] + "/t.parquet")
+parquet.write_table(table.append_column("odd", pa.array([b"x"] * rows)), sys.argv[1] + "/odd.parquet")
+parquet.write_table(table.set_column(2, "at", pa.array([1] * rows, pa.timestamp("ns"))), sys.argv[1] + "/ns.parquet")
+with pa.ipc.new_file(sys.argv[1] + "/t.arrow", table.select(["id"]).schema) as file: file.write(table.select(["id"]))
+big = table.select(["id", "kind"])
+with pa.ipc.new_file(sys.argv[1] + "/lz4.arrow", big.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as file: file.write(big)
+big = pa.table({"id": pa.array(range(1100000), pa.int32())})
+with pa.ipc.new_stream(sys.argv[1] + "/big.arrows", big.schema) as file: file.write(big)
+with pa.ipc.new_file(sys.argv[1] + "/none.arrow", table.select(["id"]).schema) as file: pass
+with open(sys.argv[1] + "/t.csv", "w") as file: file.write("id,v,day\\n1,x,2024-01-01\\n2,,2024-02-29\\n")
+"""
+
+    def test_files_of_others(self):
+        python = self.with_pyarrow()
+        subprocess.run([python, "-c", self.WRITE, self.path], check=True)
+        file = lambda name: os.path.join(self.path, name)  # noqa: E731
+        magic("load", self.table, file("t.parquet"), "--create", "--key", "id")
+        out, _ = magic("sql", "-f", "csv", "-e", "SELECT id, ok, at, kind, note FROM %s WHERE id = 4 OR id = 5" % self.table)
+        self.assertEqual(sorted(out.splitlines()[1:]), ["4,1,1970-01-01 00:00:00.000004,a,note 4",
+                                                        "5,0,1970-01-01 00:00:00.000005,,note 5"])
+        self.assertEqual(len(self.ids()), 100000)
+        self.assertIn('"odd"', magic("load", "other.odd", file("odd.parquet"), "--create", "-k", "id", check=1)[1])
+        self.assertRegex(magic("load", "other.odd", file("ns.parquet"), "--create", "-k", "id", check=1)[1], "ns.parquet.*lose data")
+        magic("load", self.table, file("t.arrow"), "--replace")
+        self.assertEqual(self.ids(), list(range(100000)))
+        magic("load", self.table, file("lz4.arrow"), "--replace")
+        self.assertEqual(self.ids(), list(range(100000)))
+        magic("load", self.table, file("big.arrows"), "--replace")
+        self.assertEqual(len(self.ids()), 1100000)
+        magic("load", self.table, file("none.arrow"), "--replace")
+        self.assertEqual(self.ids(), [])
+        magic("load", "other.csv", file("t.csv"), "--create", "-k", "id")
+        self.assertEqual(sorted(magic("sql", "-f", "csv", "-e", "SELECT * FROM other.csv")[0].splitlines()),
+                         ["1,x,2024-01-01", '2,"",2024-02-29', "id,v,day"])
+
+    def test_a_terminal_shows_progress(self):
+        big = self.arrow("big.arrows", "SELECT id FROM shop.big")
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(MAGIC, [MAGIC, "-s", SERVER.uri, "load", self.table, big, "--create", "-k", "id", "--rows-per-epoch", "300"])
+        seen = b""
+        while b"rows/s, " not in seen or b"%" not in seen:
+            seen += os.read(terminal, 65536)
+        os.write(terminal, b"\x03")
+        try:
+            while True:
+                seen += os.read(terminal, 65536)
+        except OSError:
+            pass
+        os.close(terminal)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 130)
+        self.assertRegex(seen, rb"\[=* *\] +\d+ %  \d+ rows, \d+ rows/s")
+        self.assertIn(b"interrupted; rows of complete epochs are stored", seen)
+        self.assertEqual(len(self.ids()) % 300, 0)
 
 
 class Shell(unittest.TestCase):

@@ -127,6 +127,9 @@ class Modes(PutCase):
         self.assertEqual(read(self.client, *path).sort_by("id").to_pylist(), third.to_pylist())
         load(self.client, command(*path, wire.REPLACE, key=["note"]), first)  # another key
         self.assertEqual(ids(self.client, *path), list(range(100)))
+        load(self.client, command(*path, wire.REPLACE), first)  # the same one
+        with self.fails("the key .note = n 5. is in the table already"):
+            load(self.client, command(*path, wire.APPEND), numbers(5, 1))
         load(self.client, command(*path, wire.CREATE_OR_APPEND), second)
         self.assertEqual(len(ids(self.client, *path)), 150)
 

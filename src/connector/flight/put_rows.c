@@ -4,7 +4,7 @@
  *          wants one step. The engine's writer is taken only when an epoch is complete, so a slow client does not keep
  *          other sources waiting; it is given back before the next message is read.
  * Checks   no NULL where there can be none, no key twice in the epoch, none that the table holds. An epoch with a bad
- *          row is not stored; the first BAD_ROWS_NAMED are named, counted from 1 over the stream.
+ *          row is not stored; BAD_ROWS_NAMED of them are named, counted from 1 over the stream.
  * Stored   Rows of the table whose keys lie between the lowest and the highest of the epoch are read and looked up in
  *          the epoch's keys: exact, without memory for the table. Whoever loads in the order of the key reads nothing,
  *          since the highest key of the table is known after the first epoch.

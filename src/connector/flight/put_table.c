@@ -112,26 +112,30 @@ static enum mg_code add_column(struct mg_schema *schema, const struct mg_field *
     return MG_OK;
 }
 
-static enum mg_code set_key(struct mg_schema *schema, const Magic__V1__PutDescriptor *descriptor, struct mg_error *err)
+/* The key of the descriptor, else that of the table that is replaced. */
+static enum mg_code set_key(struct mg_schema *schema, const Magic__V1__PutDescriptor *descriptor,
+                            const struct mg_schema *old, struct mg_error *err)
 {
-    if (descriptor->n_key == 0)
+    size_t count = descriptor->n_key ? descriptor->n_key : old ? old->key_count : 0;
+
+    if (count == 0)
         return mg_fail(err, MG_INVALID, "table %s.%s is made, and a table has a key: name its columns",
                        descriptor->database, descriptor->table);
-    if (descriptor->n_key > MG_KEY_COLUMNS_MAX)
-        return mg_fail(err, MG_TOO_BIG, "a key of %zu columns, at most %d are possible", descriptor->n_key,
-                       MG_KEY_COLUMNS_MAX);
-    for (size_t i = 0; i < descriptor->n_key; i++) {
-        int place = mg_schema_find_name(schema, mg_slice_text(descriptor->key[i]));
+    if (count > MG_KEY_COLUMNS_MAX)
+        return mg_fail(err, MG_TOO_BIG, "a key of %zu columns, at most %d are possible", count, MG_KEY_COLUMNS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = descriptor->n_key ? descriptor->key[i] : old->columns[old->key_columns[i]].name;
+        int place = mg_schema_find_name(schema, mg_slice_text(name));
         if (place < 0)
-            return mg_fail(err, MG_INVALID, "the key names column %.100s, which the stream does not have",
-                           descriptor->key[i]);
+            return mg_fail(err, MG_INVALID, "the key names column %.100s, which the stream does not have", name);
         schema->key_columns[schema->key_count++] = (uint32_t)place;
         schema->columns[place].nullable = false;
     }
     return MG_OK;
 }
 
-static enum mg_code make_schema(struct mg_flight__put *put, struct mg_schema **out, struct mg_error *err)
+static enum mg_code make_schema(struct mg_flight__put *put, const struct mg_schema *old, struct mg_schema **out,
+                                struct mg_error *err)
 {
     MG_CLEANUP(mg_schema_unrefp) struct mg_schema *schema = mg_schema_new();
     struct mg_engine *engine = put->request->flight->engine;
@@ -145,20 +149,21 @@ static enum mg_code make_schema(struct mg_flight__put *put, struct mg_schema **o
     MG_TRY(mg_schema_text(&schema->source, mg_slice_text(MG_FLIGHT__LOCAL), err));
     for (uint32_t i = 0; i < put->field_count; i++)
         MG_TRY(add_column(schema, &put->fields[i], err));
-    MG_TRY(set_key(schema, put->descriptor, err));
+    MG_TRY(set_key(schema, put->descriptor, old, err));
     MG_TRY(mg_schema_seal(schema, err));
     *out = MG_TAKE(schema);
     return MG_OK;
 }
 
-static enum mg_code make_table(struct mg_flight__put *put, struct mg_error *err)
+/* old: the table that is replaced, or NULL. */
+static enum mg_code make_table(struct mg_flight__put *put, const struct mg_schema *old, struct mg_error *err)
 {
     const char *database = put->unseen ? MG_FLIGHT__LOADING : put->descriptor->database;
     struct mg_schema_change changes[2];
     uint32_t count = 0;
     bool there = false;
 
-    MG_TRY(make_schema(put, &put->schema, err));
+    MG_TRY(make_schema(put, old, &put->schema, err));
     MG_TRY(has_database(put, database, &there, err));
     if (!there)
         changes[count++] = (struct mg_schema_change){.kind = MG_SCHEMA_CREATE_DATABASE, .database = database};
@@ -257,7 +262,7 @@ enum mg_code mg_flight__put_open(struct mg_flight__put *put, struct mg_error *er
         put->rows_per_epoch = MG_FLIGHT__PUT_EPOCH_ROWS;
     if (replace && found)
         put->replaced_id = found->table_id;
-    MG_TRY(found && !replace ? use_table(put, found, err) : make_table(put, err));
+    MG_TRY(found && !replace ? use_table(put, found, err) : make_table(put, found, err));
     return map_columns(put, err);
 }
 
