@@ -1,11 +1,12 @@
-/* protobuf_fuzz.c -- what a client sends in a descriptor: a command, a scan descriptor, a predicate, aggregates.
+/* protobuf_fuzz.c -- what a client sends in a descriptor: a command, a scan descriptor, a predicate, aggregates; and
+ * what opens a DoPut.
  *
  * The same bytes are read as each of them. A predicate that is taken is bound to a table, and must print the same after
  * it went over the wire once more.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "connector/flight/flight_internal.h"
+#include "connector/flight/put.h"
 #include "fuzz_schema.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -65,6 +66,24 @@ static void try_scan(const Magic__V1__ScanDescriptor *scan, struct mg_arena *are
     mg_aggregate_free(aggregate);
 }
 
+/* The bytes as a FlightData, and its descriptor; or as a descriptor. */
+static void try_put(struct mg_slice bytes, struct mg_arena *arena)
+{
+    struct mg_flight__data data = {.body = {NULL, 0}};
+    Magic__V1__PutDescriptor *put = NULL;
+    struct mg_error err = MG_ERROR_INIT;
+
+    if (mg_flight__data_read(bytes, &data, &err) == MG_OK && data.descriptor.size)
+        bytes = data.descriptor;
+    err = MG_ERROR_INIT;
+    if (mg_flight__put_read(bytes, arena, &put, &err) == MG_OK) {
+        if (!put->database[0] || !put->table[0] || put->mode == MAGIC__V1__PUT_DESCRIPTOR__MODE__INVALID)
+            abort();
+    } else if (err.code == MG_OK || err.text[0] == '\0') {
+        abort(); /* refused without saying why */
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     Arrow__Flight__Protocol__FlightDescriptor descriptor = ARROW__FLIGHT__PROTOCOL__FLIGHT_DESCRIPTOR__INIT;
@@ -88,6 +107,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     mg_arena_reset(&arena);
     if (MG_FLIGHT__UNPACK(magic__v1__expr__descriptor, MG_SLICE(data, size), "it", &arena, &expr, &err) == MG_OK)
         try_predicate(expr, &arena);
+    mg_arena_reset(&arena);
+    try_put(MG_SLICE(data, size), &arena);
     mg_arena_clear(&arena);
     return 0;
 }

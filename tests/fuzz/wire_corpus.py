@@ -159,6 +159,26 @@ SQL = {
 }
 
 
+def descriptor(command=None, path=()):
+    return w.message((1, 2 if command is not None else 1), (2, command), *((3, p) for p in path))
+
+
+PUTS = {
+    "create": descriptor(w.put("d", "t", w.CREATE, key=["a", "b"])),
+    "append": descriptor(w.put("d", "t", w.APPEND, rows_per_epoch=1000)),
+    "bad_mode": descriptor(w.put("d", "t", 77)),
+    "no_table": descriptor(w.put("d", "", w.REPLACE)),
+    "many_keys": descriptor(w.put("d", "t", w.CREATE, key=["k%d" % i for i in range(40)])),
+    "scan": descriptor(PLAIN),
+    "path": descriptor(path=["d", "t"]),
+    "path_key": descriptor(path=["d", "t", "replace", "a", "b"]),
+    "path_mode": descriptor(path=["d", "t", "upsert"]),
+    "path_short": descriptor(path=["d"]),
+    "data": w.message((1, descriptor(path=["d", "t", "create", "a"])), (2, b"header"), (3, b"m"), (1000, b"body")),
+    "data_cut": w.message((1, descriptor(path=["d", "t"])), (1000, b"body"))[:-2],
+}
+
+
 def write(target, seeds):
     folder = os.path.join(HERE, "corpus", target)
     os.makedirs(folder, exist_ok=True)
@@ -172,5 +192,6 @@ write("protobuf", {"aggregate_" + name: scan for name, scan in AGGREGATES.items(
 write("protobuf", {"expr_" + name: PREDICATES[name] for name in ("eq_int", "in", "deep")})
 write("protobuf", {"sql": w.sql("SELECT 1", database="d"), "scan": PLAIN, "random": bytes(range(256)),
                    "group": b"\x0b\x0c", "overlong": b"\x80" * 11, "repeated_oneof": ONE + ONE})
+write("protobuf", {"put_" + name: seed for name, seed in PUTS.items()})
 write("ticket", TICKETS)
 write("sql", SQL)

@@ -21,8 +21,8 @@
 
 enum {
     CHUNK_ROWS = 64 << 10,
-    CHUNK_BYTES = 16 << 20,
-    EPOCH_BYTES = 64 << 20, /* what other sources may have to wait for */
+    CHUNK_BYTES = 8 << 20,
+    EPOCH_BYTES = 32 << 20, /* what other sources may have to wait for */
     STRIDE_ROWS = 1024,     /* how often the chunk's size is looked at */
     BUILDER_BYTES_MAX = 1 << 30,
     STORED_ROWS = 8192, /* of one batch that is looked up */
