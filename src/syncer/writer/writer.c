@@ -127,8 +127,14 @@ static enum mg_code need_epoch(struct mg_writer *writer, struct mg_error *err)
 static enum mg_code send_change(void *arg, const struct mg_schema_change *change, struct mg_error *err)
 {
     struct mg_writer *writer = arg;
+    struct mg_error local = MG_ERROR_INIT;
     MG_TRY(need_epoch(writer, err));
-    return writer->engine->ops->change_schema(writer->epoch, change, err);
+    enum mg_code code = writer->engine->ops->change_schema(writer->epoch, change, &local);
+    /* Databases are shared with tables that clients load: one may have been made for such a table, or still hold it. */
+    if ((change->kind == MG_SCHEMA_CREATE_DATABASE && code == MG_EXISTS) ||
+        (change->kind == MG_SCHEMA_DROP_DATABASE && code == MG_INVALID))
+        return MG_OK;
+    return code == MG_OK ? MG_OK : mg_fail(err, code, "%s", local.text);
 }
 
 static struct mg_schema_sink sink_of(struct mg_writer *writer, uint64_t good_until_ts)

@@ -439,6 +439,55 @@ static void another_source_is_staging(void **state)
     assert_int_equal(row_count(world, "t"), 0);
 }
 
+/* A table of the source local; its database, too, when that is missing. */
+static void load_table(struct world *world, const char *database, bool make_database)
+{
+    const struct mg_engine_ops *ops = world->engine->ops;
+    struct mg_schema_change create_database = {.kind = MG_SCHEMA_CREATE_DATABASE, .database = database};
+    struct mg_schema *schema = mg_schema_new();
+    struct mg_latch_writer *local;
+    struct mg_column *column;
+    struct mg_epoch *epoch;
+    uint64_t number;
+    struct mg_error err;
+
+    assert_ok(ops->reserve(world->engine, &schema->table_id, &schema->version, &err));
+    assert_ok(mg_schema_text(&schema->database, mg_slice_text(database), &err));
+    assert_ok(mg_schema_text(&schema->table, mg_slice_text("loaded"), &err));
+    assert_ok(mg_schema_text(&schema->source, mg_slice_text("local"), &err));
+    assert_ok(mg_schema_add_column(schema, &column, &err));
+    assert_ok(mg_schema_text(&column->name, mg_slice_text("id"), &err));
+    column->id = 1;
+    column->type.id = MG_TYPE_INT64;
+    column->missing.is_null = true;
+    schema->key_count = 1;
+    assert_ok(mg_schema_seal(schema, &err));
+    struct mg_schema_change put_table = {.kind = MG_SCHEMA_PUT_TABLE, .schema = schema};
+    assert_ok(mg_latch_writer_open(world->latch, "local", &local, NULL, &err));
+    assert_ok(mg_latch_writer_begin(local, 1000, &epoch, &err));
+    if (make_database)
+        assert_ok(ops->change_schema(epoch, &create_database, &err));
+    assert_ok(ops->change_schema(epoch, &put_table, &err));
+    assert_ok(mg_latch_writer_publish(local, 0, MG_SLICE(NULL, 0), &number, &err));
+    mg_latch_writer_close(local);
+    mg_schema_unref(schema);
+}
+
+static void a_database_is_shared_with_loaded_tables(void **state)
+{
+    struct world *world = *state;
+
+    load_table(world, "d", true); /* the source makes it, too */
+    create(world, TABLE, "t");
+    insert(world, TABLE, 1);
+    flush(world);
+    assert_int_equal(row_count(world, "t"), 1);
+    run_job(world, 15, job_json(15, MG_DDL_DROP_DATABASE, 105, 0, NULL, ""));
+    assert_int_equal(row_count(world, "loaded"), 0);
+    create(world, TABLE + 20, "t");
+    assert_int_equal(row_count(world, "t"), 0);
+}
+
 /* ---- tables that fall out ------------------------------------------------------------------------------------ */
 
 static void a_row_that_cannot_be_decoded(void **state)
@@ -728,6 +777,7 @@ int main(void)
         CASE(jobs_that_are_waited_for),
         CASE(the_source_is_away_at_first),
         CASE(another_source_is_staging),
+        CASE(a_database_is_shared_with_loaded_tables),
         CASE(a_row_that_cannot_be_decoded),
         CASE(rows_without_an_order),
         CASE(columns_that_no_job_has_shown),
