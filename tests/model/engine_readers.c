@@ -21,7 +21,7 @@
 #include "base/random.h"
 #include "engine/engine.h"
 
-enum { READERS = 4, ACCOUNTS = 30000, CHANGES = 300, LEDGER_MAX = 40000, ABORTED_OF = 7, OLD_OF = 4 };
+enum { READERS = 4, ACCOUNTS = 30000, CHANGES = 300, LEDGER_MAX = 40000, ABORTED_OF = 7, OLD_OF = 4, FLUSH_EVERY = 25 };
 
 #define must(call)                                                                          \
     do {                                                                                    \
@@ -179,7 +179,8 @@ static void write_epochs(struct writer *w)
             continue;
         }
         must(ops->publish(epoch, watermark, MG_SLICE("here", 4), NULL, err));
-        atomic_fetch_add(&epochs_published, 1);
+        if (atomic_fetch_add(&epochs_published, 1) % FLUSH_EVERY == 0) /* the maintainer flushes by the clock, too */
+            must(ops->checkpoint(engine, true, err));
     }
     free(saved);
 }
