@@ -353,8 +353,33 @@ static enum mg_code load_vectors(struct scan *scan, struct mg_chunk *chunk, uint
 
 /* ---- chunks -------------------------------------------------------------------------------------------------- */
 
+/* What is known of a column's values in a chunk, or (chunk NULL) in a row group of the part. Text of a part is not
+ * asked: its bounds are bytewise, and a predicate may ignore trailing blanks. */
+static void find_zone(const struct scan *scan, const struct mg_chunk *chunk, uint32_t group, uint32_t c,
+                      const struct mg_value **low, const struct mg_value **high, bool *has_null)
+{
+    int32_t place = scan->in_segment[c];
+    if (place < 0) {
+        const struct mg_value *missing = &scan->schema->columns[c].missing;
+        *low = *high = missing->is_null ? NULL : missing;
+        *has_null = missing->is_null;
+    } else if (chunk) {
+        const struct mg_chunk_column *column = &chunk->columns[place];
+        *low = column->has_zone ? &column->low : NULL;
+        *high = column->has_zone ? &column->high : NULL;
+        *has_null = column->null_count > 0;
+    } else {
+        const struct mg_block_info *info = mg_part_block_info(scan->reader.part, (uint32_t)place, group);
+        bool has_zone = info->has_zone && scan->schema->columns[c].type.id != MG_TYPE_UTF8;
+        *low = has_zone ? &info->low : NULL;
+        *high = has_zone ? &info->high : NULL;
+        *has_null = info->null_count > 0;
+    }
+}
+
 /* Zone maps of the predicate's columns. */
-static enum mg_code may_match(struct scan *scan, const struct mg_chunk *chunk, bool *out, struct mg_error *err)
+static enum mg_code may_match(struct scan *scan, const struct mg_chunk *chunk, uint32_t group, bool *out,
+                              struct mg_error *err)
 {
     size_t count = scan->schema->column_count;
     uint32_t column_count;
@@ -364,19 +389,8 @@ static enum mg_code may_match(struct scan *scan, const struct mg_chunk *chunk, b
     bool *has_null = mg_arena_array(&scan->scratch, bool, count);
     if (!lows || !highs || !has_null)
         return mg_arena_fail(&scan->scratch, err);
-    for (uint32_t i = 0; i < column_count; i++) {
-        uint32_t c = places[i];
-        if (scan->in_segment[c] < 0) {
-            const struct mg_value *missing = &scan->schema->columns[c].missing;
-            lows[c] = highs[c] = missing->is_null ? NULL : missing;
-            has_null[c] = missing->is_null;
-        } else {
-            const struct mg_chunk_column *column = &chunk->columns[scan->in_segment[c]];
-            lows[c] = column->has_zone ? &column->low : NULL;
-            highs[c] = column->has_zone ? &column->high : NULL;
-            has_null[c] = column->null_count > 0;
-        }
-    }
+    for (uint32_t i = 0; i < column_count; i++)
+        find_zone(scan, chunk, group, places[i], &lows[places[i]], &highs[places[i]], &has_null[places[i]]);
     *out = mg_predicate_may_match(scan->spec.predicate, lows, highs, has_null);
     return MG_OK;
 }
@@ -439,7 +453,7 @@ static enum mg_code load(struct scan *scan, const struct mg_table_segment *segme
         return MG_OK;
     if (chunk->frozen && scan->spec.predicate) {
         bool may = true;
-        MG_TRY(may_match(scan, chunk, &may, err));
+        MG_TRY(may_match(scan, chunk, 0, &may, err));
         if (!may)
             return MG_OK;
     }
@@ -449,35 +463,6 @@ static enum mg_code load(struct scan *scan, const struct mg_table_segment *segme
     MG_TRY(take_rows(scan, row_count, mask, err));
     if (scan->loaded.active)
         scan->loaded.chunk = mg_chunk__ref(chunk);
-    return MG_OK;
-}
-
-/* Zone maps of a row group. Text is not asked: its bounds are bytewise, and a predicate may ignore trailing blanks. */
-static enum mg_code group_may_match(struct scan *scan, uint32_t group, bool *out, struct mg_error *err)
-{
-    size_t count = scan->schema->column_count;
-    uint32_t column_count;
-    const uint32_t *places = mg_predicate_columns(scan->spec.predicate, &column_count);
-    const struct mg_value **lows = mg_arena_array(&scan->scratch, const struct mg_value *, count);
-    const struct mg_value **highs = mg_arena_array(&scan->scratch, const struct mg_value *, count);
-    bool *has_null = mg_arena_array(&scan->scratch, bool, count);
-    if (!lows || !highs || !has_null)
-        return mg_arena_fail(&scan->scratch, err);
-    for (uint32_t i = 0; i < column_count; i++) {
-        uint32_t c = places[i];
-        if (scan->in_segment[c] < 0) {
-            const struct mg_value *missing = &scan->schema->columns[c].missing;
-            lows[c] = highs[c] = missing->is_null ? NULL : missing;
-            has_null[c] = missing->is_null;
-            continue;
-        }
-        const struct mg_block_info *info = mg_part_block_info(scan->reader.part, (uint32_t)scan->in_segment[c], group);
-        bool has_zone = info->has_zone && scan->schema->columns[c].type.id != MG_TYPE_UTF8;
-        lows[c] = has_zone ? &info->low : NULL;
-        highs[c] = has_zone ? &info->high : NULL;
-        has_null[c] = info->null_count > 0;
-    }
-    *out = mg_predicate_may_match(scan->spec.predicate, lows, highs, has_null);
     return MG_OK;
 }
 
@@ -493,7 +478,7 @@ static enum mg_code load_granule(struct scan *scan, const struct mg_table_part *
         return MG_OK;
     bool filters = scan->spec.predicate && !mg_predicate_is_all(scan->spec.predicate), may = true;
     if (filters)
-        MG_TRY(group_may_match(scan, granule / (MG_BLOCK_ROWS / MG_CHUNK_ROWS), &may, err));
+        MG_TRY(may_match(scan, NULL, granule / (MG_BLOCK_ROWS / MG_CHUNK_ROWS), &may, err));
     if (!may)
         return MG_OK;
     MG_TRY(mg_part_reader__load(&scan->reader, granule, scan->budget, scan->vectors, &scan->loaded.settled, err));
