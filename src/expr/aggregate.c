@@ -153,8 +153,12 @@ enum mg_code mg_aggregate_bind(const struct mg_aggregate_request *request, const
     aggregate->calls = calloc((size_t)request->call_count + 1, sizeof *aggregate->calls);
     aggregate->columns = calloc((size_t)request->group_count + 2 * (size_t)request->call_count,
                                 sizeof *aggregate->columns);
-    if (!aggregate->groups || !aggregate->group_types || !aggregate->calls || !aggregate->columns)
+    aggregate->schema_types = calloc((size_t)schema->column_count + 1, sizeof *aggregate->schema_types);
+    if (!aggregate->groups || !aggregate->group_types || !aggregate->calls || !aggregate->columns ||
+        !aggregate->schema_types)
         return mg_fail(err, MG_NO_MEMORY, "no memory for an aggregate");
+    for (uint32_t i = 0; i < schema->column_count; i++)
+        aggregate->schema_types[i] = schema->columns[i].type;
     MG_TRY(bind_all(aggregate, request, schema, err));
     list_columns(aggregate);
     *out = MG_TAKE(aggregate);
@@ -173,6 +177,7 @@ void mg_aggregate_free(struct mg_aggregate *aggregate)
     free(aggregate->group_types);
     free(aggregate->calls);
     free(aggregate->columns);
+    free(aggregate->schema_types);
     free(aggregate);
 }
 

@@ -77,6 +77,7 @@ struct mg_aggregate {
     struct mg_aggregate_bound_call *calls;
     struct mg_aggregate_column *columns; /* of the results */
     uint32_t schema_column_count;
+    struct mg_type *schema_types; /* by place */
 };
 
 /* At least one group or call. MG_NOT_FOUND, MG_INVALID, MG_TOO_BIG. Keeps no pointer into the request. */
@@ -95,9 +96,34 @@ MG_MUST_CHECK enum mg_code mg_aggregation_new(const struct mg_aggregate *aggrega
                                               size_t bytes_max, struct mg_aggregation **out, struct mg_error *err);
 void mg_aggregation_free(struct mg_aggregation *aggregation); /* NULL is allowed */
 
-/* Take the rows of mask ((row_count + 63) / 64 words, bits beyond row_count 0) into account. vectors[place] is the
- * schema's column there. MG_NO_MEMORY: complete, and the groups pass the bound. After an error the aggregation can only
- * be freed. */
+/* A column's rows as they are at hand, so that nobody writes them out in Arrow's layout only to have them read: one of
+ * vector, ints and codes is given. Borrowed during the call, in natural alignment; a NULL row of ints and codes may
+ * hold anything. */
+struct mg_agg_input {
+    const struct mg_vector *vector; /* exactly these rows */
+
+    const int64_t *ints; /* integers, dates, times, and decimals unscaled, when each that is not NULL fits: of a uint64
+                            column those below 2^63 */
+    int64_t low, high;   /* bounds of the ints that are not NULL (also of rows outside the mask); the closer, the less
+                            is checked row by row: sums and products that cannot pass 64 bits within them need none */
+
+    const uint16_t *codes;              /* each row's place in dictionary */
+    const struct mg_vector *dictionary; /* at most 65,536 values of the column's type, none of them NULL */
+    uint64_t dictionary_id; /* not 0, and another one for every other content of dictionary that this aggregation meets
+                               in this column: its groups are looked up once. 0: not known */
+
+    /* of ints and codes: a bit a row, readable to the next multiple of 8 bytes; NULL: no NULL */
+    const uint8_t *validity;
+    uint32_t null_count; /* exact; 0: validity is not read */
+};
+
+/* Take the rows of mask ((row_count + 63) / 64 words, bits beyond row_count 0; NULL: every row) into account.
+ * inputs[place] is the schema's column there, looked at where mg_aggregate_mark marks it. row_count: at most
+ * MG_SCALAR_ROWS_MAX. MG_NO_MEMORY: complete, and the groups pass the bound. After an error the aggregation can only be
+ * freed. */
+MG_MUST_CHECK enum mg_code mg_aggregation_take(struct mg_aggregation *aggregation, const struct mg_agg_input *inputs,
+                                               uint32_t row_count, const uint64_t *mask, struct mg_error *err);
+/* The same for any number of rows, all in Arrow's layout. */
 MG_MUST_CHECK enum mg_code mg_aggregation_update(struct mg_aggregation *aggregation,
                                                  const struct mg_vector *const *vectors, uint32_t row_count,
                                                  const uint64_t *mask, struct mg_error *err);

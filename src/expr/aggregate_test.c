@@ -2,15 +2,15 @@
  * results of pieces that are merged; then limits and errors by example.
  *
  * The slow one keeps a list of groups by their printed keys and knows nothing of blocks, runs and cells. Floats are
- * quarters, so that their sums do not depend on the order.
+ * quarters, so that their sums do not depend on the order. Rows come as batches, and block by block as ints and codes.
  * Replay    aggregate_test SEED runs only that case.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 
-#include "base/random.h"
-#include "base/testing.h"
+#include "column/bits.h"
 #include "expr/aggregate.h"
 #include "expr/expr_internal.h"
+#include "expr/expr_testing.h"
 #include "expr/scalar_internal.h"
 #include "expr/wide.h"
 
@@ -36,28 +36,6 @@ static const struct mg_type column_types[COLUMNS] = {
     {.id = MG_TYPE_UTF8},
     {.id = MG_TYPE_UTF8, .collation = MG_COLLATION_PAD_SPACE},
 };
-
-static struct mg_schema *make_schema(void)
-{
-    struct mg_error err;
-    struct mg_schema *schema = mg_schema_new();
-
-    assert_ok(mg_schema_text(&schema->database, mg_slice_text("d"), &err));
-    assert_ok(mg_schema_text(&schema->table, mg_slice_text("t"), &err));
-    for (int i = 0; i < COLUMNS; i++) {
-        struct mg_column *column;
-        char name[8];
-        snprintf(name, sizeof name, "c%d", i);
-        assert_ok(mg_schema_add_column(schema, &column, &err));
-        assert_ok(mg_schema_text(&column->name, mg_slice_text(name), &err));
-        column->id = i + 1;
-        column->type = column_types[i];
-        column->nullable = i > 0;
-    }
-    schema->key_count = 1;
-    assert_ok(mg_schema_seal(schema, &err));
-    return schema;
-}
 
 /* ---- random input -------------------------------------------------------------------------------------------- */
 
@@ -123,13 +101,7 @@ static void make_batch(struct input *in, uint32_t row_count)
             in->mask[row / 64] |= UINT64_C(1) << (row % 64);
 }
 
-static struct mg_expr *column(struct input *in, uint64_t place)
-{
-    char name[8];
-
-    snprintf(name, sizeof name, "c%d", (int)place);
-    return mg_expr_column(&in->arena, mg_slice_text(name));
-}
+static struct mg_expr *column(struct input *in, uint64_t place) { return make_column(&in->arena, (uint32_t)place); }
 
 static struct mg_expr *random_argument(struct input *in, bool number)
 {
@@ -413,6 +385,134 @@ static enum mg_code in_pieces(struct input *in, const struct mg_aggregate *parti
     return code;
 }
 
+/* ---- forms of input ------------------------------------------------------------------------------------------ */
+
+/* A column as its values and their numbers, once for the whole batch. */
+struct dictionary {
+    struct mg_batch *values;
+    uint16_t codes[ROWS_MAX];
+};
+
+enum { DICTIONARY_MAX = 200 };
+
+static bool same_value(const struct mg_value *a, const struct mg_value *b)
+{
+    return a->type.id == MG_TYPE_UTF8 ? mg_slice_compare(a->text, b->text) == 0 : mg_value_compare(a, b) == 0;
+}
+
+/* False when there are too many different values. NULL rows get codes of no meaning. */
+static bool make_dictionary(struct input *in, const struct mg_vector *v, struct dictionary *out)
+{
+    struct mg_batch_builder builder;
+    struct mg_error err;
+    struct mg_value known[DICTIONARY_MAX];
+    uint32_t count = 0;
+
+    for (uint32_t row = 0; row < v->row_count; row++) {
+        out->codes[row] = (uint16_t)below(in, 65536);
+        if (mg_vector_is_null(v, row))
+            continue;
+        struct mg_value value = mg_vector_value(v, row);
+        uint32_t code = 0;
+        while (code < count && !same_value(&known[code], &value))
+            code++;
+        if (code == DICTIONARY_MAX)
+            return false;
+        count += code == count;
+        known[code] = value;
+        out->codes[row] = (uint16_t)code;
+    }
+    assert_ok(mg_batch_builder_init(&builder, &v->type, 1, NULL, 64 << 20, &err));
+    for (uint32_t i = 0; i < count; i++)
+        assert_ok(mg_builder_value(&builder, 0, &known[i], &err));
+    assert_ok(mg_batch_builder_finish(&builder, count, &out->values, &err));
+    mg_batch_builder_clear(&builder);
+    return true;
+}
+
+/* Rows [first, first + count) of one column. */
+struct form {
+    struct mg_agg_input input;
+    struct mg_vector vector;
+    int64_t ints[MG_SCALAR_ROWS_MAX];
+    uint16_t codes[MG_SCALAR_ROWS_MAX];
+    uint8_t bits[MG_SCALAR_ROWS_MAX / 8 + 8];
+};
+
+static void cut(const struct mg_vector *v, uint32_t first, uint32_t count, struct form *out)
+{
+    out->vector = *v;
+    out->vector.row_count = count;
+    out->vector.null_count = v->null_count ? count - mg_bits_count(v->validity, first, count) : 0;
+    out->vector.validity = v->validity ? v->validity + first / 8 : NULL;
+    if (v->offsets)
+        out->vector.offsets = v->offsets + first;
+    else
+        out->vector.values = (const uint8_t *)v->values + (size_t)first * mg_type_width(v->type.id);
+    out->input = (struct mg_agg_input){.null_count = out->vector.null_count,
+                                       .validity = out->vector.null_count ? out->vector.validity : NULL};
+}
+
+/* False when a value does not fit, or has no integer. */
+static bool as_ints(struct input *in, struct form *form)
+{
+    const struct mg_vector *v = &form->vector;
+    mg_int128 low = INT64_MAX, high = INT64_MIN;
+
+    if (v->type.id == MG_TYPE_UTF8 || mg_scalar__is_float(v->type.id))
+        return false;
+    for (uint32_t i = 0; i < v->row_count; i++) {
+        struct mg_value value = mg_vector_value(v, i);
+        mg_int128 exact = exact_of(&value);
+        form->ints[i] = mg_vector_is_null(v, i) ? (int64_t)mg_random_u64(&in->random) : (int64_t)exact;
+        if (mg_vector_is_null(v, i))
+            continue;
+        if (exact != form->ints[i])
+            return false;
+        low = MG_MIN(low, exact);
+        high = MG_MAX(high, exact);
+    }
+    mg_int128 slack = one_in(in, 2) ? 0 : one_in(in, 8) ? INT64_MAX : below(in, 1000);
+    form->input.ints = form->ints;
+    form->input.low = (int64_t)MG_MAX(low - slack, (mg_int128)INT64_MIN);
+    form->input.high = (int64_t)MG_MIN(high + slack, (mg_int128)INT64_MAX);
+    return true;
+}
+
+/* The whole batch in blocks, each column in any form that it can have. */
+static enum mg_code in_forms(struct input *in, struct mg_aggregation *a, struct mg_error *err)
+{
+    static struct form forms[COLUMNS];
+    static struct dictionary dictionaries[COLUMNS];
+    struct mg_agg_input inputs[COLUMNS];
+    enum mg_code code = MG_OK;
+    uint32_t step = (uint32_t)(1 + below(in, MG_SCALAR_ROWS_MAX / 64)) * 64;
+
+    for (uint32_t c = 0; c < COLUMNS; c++)
+        if (!one_in(in, 2) || !make_dictionary(in, in->vectors[c], &dictionaries[c]))
+            dictionaries[c].values = NULL;
+    for (uint32_t first = 0; code == MG_OK && first < in->batch->row_count; first += step) {
+        uint32_t count = MG_MIN(in->batch->row_count - first, step);
+        uint32_t chosen = mg_mask_count(in->mask + first / 64, count);
+        for (uint32_t c = 0; c < COLUMNS; c++) {
+            cut(in->vectors[c], first, count, &forms[c]);
+            if (dictionaries[c].values && !one_in(in, 3)) {
+                memcpy(forms[c].codes, dictionaries[c].codes + first, count * sizeof forms[c].codes[0]);
+                forms[c].input.codes = forms[c].codes;
+                forms[c].input.dictionary = &dictionaries[c].values->vectors[0];
+                forms[c].input.dictionary_id = one_in(in, 4) ? 0 : 1;
+            } else if (one_in(in, 4) || !as_ints(in, &forms[c])) {
+                forms[c].input = (struct mg_agg_input){.vector = &forms[c].vector};
+            }
+            inputs[c] = forms[c].input;
+        }
+        code = mg_aggregation_take(a, inputs, count, chosen == count ? NULL : in->mask + first / 64, err);
+    }
+    for (uint32_t c = 0; c < COLUMNS; c++)
+        mg_batch_unref(dictionaries[c].values);
+    return code;
+}
+
 static void compare_one(uint64_t seed, const char *what, bool slow_fits, enum mg_code code, struct mg_aggregation *a)
 {
     struct mg_error err = MG_ERROR_INIT;
@@ -466,6 +566,9 @@ static void run_case(struct mg_schema *schema, uint64_t seed)
     enum mg_code code = mg_aggregation_update(a, in.vectors, in.batch->row_count, in.mask, &err);
     compare_one(seed, "in one pass", fits, code, a);
     assert_ok(mg_aggregation_new(whole, &budget, 0, &a, &err));
+    code = in_forms(&in, a, &err);
+    compare_one(seed, "in forms", fits, code, a);
+    assert_ok(mg_aggregation_new(whole, &budget, 0, &a, &err));
     code = in_pieces(&in, partial, &budget, a, &err);
     if (fits || code == MG_OK)
         compare_one(seed, "in pieces", fits, code, a);
@@ -480,7 +583,7 @@ static void run_case(struct mg_schema *schema, uint64_t seed)
 
 static void random_aggregates(void **state)
 {
-    struct mg_schema *schema = make_schema();
+    struct mg_schema *schema = make_table(column_types, COLUMNS, 0);
 
     for (uint64_t seed = only_case ? only_case : 1; seed <= (only_case ? only_case : CASES); seed++)
         run_case(schema, seed);
@@ -491,7 +594,7 @@ static void random_aggregates(void **state)
 
 static void too_many_groups(void **state)
 {
-    struct input in = {.schema = make_schema(), .spread = 100000};
+    struct input in = {.schema = make_table(column_types, COLUMNS, 0), .spread = 100000};
     struct mg_error err;
     struct mg_budget budget;
     struct mg_aggregation *a;
@@ -531,7 +634,7 @@ static void too_many_groups(void **state)
 
 static void what_is_known_is_added(void **state)
 {
-    struct mg_schema *schema = make_schema();
+    struct mg_schema *schema = make_table(column_types, COLUMNS, 0);
     struct mg_arena arena;
     struct mg_error err;
     struct mg_aggregation *a;
@@ -567,7 +670,7 @@ static void what_is_known_is_added(void **state)
 
 static void nan_is_one_group(void **state)
 {
-    struct mg_schema *schema = make_schema();
+    struct mg_schema *schema = make_table(column_types, COLUMNS, 0);
     struct mg_arena arena;
     struct mg_error err;
     struct mg_aggregation *a;
@@ -600,7 +703,7 @@ static void nan_is_one_group(void **state)
 
 static void bad_requests_are_refused(void **state)
 {
-    struct mg_schema *schema = make_schema();
+    struct mg_schema *schema = make_table(column_types, COLUMNS, 0);
     struct mg_arena arena;
     struct mg_error err;
     struct mg_aggregate *aggregate;

@@ -2,7 +2,7 @@
  *
  * Blocks   A full mask is read where it lies, 1,024 rows at a time. Else the rows of the mask are copied together
  *          first, only the columns that are read: behind that every loop is dense, and no row outside the mask can
- *          raise an error.
+ *          raise an error. What does not come in Arrow's layout is written in it.
  * Memory   buffers and tables are made once and accounted; per row nothing is allocated.
  * Threads  belongs to one thread at a time.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -42,7 +42,10 @@ struct mg_aggregation {
     size_t frame_bytes, call_frame;
 
     /* One block: */
-    struct column_block *blocks;     /* by place in the schema */
+    struct mg_agg_input *inputs;     /* by place in the schema; of mg_aggregation_update */
+    struct mg_vector *slices;        /* the same */
+    struct column_block *blocks;     /* the same: rows of the mask */
+    struct column_block *laid_out;   /* the same: ints and codes in Arrow's layout */
     struct mg_vector *vectors;       /* the same */
     const struct mg_vector **places; /* of vectors */
     struct mg_vector keys[MG_AGGREGATE_GROUPS_MAX];
@@ -67,21 +70,29 @@ static void drop_cells(struct mg_aggregation *a)
     a->cell_room = 0;
 }
 
+static void drop_blocks(struct mg_aggregation *a, struct column_block *blocks)
+{
+    for (uint32_t i = 0; blocks && i < a->aggregate->schema_column_count; i++) {
+        mg_agg__drop(&a->memory, &blocks[i].values, blocks[i].room);
+        free(blocks[i].bits);
+        free(blocks[i].offsets);
+    }
+    free(blocks);
+}
+
 void mg_aggregation_free(struct mg_aggregation *a)
 {
     if (!a)
         return;
     drop_cells(a);
     mg_agg__groups_clear(&a->groups);
-    for (uint32_t i = 0; a->blocks && i < a->aggregate->schema_column_count; i++) {
-        mg_agg__drop(&a->memory, &a->blocks[i].values, a->blocks[i].room);
-        free(a->blocks[i].bits);
-        free(a->blocks[i].offsets);
-    }
+    drop_blocks(a, a->blocks);
+    drop_blocks(a, a->laid_out);
     mg_agg__drop(&a->memory, &a->frame, a->frame_bytes);
     mg_assert(a->memory.used_bytes == 0);
     free(a->cells);
-    free(a->blocks);
+    free(a->inputs);
+    free(a->slices);
     free(a->vectors);
     free(a->places);
     free(a);
@@ -111,10 +122,13 @@ static enum mg_code make_blocks(struct mg_aggregation *a, struct mg_error *err)
     bool *used = calloc(count + 1, sizeof *used);
 
     a->cells = calloc((size_t)a->aggregate->call_count + 1, sizeof(struct mg_agg__cell *));
+    a->inputs = calloc(count + 1, sizeof *a->inputs);
+    a->slices = calloc(count + 1, sizeof *a->slices);
     a->blocks = calloc(count + 1, sizeof *a->blocks);
+    a->laid_out = calloc(count + 1, sizeof *a->laid_out);
     a->vectors = calloc(count + 1, sizeof *a->vectors);
     a->places = calloc(count + 1, sizeof(const struct mg_vector *));
-    if (!used || !a->cells || !a->blocks || !a->vectors || !a->places) {
+    if (!used || !a->cells || !a->inputs || !a->slices || !a->blocks || !a->laid_out || !a->vectors || !a->places) {
         free(used);
         return mg_fail(err, MG_NO_MEMORY, "no memory for an aggregate of %zu columns", count);
     }
@@ -202,9 +216,9 @@ static void gather_fixed(const struct mg_vector *v, const uint32_t *rows, uint32
 static enum mg_code gather_texts(struct mg_aggregation *a, struct column_block *block, const struct mg_vector *v,
                                  const uint32_t *rows, uint32_t count, struct mg_error *err)
 {
-    size_t all = (size_t)(v->offsets[v->row_count] - v->offsets[0]), bytes = 0;
+    size_t bytes = 0;
 
-    for (uint32_t i = 0; all > block->room && i < count; i++)
+    for (uint32_t i = 0; i < count; i++) /* a dictionary's texts may come again and again */
         bytes += mg_vector_text(v, rows[i]).size;
     if (bytes > block->room) {
         size_t room = MG_MAX(bytes, 2 * block->room);
@@ -349,50 +363,103 @@ static enum mg_code take_block(struct mg_aggregation *a, uint32_t row_count, str
     return MG_OK;
 }
 
-/* The next rows of the mask from *word on, at most ROWS; *left: those of that word that are not taken yet. */
-static uint32_t next_rows(const uint64_t *mask, uint32_t word_count, uint32_t *word, uint64_t *left, uint32_t *rows)
+/* ---- in ------------------------------------------------------------------------------------------------------ */
+
+/* ints at the width of the column's type. */
+static void lay_out_ints(const int64_t *ints, uint32_t count, struct mg_type type, void *to)
+{
+#define NARROW(type)                     \
+    for (uint32_t i = 0; i < count; i++) \
+    ((type *)to)[i] = (type)ints[i]
+    switch (mg_type_width(type.id)) {
+    case 1: NARROW(int8_t); break;
+    case 2: NARROW(int16_t); break;
+    case 4: NARROW(int32_t); break;
+    case 8: NARROW(int64_t); break;
+    default: NARROW(mg_int128);
+    }
+#undef NARROW
+}
+
+static bool is_null(const struct mg_agg_input *input, uint32_t row)
+{
+    return input->null_count && !(input->validity[row >> 3] >> (row & 7) & 1);
+}
+
+/* An input in Arrow's layout. */
+static enum mg_code lay_out(struct mg_aggregation *a, uint32_t place, const struct mg_agg_input *input,
+                            uint32_t row_count, struct mg_vector *out, struct mg_error *err)
+{
+    struct column_block *block = &a->laid_out[place];
+    struct mg_type type = a->aggregate->schema_types[place];
+
+    if (input->vector) {
+        mg_assert(input->vector->row_count == row_count);
+        *out = *input->vector;
+        return MG_OK;
+    }
+    MG_TRY(make_block(a, block, type, err));
+    if (input->ints || input->null_count == row_count) {
+        *out = (struct mg_vector){.type = type, .row_count = row_count, .values = block->values};
+        if (type.id == MG_TYPE_UTF8)
+            memset(block->offsets, 0, (row_count + 1) * sizeof *block->offsets);
+        else if (input->ints)
+            lay_out_ints(input->ints, row_count, type, block->values);
+        out->offsets = type.id == MG_TYPE_UTF8 ? block->offsets : NULL;
+    } else {
+        for (uint32_t i = 0; i < row_count; i++)
+            a->rows[i] = is_null(input, i) ? 0 : input->codes[i];
+        MG_TRY(gather(a, block, input->dictionary, a->rows, row_count, out, err));
+    }
+    out->null_count = input->null_count;
+    out->validity = input->null_count ? input->validity : NULL;
+    return MG_OK;
+}
+
+/* Numbers of the rows of the mask. */
+static uint32_t list_rows(const uint64_t *mask, uint32_t row_count, uint32_t *rows)
 {
     uint32_t count = 0;
 
-    for (;;) {
-        for (; *left && count < ROWS; *left &= *left - 1)
-            rows[count++] = *word * 64 + (uint32_t)__builtin_ctzll(*left);
-        if (count == ROWS || *word + 1 >= word_count)
-            return count;
-        *left = mask[++*word];
-    }
+    for (uint32_t word = 0; word * 64 < row_count; word++)
+        for (uint64_t left = mask[word]; left; left &= left - 1)
+            rows[count++] = word * 64 + (uint32_t)__builtin_ctzll(left);
+    return count;
 }
 
-static enum mg_code take_chosen(struct mg_aggregation *a, const struct mg_vector *const *vectors, uint32_t row_count,
-                                const uint64_t *mask, struct mg_error *err)
+enum mg_code mg_aggregation_take(struct mg_aggregation *a, const struct mg_agg_input *inputs, uint32_t row_count,
+                                 const uint64_t *mask, struct mg_error *err)
 {
-    uint32_t word = 0, count;
-    uint64_t left = mask[0];
+    uint32_t chosen = mask ? mg_mask_count(mask, row_count) : row_count;
 
-    while ((count = next_rows(mask, (row_count + 63) / 64, &word, &left, a->rows)) > 0) {
-        for (uint32_t c = 0; c < a->aggregate->schema_column_count; c++)
-            if (a->blocks[c].used)
-                MG_TRY(gather(a, &a->blocks[c], vectors[c], a->rows, count, &a->vectors[c], err));
-        MG_TRY(take_block(a, count, err));
+    mg_assert(row_count <= (uint32_t)ROWS);
+    if (chosen == 0)
+        return MG_OK;
+    for (uint32_t c = 0; c < a->aggregate->schema_column_count; c++)
+        if (a->blocks[c].used)
+            MG_TRY(lay_out(a, c, &inputs[c], row_count, &a->vectors[c], err));
+    if (chosen < row_count)
+        list_rows(mask, row_count, a->rows);
+    for (uint32_t c = 0; chosen < row_count && c < a->aggregate->schema_column_count; c++) {
+        struct mg_vector all = a->vectors[c];
+        if (a->blocks[c].used)
+            MG_TRY(gather(a, &a->blocks[c], &all, a->rows, chosen, &a->vectors[c], err));
     }
-    return MG_OK;
+    return take_block(a, chosen, err);
 }
 
 enum mg_code mg_aggregation_update(struct mg_aggregation *a, const struct mg_vector *const *vectors, uint32_t row_count,
                                    const uint64_t *mask, struct mg_error *err)
 {
-    uint32_t chosen = mg_mask_count(mask, row_count);
-
-    if (chosen == 0)
-        return MG_OK;
-    if (chosen < row_count)
-        return take_chosen(a, vectors, row_count, mask, err);
     for (uint32_t first = 0; first < row_count; first += ROWS) {
         uint32_t count = MG_MIN(row_count - first, (uint32_t)ROWS);
-        for (uint32_t c = 0; c < a->aggregate->schema_column_count; c++)
-            if (a->blocks[c].used)
-                a->vectors[c] = slice(vectors[c], first, count);
-        MG_TRY(take_block(a, count, err));
+        for (uint32_t c = 0; c < a->aggregate->schema_column_count; c++) {
+            if (!a->blocks[c].used)
+                continue;
+            a->slices[c] = slice(vectors[c], first, count);
+            a->inputs[c].vector = &a->slices[c];
+        }
+        MG_TRY(mg_aggregation_take(a, a->inputs, count, mask + first / 64, err));
     }
     return MG_OK;
 }

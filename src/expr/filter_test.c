@@ -8,9 +8,8 @@
 #include <float.h>
 #include <math.h>
 
-#include "base/random.h"
-#include "base/testing.h"
 #include "expr/expr_internal.h"
+#include "expr/expr_testing.h"
 
 enum { CASES = 5000, ROWS_MAX = 300, COLUMNS = 38 };
 
@@ -38,31 +37,7 @@ static const struct mg_type kinds[COLUMNS / 2] = {
     {.id = MG_TYPE_UTF8},
     {.id = MG_TYPE_UTF8, .collation = MG_COLLATION_PAD_SPACE},
 };
-static struct mg_type column_types[COLUMNS];
-
-static struct mg_schema *make_schema(void)
-{
-    struct mg_error err;
-    struct mg_schema *schema = mg_schema_new();
-
-    assert_non_null(schema);
-    assert_ok(mg_schema_text(&schema->database, mg_slice_text("d"), &err));
-    assert_ok(mg_schema_text(&schema->table, mg_slice_text("t"), &err));
-    for (int i = 0; i <= COLUMNS; i++) { /* the last one is the key and not used */
-        struct mg_column *column;
-        char name[8];
-        snprintf(name, sizeof name, "c%d", i);
-        assert_ok(mg_schema_add_column(schema, &column, &err));
-        assert_ok(mg_schema_text(&column->name, mg_slice_text(name), &err));
-        column->id = i + 1;
-        column->type = i < COLUMNS ? column_types[i] : (struct mg_type){.id = MG_TYPE_INT64};
-        column->nullable = i < COLUMNS;
-    }
-    schema->key_count = 1;
-    schema->key_columns[0] = COLUMNS;
-    assert_ok(mg_schema_seal(schema, &err));
-    return schema;
-}
+static struct mg_type column_types[COLUMNS + 1]; /* the last one is the key and not used */
 
 /* ---- random values ------------------------------------------------------------------------------------------- */
 
@@ -558,7 +533,7 @@ static void run_case(uint64_t seed, const struct mg_schema *schema)
 
 static void test_against_the_slow_evaluator(void **state)
 {
-    struct mg_schema *schema = make_schema();
+    struct mg_schema *schema = make_table(column_types, COLUMNS + 1, COLUMNS);
 
     for (uint64_t seed = 1; seed <= CASES; seed++)
         run_case(only_case ? only_case : seed, schema);
@@ -576,6 +551,7 @@ int main(int argc, char **argv)
 
     for (int i = 0; i < COLUMNS; i++)
         column_types[i] = kinds[i % (COLUMNS / 2)];
+    column_types[COLUMNS].id = MG_TYPE_INT64;
     only_case = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,33 +1,11 @@
 /* top_test.c -- the first rows in an order, over many batches, against all rows sorted; and budgets that refuse.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "base/random.h"
-#include "base/testing.h"
+#include "expr/expr_testing.h"
 #include "expr/top.h"
 
 enum { BATCH_ROWS = 3000, BATCHES = 8, ROWS = BATCH_ROWS * BATCHES };
 
 static const struct mg_type types[2] = {{.id = MG_TYPE_INT32}, {.id = MG_TYPE_INT64}};
-
-static struct mg_schema *make_schema(void)
-{
-    struct mg_error err;
-    struct mg_schema *schema = mg_schema_new();
-
-    assert_ok(mg_schema_text(&schema->database, mg_slice_text("d"), &err));
-    assert_ok(mg_schema_text(&schema->table, mg_slice_text("t"), &err));
-    for (int i = 0; i < 2; i++) {
-        struct mg_column *column;
-        assert_ok(mg_schema_add_column(schema, &column, &err));
-        assert_ok(mg_schema_text(&column->name, mg_slice_text(i ? "id" : "v"), &err));
-        column->id = i + 1;
-        column->type = types[i];
-        column->nullable = i == 0;
-    }
-    schema->key_count = 1;
-    schema->key_columns[0] = 1;
-    assert_ok(mg_schema_seal(schema, &err));
-    return schema;
-}
 
 /* The order is that of v, then id; both are put into one number to be sorted. */
 static int64_t all[ROWS];
@@ -88,7 +66,7 @@ static const struct mg_top_order order[] = {{.column = 0, .is_descending = true,
 
 static void the_first_rows_come_in_order(void **state)
 {
-    struct mg_schema *schema = make_schema();
+    struct mg_schema *schema = make_table(types, 2, 1);
     struct mg_budget budget;
     struct mg_error err;
 
@@ -117,7 +95,7 @@ static void the_first_rows_come_in_order(void **state)
 
 static void a_budget_may_refuse_anywhere(void **state)
 {
-    struct mg_schema *schema = make_schema();
+    struct mg_schema *schema = make_table(types, 2, 1);
     struct mg_top_request request = {id_only, 1, order, 2, 2000};
 
     for (size_t limit = 0; limit < 700000; limit += 20000) {
@@ -141,7 +119,7 @@ static void a_budget_may_refuse_anywhere(void **state)
 
 static void bad_requests_are_refused(void **state)
 {
-    struct mg_schema *schema = make_schema();
+    struct mg_schema *schema = make_table(types, 2, 1);
     struct mg_top_order beyond = {.column = 2};
     struct mg_top_request requests[] = {
         {id_only, 1, order, 2, 0}, {id_only, 1, order, 0, 1}, {id_only, 1, &beyond, 1, 1}};
