@@ -64,8 +64,26 @@ struct mg_io_fault {
     uint64_t calls[16]; /* by number of the kind's bit */
     uint64_t capacity;
     uint64_t life; /* rises with each crash: files of an earlier life are dead */
+    uint64_t tear; /* where failing writes are cut; UINT64_MAX: anywhere */
+    uint64_t torn_bytes;
     struct mg_random random;
 };
+
+static _Thread_local bool inside;
+
+bool mg_io_fault_is_inside(void) { return inside; }
+
+static void enter(struct mg_io_fault *fault) MG_ACQUIRE(fault->lock) MG_NO_LOCK_ANALYSIS
+{
+    mg_mutex_lock(&fault->lock);
+    inside = true;
+}
+
+static void leave(struct mg_io_fault *fault) MG_RELEASE(fault->lock) MG_NO_LOCK_ANALYSIS
+{
+    inside = false;
+    mg_mutex_unlock(&fault->lock);
+}
 
 struct fault_file {
     struct mg_file file; /* first */
@@ -286,6 +304,18 @@ static void settle(struct mg_io_fault *fault, struct inode *inode, bool all, boo
                (size_t)(MG_MIN(inode->capacity, MG_MAX(end, inode->disk_size)) - inode->disk_size));
 }
 
+/* Some of the waiting sectors reach the disk in part: new up to a byte, old behind it. */
+static void tear_sectors(struct mg_io_fault *fault, struct inode *inode)
+{
+    uint64_t end = MG_MAX(inode->now_size, inode->disk_size);
+    for (uint64_t at = 0; at < end; at += SECTOR) {
+        if (!inode->waiting[at / SECTOR] || !coin(fault) || !coin(fault))
+            continue;
+        inode->waiting[at / SECTOR] = 0;
+        memcpy(inode->disk + at, inode->now + at, 1 + (size_t)mg_random_below(&fault->random, SECTOR - 1));
+    }
+}
+
 static uint64_t used_bytes(const struct mg_io_fault *fault)
 {
     uint64_t used = 0;
@@ -370,20 +400,20 @@ static enum mg_code fault_open(struct mg_io *io, const char *path, enum mg_open_
                                struct mg_error *err)
 {
     struct mg_io_fault *fault = fault_of(io);
-    mg_mutex_lock(&fault->lock);
+    enter(fault);
     enum mg_code code = open_locked(fault, path, mode, out, err);
-    mg_mutex_unlock(&fault->lock);
+    leave(fault);
     return code;
 }
 
 static void fault_close(struct mg_file *base)
 {
     struct fault_file *file = file_of(base);
-    mg_mutex_lock(&file->fault->lock);
+    enter(file->fault);
     file->inode->open_count--;
     if (file->inode->locked_by == file)
         file->inode->locked_by = NULL;
-    mg_mutex_unlock(&file->fault->lock);
+    leave(file->fault);
     free(file);
 }
 
@@ -403,10 +433,19 @@ static enum mg_code pread_locked(struct fault_file *file, void *data, size_t siz
 static enum mg_code fault_pread(struct mg_file *base, void *data, size_t size, uint64_t offset, struct mg_error *err)
 {
     struct fault_file *file = file_of(base);
-    mg_mutex_lock(&file->fault->lock);
+    enter(file->fault);
     enum mg_code code = pread_locked(file, data, size, offset, err);
-    mg_mutex_unlock(&file->fault->lock);
+    leave(file->fault);
     return code;
+}
+
+/* How much of a failing write is left. */
+static uint64_t cut_of(struct mg_io_fault *fault, uint64_t size)
+{
+    fault->torn_bytes = size;
+    if (fault->tear == UINT64_MAX)
+        return mg_random_below(&fault->random, size + 1);
+    return MG_MIN(fault->tear, size ? size - 1 : 0);
 }
 
 static enum mg_code pwritev_locked(struct fault_file *file, const struct iovec *pieces, int count, uint64_t offset,
@@ -420,7 +459,7 @@ static enum mg_code pwritev_locked(struct fault_file *file, const struct iovec *
     int error_number = strike(fault, MG_FAULT_WRITE);
     if (!error_number && !has_room(fault, file->inode, offset + size))
         error_number = ENOSPC;
-    uint64_t left = error_number ? mg_random_below(&fault->random, size + 1) : size;
+    uint64_t left = error_number ? cut_of(fault, size) : size;
     for (int i = 0; i < count && left; i++) {
         uint64_t now = MG_MIN((uint64_t)pieces[i].iov_len, left);
         write_bytes(file->inode, offset, pieces[i].iov_base, now);
@@ -436,9 +475,9 @@ static enum mg_code fault_pwritev(struct mg_file *base, const struct iovec *piec
                                   struct mg_error *err)
 {
     struct fault_file *file = file_of(base);
-    mg_mutex_lock(&file->fault->lock);
+    enter(file->fault);
     enum mg_code code = pwritev_locked(file, pieces, count, offset, err);
-    mg_mutex_unlock(&file->fault->lock);
+    leave(file->fault);
     return code;
 }
 
@@ -455,9 +494,9 @@ static enum mg_code fdatasync_locked(struct fault_file *file, struct mg_error *e
 static enum mg_code fault_fdatasync(struct mg_file *base, struct mg_error *err)
 {
     struct fault_file *file = file_of(base);
-    mg_mutex_lock(&file->fault->lock);
+    enter(file->fault);
     enum mg_code code = fdatasync_locked(file, err);
-    mg_mutex_unlock(&file->fault->lock);
+    leave(file->fault);
     return code;
 }
 
@@ -478,9 +517,9 @@ static enum mg_code allocate_locked(struct fault_file *file, uint64_t size, stru
 static enum mg_code fault_allocate(struct mg_file *base, uint64_t size, struct mg_error *err)
 {
     struct fault_file *file = file_of(base);
-    mg_mutex_lock(&file->fault->lock);
+    enter(file->fault);
     enum mg_code code = allocate_locked(file, size, err);
-    mg_mutex_unlock(&file->fault->lock);
+    leave(file->fault);
     return code;
 }
 
@@ -501,29 +540,29 @@ static enum mg_code truncate_locked(struct fault_file *file, uint64_t size, stru
 static enum mg_code fault_truncate(struct mg_file *base, uint64_t size, struct mg_error *err)
 {
     struct fault_file *file = file_of(base);
-    mg_mutex_lock(&file->fault->lock);
+    enter(file->fault);
     enum mg_code code = truncate_locked(file, size, err);
-    mg_mutex_unlock(&file->fault->lock);
+    leave(file->fault);
     return code;
 }
 
 static enum mg_code fault_size(struct mg_file *base, uint64_t *out, struct mg_error *err)
 {
     struct fault_file *file = file_of(base);
-    mg_mutex_lock(&file->fault->lock);
+    enter(file->fault);
     enum mg_code code = check_alive(file, err);
     if (code == MG_OK)
         code = fail_or_not(file->fault, MG_FAULT_LOOK, file->path, err);
     if (code == MG_OK)
         *out = file->inode->now_size;
-    mg_mutex_unlock(&file->fault->lock);
+    leave(file->fault);
     return code;
 }
 
 static enum mg_code fault_lock(struct mg_file *base, struct mg_error *err)
 {
     struct fault_file *file = file_of(base);
-    mg_mutex_lock(&file->fault->lock);
+    enter(file->fault);
     enum mg_code code = check_alive(file, err);
     if (code == MG_OK)
         code = fail_or_not(file->fault, MG_FAULT_LOOK, file->path, err);
@@ -531,14 +570,14 @@ static enum mg_code fault_lock(struct mg_file *base, struct mg_error *err)
         code = mg_fail(err, MG_BUSY, "%s is locked", file->path);
     if (code == MG_OK)
         file->inode->locked_by = file;
-    mg_mutex_unlock(&file->fault->lock);
+    leave(file->fault);
     return code;
 }
 
 static enum mg_code fault_sync_folder(struct mg_io *io, const char *path, struct mg_error *err)
 {
     struct mg_io_fault *fault = fault_of(io);
-    mg_mutex_lock(&fault->lock);
+    enter(fault);
     enum mg_code code = fail_or_not(fault, MG_FAULT_SYNC_FOLDER, path, err);
     if (code == MG_OK && !folder_exists(fault, path, strlen(path)))
         code = mg_fail(err, MG_NOT_FOUND, "there is no folder %s", path);
@@ -555,14 +594,14 @@ static enum mg_code fault_sync_folder(struct mg_io *io, const char *path, struct
     if (code == MG_OK)
         fault->pending_count = kept;
     free_unused(fault);
-    mg_mutex_unlock(&fault->lock);
+    leave(fault);
     return code;
 }
 
 static enum mg_code fault_make_folder(struct mg_io *io, const char *path, struct mg_error *err)
 {
     struct mg_io_fault *fault = fault_of(io);
-    mg_mutex_lock(&fault->lock);
+    enter(fault);
     enum mg_code code = fail_or_not(fault, MG_FAULT_NAME, path, err);
     if (code == MG_OK && !folder_exists(fault, path, strlen(path))) {
         if (find_name(&fault->now, path) || !folder_exists(fault, path, folder_size(path))) {
@@ -573,7 +612,7 @@ static enum mg_code fault_make_folder(struct mg_io *io, const char *path, struct
             set_name(&fault->disk, path, inode);
         }
     }
-    mg_mutex_unlock(&fault->lock);
+    leave(fault);
     return code;
 }
 
@@ -582,7 +621,7 @@ static enum mg_code fault_list(struct mg_io *io, const char *path, mg_name_fn *f
     struct mg_io_fault *fault = fault_of(io);
     char **names = NULL;
     size_t count = 0;
-    mg_mutex_lock(&fault->lock);
+    enter(fault);
     enum mg_code code = fail_or_not(fault, MG_FAULT_LOOK, path, err);
     if (code == MG_OK && !folder_exists(fault, path, strlen(path)))
         code = mg_fail(err, MG_NOT_FOUND, "there is no folder %s", path);
@@ -592,7 +631,7 @@ static enum mg_code fault_list(struct mg_io *io, const char *path, mg_name_fn *f
             if (lies_in(fault->now.list[i].path, path))
                 names[count++] = must(strdup(strrchr(fault->now.list[i].path, '/') + 1));
     }
-    mg_mutex_unlock(&fault->lock);
+    leave(fault);
     for (size_t i = 0; i < count; i++) {
         if (code == MG_OK)
             code = fn(arg, names[i], err);
@@ -605,40 +644,40 @@ static enum mg_code fault_list(struct mg_io *io, const char *path, mg_name_fn *f
 static enum mg_code fault_unlink(struct mg_io *io, const char *path, struct mg_error *err)
 {
     struct mg_io_fault *fault = fault_of(io);
-    mg_mutex_lock(&fault->lock);
+    enter(fault);
     enum mg_code code = fail_or_not(fault, MG_FAULT_NAME, path, err);
     struct name *name = find_name(&fault->now, path);
     if (code == MG_OK && !name)
         code = mg_fail(err, MG_NOT_FOUND, "could not remove %s: there is no such file", path);
     if (code == MG_OK)
         note_change(fault, path, NULL, name->inode);
-    mg_mutex_unlock(&fault->lock);
+    leave(fault);
     return code;
 }
 
 static enum mg_code fault_rename(struct mg_io *io, const char *from, const char *to, struct mg_error *err)
 {
     struct mg_io_fault *fault = fault_of(io);
-    mg_mutex_lock(&fault->lock);
+    enter(fault);
     enum mg_code code = fail_or_not(fault, MG_FAULT_NAME, from, err);
     struct name *name = find_name(&fault->now, from);
     if (code == MG_OK && (!name || !folder_exists(fault, to, folder_size(to))))
         code = mg_fail_errno(err, ENOENT, "could not rename %s to %s", from, to);
     if (code == MG_OK)
         note_change(fault, from, to, name->inode);
-    mg_mutex_unlock(&fault->lock);
+    leave(fault);
     return code;
 }
 
 static enum mg_code fault_free_space(struct mg_io *io, const char *path, uint64_t *out_bytes, struct mg_error *err)
 {
     struct mg_io_fault *fault = fault_of(io);
-    mg_mutex_lock(&fault->lock);
+    enter(fault);
     enum mg_code code = fail_or_not(fault, MG_FAULT_LOOK, path, err);
     uint64_t used = used_bytes(fault);
     if (code == MG_OK)
         *out_bytes = fault->capacity > used ? fault->capacity - used : 0;
-    mg_mutex_unlock(&fault->lock);
+    leave(fault);
     return code;
 }
 
@@ -666,7 +705,7 @@ struct mg_io_fault *mg_io_fault_new(uint64_t seed)
     };
     struct mg_io_fault *fault = must(calloc(1, sizeof *fault));
     fault->io.ops = &ops;
-    fault->capacity = UINT64_MAX;
+    fault->capacity = fault->tear = UINT64_MAX;
     mg_mutex_init(&fault->lock, MG_RANK_LEAF, "io_fault");
     mg_random_init(&fault->random, seed);
     return fault;
@@ -696,40 +735,55 @@ struct mg_io *mg_io_fault_io(struct mg_io_fault *fault) { return &fault->io; }
 void mg_io_fault_fail(struct mg_io_fault *fault, unsigned kinds, uint64_t nth, int error_number, bool for_good)
 {
     mg_assert(nth > 0 && error_number != 0 && fault->plan_count < PLANS_MAX);
-    mg_mutex_lock(&fault->lock);
+    enter(fault);
     fault->plans[fault->plan_count++] = (struct plan){kinds, nth, error_number, for_good};
-    mg_mutex_unlock(&fault->lock);
+    leave(fault);
+}
+
+void mg_io_fault_tear(struct mg_io_fault *fault, uint64_t bytes)
+{
+    enter(fault);
+    fault->tear = bytes;
+    leave(fault);
+}
+
+uint64_t mg_io_fault_torn_bytes(struct mg_io_fault *fault)
+{
+    enter(fault);
+    uint64_t bytes = fault->torn_bytes;
+    leave(fault);
+    return bytes;
 }
 
 void mg_io_fault_heal(struct mg_io_fault *fault)
 {
-    mg_mutex_lock(&fault->lock);
+    enter(fault);
     fault->plan_count = 0;
-    mg_mutex_unlock(&fault->lock);
+    leave(fault);
 }
 
 uint64_t mg_io_fault_calls(struct mg_io_fault *fault, unsigned kinds)
 {
     uint64_t calls = 0;
-    mg_mutex_lock(&fault->lock);
+    enter(fault);
     for (unsigned bit = 0; bit < MG_COUNT_OF(fault->calls); bit++)
         if (kinds & (1u << bit))
             calls += fault->calls[bit];
-    mg_mutex_unlock(&fault->lock);
+    leave(fault);
     return calls;
 }
 
 void mg_io_fault_set_capacity(struct mg_io_fault *fault, uint64_t bytes)
 {
-    mg_mutex_lock(&fault->lock);
+    enter(fault);
     fault->capacity = bytes;
-    mg_mutex_unlock(&fault->lock);
+    leave(fault);
 }
 
 static void lose_names(struct mg_io_fault *fault, enum mg_io_fault_loss loss)
 {
     for (size_t i = 0; i < fault->pending_count; i++) {
-        if (loss == MG_LOSE_SOME && coin(fault))
+        if (loss == MG_LOSE_LATER || (loss != MG_LOSE_ALL && coin(fault)))
             apply_change(&fault->disk, &fault->pending[i]);
         free_change(&fault->pending[i]);
     }
@@ -746,8 +800,9 @@ static void lose_bytes(struct mg_io_fault *fault, enum mg_io_fault_loss loss)
             continue;
         if (loss == MG_LOSE_ALL)
             memset(inode->waiting, 0, (size_t)(inode->capacity / SECTOR));
-        else
-            settle(fault, inode, false, coin(fault));
+        if (loss == MG_LOSE_TORN)
+            tear_sectors(fault, inode);
+        settle(fault, inode, loss == MG_LOSE_LATER, loss == MG_LOSE_LATER || (loss != MG_LOSE_ALL && coin(fault)));
         memcpy(inode->now, inode->disk, (size_t)inode->capacity);
         inode->now_size = inode->disk_size;
     }
@@ -755,7 +810,7 @@ static void lose_bytes(struct mg_io_fault *fault, enum mg_io_fault_loss loss)
 
 void mg_io_fault_crash(struct mg_io_fault *fault, enum mg_io_fault_loss loss)
 {
-    mg_mutex_lock(&fault->lock);
+    enter(fault);
     fault->life++;
     fault->plan_count = 0;
     for (struct inode *inode = fault->inodes; inode; inode = inode->next)
@@ -765,12 +820,12 @@ void mg_io_fault_crash(struct mg_io_fault *fault, enum mg_io_fault_loss loss)
         lose_bytes(fault, loss);
     }
     free_unused(fault);
-    mg_mutex_unlock(&fault->lock);
+    leave(fault);
 }
 
 bool mg_io_fault_flip_bit(struct mg_io_fault *fault, const char *path, uint64_t offset_bytes, int bit)
 {
-    mg_mutex_lock(&fault->lock);
+    enter(fault);
     struct name *name = find_name(&fault->now, path);
     bool there = name && offset_bytes < name->inode->now_size;
     if (there) {
@@ -778,6 +833,6 @@ bool mg_io_fault_flip_bit(struct mg_io_fault *fault, const char *path, uint64_t 
         if (offset_bytes < name->inode->disk_size)
             name->inode->disk[offset_bytes] ^= (uint8_t)(1u << bit);
     }
-    mg_mutex_unlock(&fault->lock);
+    leave(fault);
     return there;
 }

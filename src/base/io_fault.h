@@ -5,11 +5,12 @@
  *                  of its bytes; a failing sync makes some sectors durable and forgets that the others were waiting, as
  *                  Linux does.
  *   power cut      mg_io_fault_crash: of what was not synced none, some or all stays. Sectors of 512 bytes are whole,
- *                  old or new, in no order. A file's size and a folder's names (created, renamed, removed) are kept or
- *                  lost likewise, a rename as one step; mg_file_sync keeps size and bytes, ops->sync_folder keeps
- *                  names.
+ *                  old or new, in no order; with MG_LOSE_TORN some are new up to a byte and old behind it. A file's
+ *                  size and a folder's names (created, renamed, removed) are kept or lost likewise, a rename as one
+ *                  step; mg_file_sync keeps size and bytes, ops->sync_folder keeps names.
+ *   torn write     mg_io_fault_tear says at which byte failing writes are cut; MG_LOSE_LATER then keeps exactly that.
  *   full disk      a capacity in bytes; allocate, and writes that make a file longer, then give MG_NO_SPACE.
- *   Not modelled   a new folder is durable at once; sectors half written; latent damage (use mg_io_fault_flip_bit).
+ *   Not modelled   a new folder is durable at once; latent damage (use mg_io_fault_flip_bit).
  * One seed makes everything repeatable, as long as calls come in the same order.
  * Threads  any: one mutex inside, of rank LEAF.
  * Idea     SQLite's test6.c. For tests only: the library is mg_base_fault.
@@ -41,8 +42,11 @@ enum mg_io_fault_kind {
 
 enum mg_io_fault_loss {
     MG_LOSE_ALL,  /* power cut: nothing that was not synced is left */
-    MG_LOSE_SOME, /* power cut: a random subset is left */
+    MG_LOSE_SOME, /* power cut: a random subset is left, whatever its order was */
     MG_LOSE_NONE, /* only the process died: a power cut later still loses what waits */
+    MG_LOSE_TORN, /* power cut: a random subset, and sectors may be torn at any byte */
+    /* power cut: the disk took all in order, up to now; of a write that failed, its first bytes */
+    MG_LOSE_LATER,
 };
 
 /* An empty disk without limit. Ends the process when the heap is out, as all of this file: it serves tests. */
@@ -55,6 +59,12 @@ struct mg_io *mg_io_fault_io(struct mg_io_fault *fault);
 /* The nth call from now (1 = the next) among kinds fails with that errno; all later ones of the kinds too if for_good.
  * Up to 8 may be planned. */
 void mg_io_fault_fail(struct mg_io_fault *fault, unsigned kinds, uint64_t nth, int error_number, bool for_good);
+/* Failing writes leave their first `bytes` bytes (or all but one, if they are shorter). Without: a random number. */
+void mg_io_fault_tear(struct mg_io_fault *fault, uint64_t bytes);
+/* Bytes that the last failing write was to have; 0: none failed so far. */
+uint64_t mg_io_fault_torn_bytes(struct mg_io_fault *fault);
+/* Whether the calling thread is in a call of some fault disk: its own memory must not be made to fail. */
+bool mg_io_fault_is_inside(void);
 /* Forget what was planned. */
 void mg_io_fault_heal(struct mg_io_fault *fault);
 /* Calls so far among kinds, failing ones included: for sweeps over every N. */

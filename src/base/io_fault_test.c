@@ -116,6 +116,63 @@ static void test_power_cut(void **state)
     assert_true(old_count > 100 && new_count > 100 && short_count > 10 && long_count > 10);
 }
 
+/* Sectors that a power cut tears are new up to a byte and old behind it; old ones, new ones and torn ones all
+ * happen. */
+static void test_torn_sectors(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    int old_count = 0, new_count = 0, torn_count = 0;
+    for (uint64_t seed = 0; seed < 40; seed++) {
+        struct disk disk = new_disk(seed);
+        struct mg_file *file = durable_file(disk, "d/f", 8);
+        char all[4096];
+        memset(all, 0x77, sizeof all);
+        assert_ok(mg_file_pwrite(file, all, sizeof all, 0, &err));
+        mg_io_fault_crash(disk.fault, MG_LOSE_TORN);
+        mg_file_closep(&file);
+        assert_ok(mg_io_open(disk.io, "d/f", MG_OPEN_READ, &file, &err));
+        assert_ok(mg_file_pread(file, all, sizeof all, 0, &err));
+        for (int i = 0; i < 8; i++) {
+            int cut = 0;
+            while (cut < 512 && all[i * 512 + cut] == 0x77)
+                cut++;
+            for (int k = cut; k < 512; k++)
+                assert_int_equal(all[i * 512 + k], i + 1);
+            *(cut == 0 ? &old_count : cut == 512 ? &new_count : &torn_count) += 1;
+        }
+        mg_file_close(file);
+        mg_io_fault_free(disk.fault);
+    }
+    assert_true(old_count > 40 && new_count > 40 && torn_count > 20);
+}
+
+/* All that was written is there, in order, up to the byte where the write was cut under which the power failed. */
+static void test_cut_in_a_write(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    for (uint64_t cut = 0; cut < 6; cut++) {
+        struct disk disk = new_disk(1);
+        struct mg_file *file = durable_file(disk, "d/f", 1);
+        char bytes[9];
+        assert_ok(mg_file_pwrite(file, "1234", 4, 0, &err));
+        mg_io_fault_tear(disk.fault, cut);
+        mg_io_fault_fail(disk.fault, MG_FAULT_WRITE, 1, EIO, true);
+        assert_int_equal(mg_io_fault_torn_bytes(disk.fault), 0);
+        assert_code(MG_IO, mg_file_pwrite(file, "abcd", 4, 4, &err));
+        assert_int_equal(mg_io_fault_torn_bytes(disk.fault), 4);
+        mg_io_fault_crash(disk.fault, MG_LOSE_LATER);
+        mg_io_fault_crash(disk.fault, MG_LOSE_ALL); /* it is on the disk */
+        mg_file_closep(&file);
+        assert_ok(mg_io_open(disk.io, "d/f", MG_OPEN_READ, &file, &err));
+        assert_ok(mg_file_pread(file, bytes, 9, 0, &err));
+        char expected[9] = "1234abcd\x01";
+        memset(expected + 4 + MG_MIN(cut, (uint64_t)3), 1, 4 - (size_t)MG_MIN(cut, (uint64_t)3));
+        assert_memory_equal(bytes, expected, 9);
+        mg_file_close(file);
+        mg_io_fault_free(disk.fault);
+    }
+}
+
 /* A sync that failed forgets what was waiting: the next one succeeds and saves nothing. */
 static void test_failed_sync_forgets(void **state)
 {
@@ -213,8 +270,10 @@ static void test_capacity(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_failing_calls),       cmocka_unit_test(test_torn_write), cmocka_unit_test(test_power_cut),
-        cmocka_unit_test(test_failed_sync_forgets), cmocka_unit_test(test_names),      cmocka_unit_test(test_capacity),
+        cmocka_unit_test(test_failing_calls),  cmocka_unit_test(test_torn_write),
+        cmocka_unit_test(test_power_cut),      cmocka_unit_test(test_torn_sectors),
+        cmocka_unit_test(test_cut_in_a_write), cmocka_unit_test(test_failed_sync_forgets),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_capacity),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -320,6 +320,13 @@ static void rows_of_old_snapshots_are_no_reason_to_flush(void **state)
 
 /* ---- power cuts and failing calls ---------------------------------------------------------------------------- */
 
+/* DISK_SWEEP=n: the sweeps in full, and n times where dice are thrown. */
+static unsigned sweep_repeats(void)
+{
+    const char *text = getenv("DISK_SWEEP");
+    return text ? MG_MAX((unsigned)atoi(text), 1u) : 1;
+}
+
 static bool is_flush(unsigned number)
 {
     return number == 7 || number == 10 || number == 14 || number == 16 || number == 18;
@@ -345,13 +352,16 @@ static unsigned run(struct world *w)
 
 /* After the nth call of these kinds fails, and all behind it, power is cut. What was published is there; the epoch
  * whose publish failed may be. */
-static bool cut_at(unsigned kinds, uint64_t nth, enum mg_io_fault_loss loss)
+static bool cut_at(unsigned kinds, uint64_t nth, enum mg_io_fault_loss loss, uint64_t tear, uint64_t seed,
+                   uint64_t *out_torn_bytes)
 {
     struct world w;
-    world_init(&w, nth);
+    world_init(&w, seed);
+    mg_io_fault_tear(w.disk, tear);
     mg_io_fault_fail(w.disk, kinds, nth, EIO, true);
     unsigned done = run(&w);
     uint64_t published = w.story.newest;
+    *out_torn_bytes = mg_io_fault_torn_bytes(w.disk);
     mg_io_fault_heal(w.disk);
     mg_io_fault_crash(w.disk, loss);
     assert_int_equal(open_store(&w, NULL), MG_OK);
@@ -374,14 +384,45 @@ static bool cut_at(unsigned kinds, uint64_t nth, enum mg_io_fault_loss loss)
     return over;
 }
 
+/* Nothing unsynced is left, a random subset in no order, torn sectors, or all in order up to the call. */
 static void a_power_cut_at_every_call(void **state)
 {
-    static const enum mg_io_fault_loss losses[] = {MG_LOSE_ALL, MG_LOSE_SOME, MG_LOSE_NONE};
-    uint64_t nth = 1;
-    while (!cut_at(MG_FAULT_CHANGE, nth, losses[nth % MG_COUNT_OF(losses)]))
-        nth++;
-    print_message("%" PRIu64 " calls\n", nth - 1);
-    assert_true(nth > 100);
+    static const enum mg_io_fault_loss losses[] = {MG_LOSE_ALL, MG_LOSE_SOME, MG_LOSE_NONE, MG_LOSE_TORN,
+                                                   MG_LOSE_LATER};
+    uint64_t calls = 0, torn, cuts = 0;
+    for (size_t i = 0; i < MG_COUNT_OF(losses); i++) {
+        unsigned repeats = losses[i] == MG_LOSE_SOME || losses[i] == MG_LOSE_TORN ? sweep_repeats() : 1;
+        for (unsigned repeat = 0; repeat < repeats; repeat++) {
+            uint64_t nth = 1;
+            for (; !cut_at(MG_FAULT_CHANGE, nth, losses[i], UINT64_MAX, nth * 31 + repeat, &torn); nth++)
+                cuts++;
+            calls = nth - 1;
+        }
+    }
+    print_message("%" PRIu64 " calls, %" PRIu64 " power cuts\n", calls, cuts);
+    assert_true(calls > 100);
+}
+
+/* Where to cut a write of so many bytes, after `cut`: around each sector's end, and at some bytes between. */
+static uint64_t next_cut(uint64_t cut, uint64_t size)
+{
+    uint64_t at = cut % 512;
+    if (getenv("DISK_SWEEP"))
+        return cut + (size < 4096 ? 1 : at == 511 || at == 0 ? 1 : 511 - at);
+    return cut + MG_MAX(size / 4, (uint64_t)1);
+}
+
+/* The write under which the power fails is on the disk up to some byte, and so is all before it. */
+static void every_write_may_be_torn_at_any_byte(void **state)
+{
+    uint64_t nth = 1, cuts = 0;
+    for (bool over = false; !over; nth++) {
+        uint64_t size = 1;
+        for (uint64_t cut = 0; !over && cut < size; cut = next_cut(cut, size), cuts++)
+            over = cut_at(MG_FAULT_WRITE, nth, MG_LOSE_LATER, cut, nth, &size);
+    }
+    print_message("%" PRIu64 " writes, %" PRIu64 " cuts\n", nth - 2, cuts - 1);
+    assert_true(nth > 30 && cuts > 2 * nth);
 }
 
 /* One call fails, the others work: an error code, nothing published is lost, nothing leaks, it opens again. */
@@ -510,6 +551,7 @@ int main(void)
         cmocka_unit_test(changes_come_while_a_part_is_written),
         cmocka_unit_test(rows_of_old_snapshots_are_no_reason_to_flush),
         cmocka_unit_test(a_power_cut_at_every_call),
+        cmocka_unit_test(every_write_may_be_torn_at_any_byte),
         cmocka_unit_test(every_call_may_fail_once),
         cmocka_unit_test(damage_is_named),
     };
