@@ -144,6 +144,8 @@ enum mg_code(mg_corrupt_at)(struct mg_error *err, const char *check, const char 
         va_start(args, format);
         vsnprintf(what, sizeof what, format, args);
         va_end(args);
+        while (strncmp(check, "../", 3) == 0) /* a compiler cache may name files from the build folder */
+            check += 3;
         set_text(err, text,
                  snprintf(text, sizeof text, "%s is damaged at byte %lld: %s (seen by %s)", file, offset, what, check));
         err->code = MG_CORRUPT;

@@ -1,8 +1,7 @@
 /* disk_test.c -- what the magic engine keeps on disk: found again after every power cut, intact after every failing
  * call, and refused by name when a bit of it is flipped.
  *
- * One scripted history makes every kind of file: WAL, parts of two tables, marks, manifests, an old epoch to open, a
- * column that came later, a table that was dropped. Each test runs it with another disaster.
+ * Each test runs the history of disk_world.h with another disaster.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <inttypes.h>
@@ -15,204 +14,12 @@
 
 #include <cmocka.h>
 
-#include "base/io_fault.h"
 #include "base/stop.h"
-#include "engine/engine.h"
 
+#include "disk_world.h"
 #include "engine_kit.h"
 
 static const struct mg_engine_ops *const magic = &mg_engine_magic;
-
-enum { EPOCHS_MAX = 64, TEXT_MAX = 4096 };
-
-/* What a reader saw after each published epoch. */
-struct story {
-    char people[EPOCHS_MAX][TEXT_MAX], things[EPOCHS_MAX][TEXT_MAX];
-    uint64_t newest;
-};
-
-struct world {
-    struct mg_io_fault *disk;
-    struct mg_engine *engine;
-    struct mg_budget budget;
-    struct mg_schema *people, *wider, *things, *gone;
-    struct story story;
-};
-
-static enum mg_code open_limited(struct world *w, size_t limit_bytes, uint64_t segment_bytes, struct mg_error *err)
-{
-    struct mg_engine_options options = {.folder = "/store",
-                                        .io = mg_io_fault_io(w->disk),
-                                        .budget = &w->budget,
-                                        .wal_segment_bytes = 16 << 10,
-                                        .segment_bytes = segment_bytes,
-                                        .maintain_by_hand = true};
-    mg_budget_init(&w->budget, "disk test", NULL, limit_bytes);
-    return magic->open(&options, &w->engine, err);
-}
-
-static enum mg_code open_store(struct world *w, struct mg_error *err) { return open_limited(w, SIZE_MAX, 1024, err); }
-
-static void close_store(struct world *w)
-{
-    magic->close(w->engine);
-    w->engine = NULL;
-    assert_int_equal(mg_budget_used(&w->budget), 0);
-}
-
-static void world_init(struct world *w, uint64_t seed)
-{
-    memset(w, 0, sizeof *w);
-    w->disk = mg_io_fault_new(seed);
-    w->people = kit_schema(1, 1, "d", "people", "1 id int64 key; 2 name utf8 null; 3 price decimal(12,2) null");
-    w->wider = kit_schema(1, 4, "d", "people",
-                          "1 id int64 key; 2 name utf8 null; 3 price decimal(12,2) null; 4 born date null");
-    w->things = kit_schema(2, 2, "d", "things", "1 a utf8 key; 2 b int32 key; 3 v float64 null");
-    w->gone = kit_schema(3, 3, "d", "gone", "1 id int32 key");
-}
-
-static void world_clear(struct world *w)
-{
-    mg_schema_unref(w->people);
-    mg_schema_unref(w->wider);
-    mg_schema_unref(w->things);
-    mg_schema_unref(w->gone);
-    mg_io_fault_free(w->disk);
-}
-
-/* ---- the history: every step can fail, and says so ----------------------------------------------------------- */
-
-static enum mg_code publish(struct world *w, struct mg_epoch *epoch)
-{
-    uint64_t number;
-    MG_TRY(magic->publish(epoch, 10 * (w->story.newest + 1), (struct mg_slice){0}, &number, NULL));
-    w->story.newest = number;
-    return MG_OK;
-}
-
-static enum mg_code change(struct world *w, enum mg_schema_change_kind kind, struct mg_schema *schema,
-                           uint64_t table_id)
-{
-    struct mg_epoch *epoch;
-    MG_TRY(magic->begin(w->engine, "test", 1, &epoch, NULL));
-    struct mg_schema_change item = {.kind = kind, .database = "d", .schema = schema, .table_id = table_id};
-    enum mg_code code = magic->change_schema(epoch, &item, NULL);
-    if (code != MG_OK) {
-        magic->abort(epoch);
-        return code;
-    }
-    return publish(w, epoch);
-}
-
-static enum mg_code rows(struct world *w, const struct mg_schema *schema, const char *changes)
-{
-    struct mg_epoch *epoch;
-    MG_TRY(magic->begin(w->engine, "test", 1, &epoch, NULL));
-    enum mg_code code = kit_try_put(epoch, schema, changes, NULL);
-    if (code != MG_OK) {
-        magic->abort(epoch);
-        return code;
-    }
-    return publish(w, epoch);
-}
-
-static enum mg_code flush(struct world *w) { return magic->checkpoint(w->engine, true, NULL); }
-
-static enum mg_code step(struct world *w, unsigned number)
-{
-    switch (number) {
-    case 0: return change(w, MG_SCHEMA_CREATE_DATABASE, NULL, 0);
-    case 1: return change(w, MG_SCHEMA_PUT_TABLE, w->people, 0);
-    case 2: return change(w, MG_SCHEMA_PUT_TABLE, w->things, 0);
-    case 3: return change(w, MG_SCHEMA_PUT_TABLE, w->gone, 0);
-    case 4: return rows(w, w->people, "I 1,ada,1.50 | I 2,NULL,2.00 | I 3,bob,NULL | I 4,eve,4.00");
-    case 5: return rows(w, w->things, "I a,1,0.5 | I a,2,NULL | I b,1,3.25");
-    case 6: return rows(w, w->gone, "I 7 | I 8");
-    case 7: return flush(w);
-    case 8: return rows(w, w->people, "U 2,two,2.25 | D 3,, | I 5,fay,5.00");
-    case 9: return change(w, MG_SCHEMA_DROP_TABLE, NULL, 3);
-    case 10: return flush(w);
-    case 11: return change(w, MG_SCHEMA_PUT_TABLE, w->wider, 0);
-    case 12: return rows(w, w->wider, "I 6,gus,6.00,100 | U 1,ada,1.75,-1 | D 4,,,");
-    case 13: return rows(w, w->things, "D a,1, | I c,9,1");
-    case 14: return flush(w);
-    case 15: return rows(w, w->wider, "U 5,fay,5.50,7 | D 2,,, | I 2,again,9.00,NULL");
-    case 16: return flush(w);
-    case 17: return rows(w, w->wider, "U 6,gus,6.50,8");
-    case 18: return flush(w);
-    case 19: return rows(w, w->things, "U c,9,2");
-    default: return MG_NOT_FOUND; /* the end */
-    }
-}
-enum { STEPS = 20 };
-
-/* ---- what a reader sees -------------------------------------------------------------------------------------- */
-
-/* A table's rows, or a word for what there is in their place. */
-static void look(struct mg_snapshot *snapshot, uint64_t table_id, char text[TEXT_MAX])
-{
-    struct mg_schema *schema;
-    if (magic->table_by_id(snapshot, table_id, &schema, NULL) != MG_OK) {
-        snprintf(text, TEXT_MAX, "no table");
-        return;
-    }
-    mg_schema_unref(schema);
-    snprintf(text, TEXT_MAX, "%s", kit_rows(snapshot, table_id, NULL));
-}
-
-static void note(struct world *w)
-{
-    struct mg_snapshot *snapshot = kit_snapshot(w->engine);
-    uint64_t epoch = magic->snapshot_epoch(snapshot);
-    assert_true(epoch < EPOCHS_MAX);
-    look(snapshot, 1, w->story.people[epoch]);
-    look(snapshot, 2, w->story.things[epoch]);
-    w->story.newest = epoch;
-    magic->snapshot_unref(snapshot);
-}
-
-static void compare(struct world *w, const struct story *story, struct mg_snapshot *snapshot)
-{
-    char text[TEXT_MAX];
-    uint64_t epoch = magic->snapshot_epoch(snapshot);
-    look(snapshot, 1, text);
-    assert_string_equal(text, story->people[epoch]);
-    look(snapshot, 2, text);
-    assert_string_equal(text, story->things[epoch]);
-}
-
-/* Every epoch that can be opened is what it was. */
-static void compare_all(struct world *w, const struct story *story, uint64_t newest)
-{
-    uint64_t opened = 0;
-    struct mg_snapshot *snapshot = kit_snapshot(w->engine);
-    assert_int_equal(magic->snapshot_epoch(snapshot), newest);
-    compare(w, story, snapshot);
-    magic->snapshot_unref(snapshot);
-    for (uint64_t epoch = 0; epoch <= newest; epoch++) {
-        enum mg_code code = magic->snapshot_at(w->engine, epoch, &snapshot, NULL);
-        if (code == MG_SNAPSHOT_TOO_OLD) {
-            assert_int_equal(opened, 0); /* none behind one that opens */
-            continue;
-        }
-        assert_int_equal(code, MG_OK);
-        compare(w, story, snapshot);
-        magic->snapshot_unref(snapshot);
-        opened++;
-    }
-    assert_true(opened > 0);
-}
-
-/* The whole history on a good disk. */
-static void tell(struct world *w)
-{
-    assert_int_equal(open_store(w, NULL), MG_OK);
-    note(w);
-    for (unsigned i = 0; i < STEPS; i++) {
-        assert_int_equal(step(w, i), MG_OK);
-        note(w);
-    }
-}
 
 static struct story expected; /* by the first test */
 
@@ -220,19 +27,20 @@ static void it_is_what_it_was(void **state)
 {
     struct world w;
     world_init(&w, 1);
-    tell(&w);
+    world_tell(&w);
     expected = w.story;
-    compare_all(&w, &expected, expected.newest);
+    world_compare_all(&w, &expected, expected.newest);
     assert_true(kit_status(w.engine, "parts") >= 2);
     assert_true(kit_status(w.engine, "flushes") > 0 && kit_status(w.engine, "merges") > 0);
     assert_true(kit_status(w.engine, "earliest_epoch") > 0);
-    close_store(&w);
-    assert_int_equal(open_store(&w, NULL), MG_OK);
-    compare_all(&w, &expected, expected.newest);
-    assert_int_equal(change(&w, MG_SCHEMA_PUT_TABLE, w.gone, 0), MG_INVALID); /* ids of dropped tables stay used */
-    assert_int_equal(rows(&w, w.wider, "D 1,,,"), MG_OK);
+    world_close(&w);
+    assert_int_equal(world_open(&w, NULL), MG_OK);
+    world_compare_all(&w, &expected, expected.newest);
+    /* ids of dropped tables stay used */
+    assert_int_equal(world_change(&w, MG_SCHEMA_PUT_TABLE, w.gone, 0), MG_INVALID);
+    assert_int_equal(world_rows(&w, w.wider, "D 1,,,"), MG_OK);
     assert_int_equal(kit_status(w.engine, "verify_failed"), 0);
-    close_store(&w);
+    world_close(&w);
     world_clear(&w);
 }
 
@@ -243,42 +51,42 @@ static void in_the_middle(void *arg, const char *name)
     if (strcmp(name, "part.written") != 0)
         return;
     mg_stop_hook(NULL, NULL);
-    assert_int_equal(rows(w, w->people, "D 2,, | U 3,new,3.50 | I 9,late,9.00"), MG_OK);
-    note(w);
-    assert_int_equal(rows(w, w->people, "D 9,, | U 3,newer,3.75 | U 1,ada,1.25"), MG_OK);
-    note(w);
+    assert_int_equal(world_rows(w, w->people, "D 2,, | U 3,new,3.50 | I 9,late,9.00"), MG_OK);
+    world_note(w);
+    assert_int_equal(world_rows(w, w->people, "D 9,, | U 3,newer,3.75 | U 1,ada,1.25"), MG_OK);
+    world_note(w);
 }
 
 static void changes_come_while_a_part_is_written(void **state)
 {
     struct world w;
     world_init(&w, 3);
-    assert_int_equal(open_store(&w, NULL), MG_OK);
-    note(&w);
+    assert_int_equal(world_open(&w, NULL), MG_OK);
+    world_note(&w);
     for (unsigned i = 0; i <= 5; i++) {
         if (i == 3)
             continue;
-        assert_int_equal(step(&w, i), MG_OK);
-        note(&w);
+        assert_int_equal(world_step(&w, i), MG_OK);
+        world_note(&w);
     }
     struct mg_snapshot *held = kit_snapshot(w.engine);
     for (unsigned i = 0; i < 6; i++) { /* a flush first, merges later */
         mg_stop_hook(in_the_middle, &w);
-        assert_int_equal(flush(&w), MG_OK);
+        assert_int_equal(world_flush(&w), MG_OK);
         mg_stop_hook(NULL, NULL);
-        note(&w);
-        assert_int_equal(rows(&w, w.people, "I 2,two,2.00 | U 1,ada,1.50"), MG_OK);
-        note(&w);
+        world_note(&w);
+        assert_int_equal(world_rows(&w, w.people, "I 2,two,2.00 | U 1,ada,1.50"), MG_OK);
+        world_note(&w);
     }
-    compare(&w, &w.story, held);
+    world_compare(&w.story, held);
     magic->snapshot_unref(held);
-    compare_all(&w, &w.story, w.story.newest);
+    world_compare_all(&w, &w.story, w.story.newest);
     assert_int_equal(kit_status(w.engine, "verify_failed"), 0);
     assert_true(kit_status(w.engine, "merges") > 0);
-    close_store(&w);
-    assert_int_equal(open_store(&w, NULL), MG_OK);
-    compare_all(&w, &w.story, w.story.newest);
-    close_store(&w);
+    world_close(&w);
+    assert_int_equal(world_open(&w, NULL), MG_OK);
+    world_compare_all(&w, &w.story, w.story.newest);
+    world_close(&w);
     world_clear(&w);
 }
 
@@ -292,15 +100,15 @@ static void rows_of_old_snapshots_are_no_reason_to_flush(void **state)
     world_init(&w, 5);
     memset(text, 'x', TEXT);
     text[TEXT] = 0;
-    assert_int_equal(open_limited(&w, LIMIT, 1 << 20, NULL), MG_OK);
-    assert_int_equal(step(&w, 0), MG_OK);
-    assert_int_equal(step(&w, 1), MG_OK);
+    assert_int_equal(world_open_limited(&w, LIMIT, 1 << 20, NULL), MG_OK);
+    assert_int_equal(world_step(&w, 0), MG_OK);
+    assert_int_equal(world_step(&w, 1), MG_OK);
     for (int i = 0; i < LIMIT / 3 / TEXT; i += PUT) {
         size_t size = 0;
         for (int row = i; row < i + PUT; row++)
             size += (size_t)snprintf(changes + size, sizeof changes - size, "%sI %d,%s,1.00", size ? " | " : "", row,
                                      text);
-        assert_int_equal(rows(&w, w.people, changes), MG_OK);
+        assert_int_equal(world_rows(&w, w.people, changes), MG_OK);
     }
     struct mg_snapshot *held = kit_snapshot(w.engine);
     assert_int_equal(magic->checkpoint(w.engine, false, NULL), MG_OK);
@@ -309,12 +117,12 @@ static void rows_of_old_snapshots_are_no_reason_to_flush(void **state)
     assert_true(kit_status(w.engine, "memory_rows_bytes") > LIMIT / 4);
     for (int i = 0; i < 5; i++) {
         snprintf(changes, sizeof changes, "I %d,few,1.00", 1000000 + i);
-        assert_int_equal(rows(&w, w.people, changes), MG_OK);
+        assert_int_equal(world_rows(&w, w.people, changes), MG_OK);
         assert_int_equal(magic->checkpoint(w.engine, false, NULL), MG_OK);
     }
     assert_in_range(kit_status(w.engine, "flushes"), flushes, flushes + 3); /* a checkpoint flushes what is old */
     magic->snapshot_unref(held);
-    close_store(&w);
+    world_close(&w);
     world_clear(&w);
 }
 
@@ -324,29 +132,24 @@ static void rows_of_old_snapshots_are_no_reason_to_flush(void **state)
 static unsigned sweep_repeats(void)
 {
     const char *text = getenv("DISK_SWEEP");
-    return text ? MG_MAX((unsigned)atoi(text), 1u) : 1;
-}
-
-static bool is_flush(unsigned number)
-{
-    return number == 7 || number == 10 || number == 14 || number == 16 || number == 18;
+    return text ? (unsigned)MG_MAX(strtoul(text, NULL, 10), 1ul) : 1;
 }
 
 /* Runs until a step fails; but the store goes on after a flush that did. Returns the steps done. */
 static unsigned run(struct world *w)
 {
     unsigned done = 0;
-    if (open_store(w, NULL) != MG_OK)
+    if (world_open(w, NULL) != MG_OK)
         return 0;
-    while (done < STEPS && (step(w, done) == MG_OK || is_flush(done)))
+    while (done < WORLD_STEPS && (world_step(w, done) == MG_OK || world_is_flush(done)))
         done++;
-    if (done == STEPS) { /* nothing of a failed flush is left in what is shown */
+    if (done == WORLD_STEPS) { /* nothing of a failed flush is left in what is shown */
         mg_io_fault_heal(w->disk);
         struct mg_snapshot *snapshot = kit_snapshot(w->engine);
-        compare(w, &expected, snapshot);
+        world_compare(&expected, snapshot);
         magic->snapshot_unref(snapshot);
     }
-    close_store(w);
+    world_close(w);
     return done;
 }
 
@@ -364,22 +167,22 @@ static bool cut_at(unsigned kinds, uint64_t nth, enum mg_io_fault_loss loss, uin
     *out_torn_bytes = mg_io_fault_torn_bytes(w.disk);
     mg_io_fault_heal(w.disk);
     mg_io_fault_crash(w.disk, loss);
-    assert_int_equal(open_store(&w, NULL), MG_OK);
-    note(&w);
+    assert_int_equal(world_open(&w, NULL), MG_OK);
+    world_note(&w);
     assert_in_range(w.story.newest, published, published + 1);
-    compare_all(&w, &expected, w.story.newest);
-    while (done < STEPS) {                /* and it goes on */
+    world_compare_all(&w, &expected, w.story.newest);
+    while (done < WORLD_STEPS) {          /* and it goes on */
         if (w.story.newest > published) { /* the failed step was done, after all */
             published = w.story.newest;
             done++;
             continue;
         }
-        assert_int_equal(step(&w, done++), MG_OK);
+        assert_int_equal(world_step(&w, done++), MG_OK);
         published = w.story.newest;
     }
-    compare_all(&w, &expected, expected.newest);
-    bool over = done == STEPS && mg_io_fault_calls(w.disk, kinds) < nth;
-    close_store(&w);
+    world_compare_all(&w, &expected, expected.newest);
+    bool over = done == WORLD_STEPS && mg_io_fault_calls(w.disk, kinds) < nth;
+    world_close(&w);
     world_clear(&w);
     return over;
 }
@@ -435,13 +238,13 @@ static void every_call_may_fail_once(void **state)
         mg_io_fault_fail(w.disk, MG_FAULT_ANY, nth, nth % 2 ? EIO : ENOSPC, false);
         unsigned done = run(&w);
         uint64_t published = w.story.newest;
-        over = done == STEPS && mg_io_fault_calls(w.disk, MG_FAULT_ANY) < nth;
+        over = done == WORLD_STEPS && mg_io_fault_calls(w.disk, MG_FAULT_ANY) < nth;
         mg_io_fault_heal(w.disk);
-        assert_int_equal(open_store(&w, NULL), MG_OK);
-        note(&w);
+        assert_int_equal(world_open(&w, NULL), MG_OK);
+        world_note(&w);
         assert_in_range(w.story.newest, published, published + 1);
-        compare_all(&w, &expected, w.story.newest);
-        close_store(&w);
+        world_compare_all(&w, &expected, w.story.newest);
+        world_close(&w);
         world_clear(&w);
     }
     print_message("%" PRIu64 " calls\n", nth - 2);
@@ -486,7 +289,7 @@ static enum mg_code read_all(struct world *w, struct mg_error *err)
         magic->scan_close(scan);
     }
     if (code == MG_OK)
-        compare(w, &expected, snapshot);
+        world_compare(&expected, snapshot);
     magic->snapshot_unref(snapshot);
     return code;
 }
@@ -495,10 +298,10 @@ static enum mg_code read_all(struct world *w, struct mg_error *err)
 static bool is_noticed(struct world *w, const char *path)
 {
     struct mg_error err = MG_ERROR_INIT;
-    enum mg_code code = open_store(w, &err);
+    enum mg_code code = world_open(w, &err);
     if (code == MG_OK) {
         code = read_all(w, &err);
-        close_store(w);
+        world_close(w);
     }
     if (code == MG_OK)
         return false;
@@ -515,8 +318,8 @@ static void damage_is_named(void **state)
     struct world w;
     uint32_t flips = 0, noticed = 0;
     world_init(&w, 1);
-    tell(&w);
-    close_store(&w);
+    world_tell(&w);
+    world_close(&w);
     struct mg_io *io = mg_io_fault_io(w.disk);
     for (size_t f = 0; f < MG_COUNT_OF(folders); f++) {
         struct names names = {.folder = folders[f]};
@@ -535,9 +338,9 @@ static void damage_is_named(void **state)
             }
         }
     }
-    assert_int_equal(open_store(&w, NULL), MG_OK);
-    compare_all(&w, &expected, expected.newest);
-    close_store(&w);
+    assert_int_equal(world_open(&w, NULL), MG_OK);
+    world_compare_all(&w, &expected, expected.newest);
+    world_close(&w);
     world_clear(&w);
     print_message("%u bits flipped, %u noticed; the others are padding, or of files that only old epochs need\n", flips,
                   noticed);

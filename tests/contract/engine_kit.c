@@ -400,6 +400,12 @@ const char *kit_rows(struct mg_snapshot *snapshot, uint64_t table_id, const stru
     return result;
 }
 
+void kit_forget(void)
+{
+    mg_buffer_clear(&lines);
+    mg_buffer_clear(&sorted);
+}
+
 const char *kit_now(struct mg_engine *engine, uint64_t table_id)
 {
     struct mg_snapshot *snapshot = kit_snapshot(engine);

@@ -51,6 +51,8 @@ struct kit_scan {
 };
 /* Rows as text, until the next call. scan may be NULL: everything. */
 const char *kit_rows(struct mg_snapshot *snapshot, uint64_t table_id, const struct kit_scan *scan);
+/* What kit_rows returned last is gone, and its memory: for tests that count blocks. */
+void kit_forget(void);
 /* Of the newest snapshot. */
 const char *kit_now(struct mg_engine *engine, uint64_t table_id);
 /* A status value as a number; fails the test when there is none. */

@@ -299,10 +299,11 @@ enum mg_code mg_catalog__assemble(struct mg_catalog_parts *draft, struct mg_cata
     struct mg_names *names = calloc(1, sizeof *names);
     uint32_t *by_name = calloc((size_t)catalog->table_count + 1, sizeof *by_name);
     if (!names || !by_name) {
+        uint32_t count = catalog->table_count;
         free(names);
         free(by_name);
-        mg_catalog__free_parts(draft);
-        return mg_fail(err, MG_NO_MEMORY, "no memory for the names of %u tables", catalog->table_count);
+        mg_catalog__free_parts(draft); /* with the catalogue */
+        return mg_fail(err, MG_NO_MEMORY, "no memory for the names of %u tables", count);
     }
     for (uint32_t i = 0; i < catalog->table_count; i++)
         by_name[i] = i;

@@ -109,7 +109,7 @@ static enum mg_code read_rows(const struct mg_compaction *compaction, const stru
                               struct mg_batch **out, struct mg_error *err)
 {
     struct mg_scan *scan;
-    struct mg_batch_builder builder;
+    struct mg_batch_builder builder = {0}; /* cleared below in any case */
     MG_CLEANUP(mg_freep) struct mg_type *types = calloc((size_t)schema->column_count + 1, sizeof *types);
     if (!types)
         return mg_fail(err, MG_NO_MEMORY, "no memory to read %u columns", schema->column_count);
