@@ -128,6 +128,18 @@ struct mg_scan_spec {
     struct mg_budget *budget; /* of the reader; NULL = the engine's */
 };
 
+/* Keys to look up. All memory is borrowed for the call. */
+struct mg_find_spec {
+    uint64_t table_id;
+    uint32_t key_count;       /* at most MG_FIND_KEYS_MAX */
+    const uint8_t *keys;      /* whole keys as column/key.h encodes them, back to back, in any order, also repeated */
+    const uint32_t *offsets;  /* key_count + 1 */
+    const uint32_t *columns;  /* places in the snapshot's schema of the table, in output order */
+    uint32_t column_count;    /* 0: only which keys are there */
+    struct mg_budget *budget; /* of the reader; NULL = the engine's */
+};
+enum { MG_FIND_NONE = UINT32_MAX, MG_FIND_KEYS_MAX = 1 << 20 };
+
 /* Called once per item, with borrowed arguments; another code than MG_OK ends the walk and is returned. */
 typedef enum mg_code mg_schema_fn(void *arg, const struct mg_schema *schema, struct mg_error *err);
 typedef enum mg_code mg_name_item_fn(void *arg, const char *name, struct mg_error *err);
@@ -241,6 +253,11 @@ struct mg_engine_ops {
      * the end. The caller unreferences it; it may outlive the scan, not the snapshot. */
     enum mg_code (*next)(struct mg_scan *scan, struct mg_batch **out, struct mg_error *err);
     void (*scan_close)(struct mg_scan *scan); /* NULL is allowed */
+    /* Rows by key, without a scan: rows[i] (key_count of them) = the row of key i in *out, or MG_FIND_NONE. Rows of
+     * *out are in no promised order, one per different key that is there; NULL when there is none or no column was
+     * asked for. The caller unreferences it; it outlives the snapshot. Refused as by scan. */
+    enum mg_code (*find)(struct mg_snapshot *snapshot, const struct mg_find_spec *spec, uint32_t *rows,
+                         struct mg_batch **out, struct mg_error *err);
 
     /* Names, values and units for people and tests ("wal_bytes", "memory_left_bytes", "pins", ...). */
     enum mg_code (*status)(struct mg_engine *engine, mg_status_fn *fn, void *arg, struct mg_error *err);

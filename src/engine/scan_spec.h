@@ -1,4 +1,4 @@
-/* scan_spec.h -- what every engine asks of a scan's specification before it starts.
+/* scan_spec.h -- what every engine asks of a scan's or look-up's specification before it starts.
  * Threads  pure functions.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_ENGINE_SCAN_SPEC_H
@@ -29,6 +29,20 @@ MG_MUST_CHECK static inline enum mg_code mg_scan_spec_check(const struct mg_sche
     if (spec->aggregate && spec->aggregate->schema_column_count != schema->column_count)
         return mg_fail(err, MG_INVALID, "an aggregate was made for another schema than that of table %s.%s",
                        schema->database, schema->table);
+    return MG_OK;
+}
+
+/* The same of keys to look up. */
+MG_MUST_CHECK static inline enum mg_code mg_find_spec_check(const struct mg_schema *schema,
+                                                            const struct mg_find_spec *spec, struct mg_error *err)
+{
+    if (spec->key_count > MG_FIND_KEYS_MAX)
+        return mg_fail(err, MG_TOO_BIG, "%u keys of table %s.%s at once; up to %d can be looked up", spec->key_count,
+                       schema->database, schema->table, (int)MG_FIND_KEYS_MAX);
+    for (uint32_t i = 0; i < spec->column_count; i++)
+        if (spec->columns[i] >= schema->column_count)
+            return mg_fail(err, MG_INVALID, "table %s.%s has %u columns; column %u was asked for", schema->database,
+                           schema->table, schema->column_count, spec->columns[i]);
     return MG_OK;
 }
 

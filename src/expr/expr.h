@@ -66,6 +66,7 @@ struct mg_expr *mg_expr_call(struct mg_arena *arena, enum mg_expr_op op, struct 
 MG_MUST_CHECK enum mg_code mg_expr_format(const struct mg_expr *expr, struct mg_buffer *out, struct mg_error *err);
 
 struct mg_predicate; /* bound; heap */
+struct mg_expr__node;
 
 /* expr may be NULL: every row. MG_NOT_FOUND for an unknown column, MG_INVALID for wrong argument counts or types that
  * cannot be compared (both named). Keeps no pointer into expr; keeps a reference to the schema. */
@@ -89,6 +90,15 @@ MG_MUST_CHECK enum mg_code mg_predicate_filter(const struct mg_predicate *predic
  * true? For zone maps; true when unsure. lows/highs[place] NULL = nothing known. */
 bool mg_predicate_may_match(const struct mg_predicate *predicate, const struct mg_value *const *lows,
                             const struct mg_value *const *highs, const bool *has_null);
+
+/* The values one of which the column must have for the predicate to be true, each once; count 0: it does not name them.
+ * No float columns. Borrowed from the predicate. */
+struct mg_expr_points {
+    const struct mg_expr__node *node;
+    uint32_t count;
+};
+struct mg_expr_points mg_predicate_points(const struct mg_predicate *predicate, uint32_t column);
+struct mg_value mg_expr_point(struct mg_expr_points points, uint32_t i); /* of the column's type */
 
 /* Set bits of a mask as row numbers; returns how many. rows has room for them. */
 uint32_t mg_mask_rows(const uint64_t *mask, uint32_t row_count, uint32_t *rows);

@@ -369,7 +369,7 @@ const char *kit_rows(struct mg_snapshot *snapshot, uint64_t table_id, const stru
         .aggregate = wanted->aggregate,
         .order = wanted->order,
         .order_count = wanted->order_count,
-        .predicate = predicate,
+        .predicate = wanted->predicate ? wanted->predicate : predicate,
         .range = wanted->range,
         .limit = wanted->limit,
         .batch_rows_max = wanted->batch_rows_max,

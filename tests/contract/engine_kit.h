@@ -42,6 +42,7 @@ struct kit_scan {
     const char *where_column; /* a comparison: column, op, literal; NULL: none */
     enum mg_expr_op op;
     const char *literal;
+    const struct mg_predicate *predicate; /* in place of where_column; NULL: none */
     struct mg_key_range range;
     uint64_t limit;
     uint32_t batch_rows_max;

@@ -54,6 +54,7 @@ void mg_chunk__unref(struct mg_chunk *chunk)
         mg_buf__unref(chunk->columns[c].present);
         mg_buf__unref(chunk->columns[c].bits);
     }
+    mg_key_table__free(chunk);
     mg_budget_release(chunk->budget, chunk_bytes(chunk->column_count));
     free(chunk);
 }

@@ -631,5 +631,6 @@ const struct mg_engine_ops mg_engine_magic = {
     .scan = mg_magic__scan,
     .next = mg_magic__next,
     .scan_close = mg_magic__scan_close,
+    .find = mg_magic__find,
     .status = mg_magic__status,
 };

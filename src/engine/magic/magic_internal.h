@@ -74,6 +74,7 @@ struct mg_chunk {
     bool frozen;        /* never appended to again: bits, counts and zones are there */
     uint32_t row_count; /* frozen */
     uint32_t column_count;
+    struct mg_key_table *_Atomic keys; /* frozen: made by the first look-up, then immutable (key_table.c); NULL */
     struct mg_chunk_column columns[];
 };
 
@@ -98,6 +99,18 @@ MG_MUST_CHECK enum mg_code mg_chunk__append(struct mg_chunk **chunk, const struc
 /* Replace *chunk by its frozen version with row_count rows. */
 MG_MUST_CHECK enum mg_code mg_chunk__freeze(struct mg_chunk **chunk, const struct mg_schema *schema, uint32_t row_count,
                                             struct mg_error *err);
+
+/* ---- look-ups of readers in a chunk (key_table.c) ------------------------------------------------------------- */
+
+/* Where a frozen chunk's keys are: open addressing, half full, by the hash of the encoded key. A key may have several
+ * rows, of which at most one is not marked. */
+enum { MG_KEY_TABLE_SLOTS = 2 * MG_CHUNK_ROWS };
+struct mg_key_table {
+    uint32_t slots[MG_KEY_TABLE_SLOTS]; /* high bits of the hash << 14 | row + 1; 0: free */
+};
+/* The chunk's, made when it is missing; NULL: there is no memory for it now. */
+const struct mg_key_table *mg_key_table__of(struct mg_chunk *chunk, const struct mg_schema *schema);
+void mg_key_table__free(struct mg_chunk *chunk);
 
 /* ---- marks (marks.c) ----------------------------------------------------------------------------------------- */
 
@@ -883,6 +896,13 @@ MG_MUST_CHECK enum mg_code mg_magic__missing_rows(const struct mg_column *column
 MG_MUST_CHECK enum mg_code mg_magic__scan_segments(struct mg_snapshot *snapshot, const struct mg_scan_spec *spec,
                                                    const uint32_t *segment_ids, uint32_t count, struct mg_scan **out,
                                                    struct mg_error *err);
+enum mg_code mg_magic__find(struct mg_snapshot *snapshot, const struct mg_find_spec *spec, uint32_t *rows,
+                            struct mg_batch **out, struct mg_error *err);
+/* The rows of a table that a predicate names by their whole keys (scan_keys.c). *applies: it does; then *out has the
+ * columns of the schema where needed[place], and is NULL when there is no such row. */
+MG_MUST_CHECK enum mg_code mg_magic__find_named(struct mg_snapshot *snapshot, const struct mg_scan_spec *spec,
+                                                const struct mg_schema *schema, const bool *needed, bool *applies,
+                                                struct mg_batch **out, struct mg_error *err);
 enum mg_code mg_magic__next(struct mg_scan *scan, struct mg_batch **out, struct mg_error *err);
 void mg_magic__scan_close(struct mg_scan *scan);
 enum mg_code mg_magic__status(struct mg_engine *engine, mg_status_fn *fn, void *arg, struct mg_error *err);

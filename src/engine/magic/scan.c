@@ -50,6 +50,8 @@ struct scan {
     uint32_t *only; /* segment ids to read; NULL: all */
     uint32_t only_count;
     struct mg_part_reader reader; /* of the part, once it was entered */
+    bool by_key;                  /* the rows that the predicate names by their keys, in place of chunks and parts: */
+    struct mg_batch *named;       /* until they were taken; NULL: none */
 
     /* By place in the schema: */
     bool *needed;
@@ -94,6 +96,7 @@ void mg_magic__scan_close(struct mg_scan *base)
         return;
     unload(scan);
     mg_part_reader__leave(&scan->reader);
+    mg_batch_unref(scan->named);
     for (uint32_t c = 0; scan->constants && c < scan->schema->column_count; c++)
         mg_batch_unref(scan->constants[c]);
     mg_aggregation_free(scan->aggregation);
@@ -177,6 +180,8 @@ enum mg_code mg_magic__scan(struct mg_snapshot *snapshot, const struct mg_scan_s
         scan->vector_places[c] = &scan->vectors[c];
     note_needed(scan);
     enum mg_code code = make_consumer(scan, err);
+    if (code == MG_OK)
+        code = mg_magic__find_named(snapshot, spec, scan->schema, scan->needed, &scan->by_key, &scan->named, err);
     if (code != MG_OK) {
         mg_magic__scan_close(&scan->base);
         return code;
@@ -499,6 +504,33 @@ static enum mg_code enter_part(struct scan *scan, const struct mg_table_part *pa
     return MG_OK;
 }
 
+/* Rows that were found by their keys are one more chunk, whose columns are kept like those of missing values. */
+static enum mg_code load_named(struct scan *scan, struct mg_error *err)
+{
+    struct mg_batch *rows = scan->named;
+    uint64_t mask[MG_CHUNK_ROWS / 64];
+    scan->segment = scan->table->segment_count;
+    scan->part = scan->table->part_count;
+    if (!rows)
+        return MG_OK;
+    for (uint32_t c = 0, i = 0; c < scan->schema->column_count; c++) {
+        if (!scan->needed[c])
+            continue;
+        scan->in_segment[c] = -1;
+        scan->constants[c] = mg_batch_ref(rows);
+        scan->vectors[c] = rows->vectors[i++];
+    }
+    scan->named = NULL;
+    uint32_t row_count = rows->row_count;
+    mg_batch_unref(rows);
+    mg_arena_reset(&scan->scratch);
+    memset(mask, 0, sizeof mask);
+    for (uint32_t i = 0; i < row_count; i++)
+        mask[i / 64] |= (uint64_t)1 << (i % 64);
+    MG_TRY(mg_predicate_filter(scan->spec.predicate, scan->vector_places, row_count, mask, &scan->scratch, err));
+    return take_rows(scan, row_count, mask, err);
+}
+
 static bool is_full(const struct scan *scan) { return scan->aggregation && mg_aggregation_is_full(scan->aggregation); }
 
 static enum mg_code advance_parts(struct scan *scan, struct mg_error *err)
@@ -532,6 +564,8 @@ static enum mg_code advance_parts(struct scan *scan, struct mg_error *err)
 static enum mg_code advance(struct scan *scan, struct mg_error *err)
 {
     unload(scan);
+    if (scan->by_key)
+        return load_named(scan, err);
     while (!scan->loaded.active && scan->segment < scan->table->segment_count && !is_full(scan)) {
         const struct mg_table_segment *segment = &scan->table->segments[scan->segment];
         if (!reads(scan, segment->rows->segment->id)) {

@@ -1283,6 +1283,79 @@ static enum mg_code model_next(struct mg_scan *base, struct mg_batch **out, stru
     return code;
 }
 
+/* ---- look-ups ---------------------------------------------------------------------------------------------- */
+
+/* The versions that the snapshot sees, in the order of their keys in the spec, each once; rows as find wants them. */
+static uint32_t find_versions(const struct mg_snapshot *snapshot, const struct mg_find_spec *spec, uint32_t *rows,
+                              struct version *found)
+{
+    struct model_engine *model = model_of(snapshot->engine);
+    uint32_t count = 0;
+    mg_mutex_lock(&model->lock);
+    const struct table *table = find_table(model, spec->table_id);
+    for (uint32_t i = 0; i < spec->key_count; i++) {
+        struct mg_slice key = MG_SLICE(spec->keys + spec->offsets[i], spec->offsets[i + 1] - spec->offsets[i]);
+        size_t at = table ? cell_lower_bound(table, key) : 0;
+        bool has_cell = table && at < table->cell_count && mg_slice_equal(table->cells[at]->key, key);
+        const struct version *v = has_cell ? visible(table->cells[at], model_snapshot_epoch(snapshot)) : NULL;
+        rows[i] = MG_FIND_NONE;
+        for (uint32_t j = 0; v && j < count && rows[i] == MG_FIND_NONE; j++)
+            if (found[j].rows == v->rows && found[j].row == v->row)
+                rows[i] = j;
+        if (v && rows[i] == MG_FIND_NONE) {
+            rows[i] = count;
+            found[count++] = *v;
+        }
+    }
+    mg_mutex_unlock(&model->lock);
+    return count;
+}
+
+static enum mg_code project(const struct mg_find_spec *spec, const struct mg_schema *schema,
+                            const struct mg_batch *whole, struct mg_budget *budget, struct mg_batch **out,
+                            struct mg_error *err)
+{
+    struct mg_batch_builder builder;
+    struct mg_type *types = must_alloc(spec->column_count, sizeof *types);
+    for (uint32_t i = 0; i < spec->column_count; i++)
+        types[i] = schema->columns[spec->columns[i]].type;
+    enum mg_code code = mg_batch_builder_init(&builder, types, spec->column_count, budget, BATCH_BYTES_MAX, err);
+    free(types);
+    if (code != MG_OK)
+        return code;
+    for (uint32_t i = 0; code == MG_OK && i < spec->column_count; i++)
+        code = mg_builder_gather(&builder, i, &whole->vectors[spec->columns[i]], NULL, 0, whole->row_count, err);
+    if (code == MG_OK)
+        code = mg_batch_builder_finish(&builder, whole->row_count, out, err);
+    mg_batch_builder_clear(&builder);
+    return code;
+}
+
+static enum mg_code model_find(struct mg_snapshot *snapshot, const struct mg_find_spec *spec, uint32_t *rows,
+                               struct mg_batch **out, struct mg_error *err)
+{
+    struct mg_budget *budget = spec->budget ? spec->budget : model_of(snapshot->engine)->readers;
+    struct mg_schema *schema;
+    struct mg_batch *whole = NULL, *result = NULL;
+    MG_TRY(model_table_by_id(snapshot, spec->table_id, &schema, err));
+    enum mg_code code = check_state(schema, err);
+    if (code == MG_OK)
+        code = mg_find_spec_check(schema, spec, err);
+    struct version *found = must_alloc(spec->key_count, sizeof *found);
+    uint32_t count = code == MG_OK ? find_versions(snapshot, spec, rows, found) : 0;
+    if (count && spec->column_count) {
+        code = whole_rows(schema, found, count, budget, &whole, err);
+        if (code == MG_OK)
+            code = project(spec, schema, whole, budget, &result, err);
+    }
+    mg_batch_unref(whole);
+    free(found);
+    mg_schema_unref(schema);
+    if (code == MG_OK)
+        *out = result;
+    return code;
+}
+
 /* ---- status ------------------------------------------------------------------------------------------------ */
 
 static enum mg_code tell(mg_status_fn *fn, void *arg, const char *name, uint64_t value, const char *unit,
@@ -1345,5 +1418,6 @@ const struct mg_engine_ops mg_engine_model = {
     .scan = model_scan,
     .next = model_next,
     .scan_close = model_scan_close,
+    .find = model_find,
     .status = model_status,
 };
