@@ -82,18 +82,28 @@ struct mg_block_dest {
 };
 /* Bytes of the texts of vectors [first, first + count), an upper bound that is cheap. */
 size_t mg_block_text_bytes(const struct mg_block *block, uint32_t first, uint32_t count);
-/* Decode whole vectors [first, first + count) to rows [at, ...), at being a multiple of MG_VECTOR_ROWS. The value of a
- * NULL row is anything of its width (an empty text). */
+/* Decode whole vectors [first, first + count) to rows [at, ...). The value of a NULL row is anything of its width (an
+ * empty text). */
 MG_MUST_CHECK enum mg_code mg_block_decode(const struct mg_block *block, uint32_t first, uint32_t count,
                                            const struct mg_block_dest *dest, uint32_t at, struct mg_error *err);
-/* Decode chosen rows, rising, of one vector; destination as above with `at` any row when validity is NULL, else a
- * multiple of 8 (late materialisation of few rows). */
+/* Decode chosen rows, rising, of one vector (late materialisation of few rows). */
 MG_MUST_CHECK enum mg_code mg_block_gather(const struct mg_block *block, uint32_t vector, const uint16_t *rows,
                                            uint32_t count, const struct mg_block_dest *dest, uint32_t at,
                                            struct mg_error *err);
 /* Integers, dates, times, and decimals that fit: the vector's values as int64 (uint64 as its bits). False when a
  * decimal does not fit. out has room for MG_VECTOR_ROWS. */
 bool mg_block_ints(const struct mg_block *block, uint32_t vector, int64_t *out);
+/* The same of chosen rows, rising. */
+bool mg_block_gather_ints(const struct mg_block *block, uint32_t vector, const uint16_t *rows, uint32_t count,
+                          int64_t *out);
+/* A vector's rows as places in the block's dictionary, those that are NULL included. False when it has none, or more
+ * than 65,536 entries, or is damaged. out has room for MG_VECTOR_ROWS. */
+bool mg_block_codes(const struct mg_block *block, uint32_t vector, uint16_t *out);
+/* The block's dictionary in Arrow's layout, in memory of the arena; it has one. */
+MG_MUST_CHECK enum mg_code mg_block_dictionary_values(const struct mg_block *block, struct mg_arena *arena,
+                                                      struct mg_vector *out, struct mg_error *err);
+/* Which rows of a vector are not NULL, as bits: NULL when all are or none is. */
+const uint8_t *mg_block_vector_validity(const struct mg_block *block, uint32_t vector);
 /* One row; text is borrowed from the block or from scratch. */
 MG_MUST_CHECK enum mg_code mg_block_value(const struct mg_block *block, uint32_t row, struct mg_arena *scratch,
                                           struct mg_value *out, struct mg_error *err);
@@ -105,18 +115,27 @@ enum mg_block_op {
     MG_BLOCK_LE = 4,
     MG_BLOCK_GT = 5,
     MG_BLOCK_GE = 6,
-    MG_BLOCK_BETWEEN = 7, /* values[0] <= row <= values[1] */
+    MG_BLOCK_BETWEEN = 7, /* values[0] <= row <= values[1]; one that is NULL is no bound */
     MG_BLOCK_IN = 8,      /* values rise strictly */
     MG_BLOCK_IS_NULL = 9,
     MG_BLOCK_IS_NOT_NULL = 10,
 };
-/* A test of one column against constants, made ready for one block: constants become codes or packed distances once.
- * Text compares bytewise: PAD_SPACE is for the caller to see to. Lives in its arena. */
+/* A column against constants of its type, not NULL but where BETWEEN says so. */
+struct mg_block_condition {
+    enum mg_block_op op;
+    bool is_negated;                /* of rows that are not NULL those that op does not let through; not of IS NULL */
+    bool pad_space;                 /* texts without their trailing blanks; values have none */
+    bool low_is_open, high_is_open; /* BETWEEN: the bound itself is outside */
+    const struct mg_value *values;
+    uint32_t value_count;
+};
+/* A condition made ready for one block: constants become codes or packed distances once. Texts compare bytewise. Lives
+ * in its arena. */
 struct mg_block_test;
-/* values: of the block's type, not NULL. Also tells what the block can say as a whole. */
-enum mg_block_verdict { MG_BLOCK_NONE, MG_BLOCK_SOME, MG_BLOCK_ALL };
-MG_MUST_CHECK enum mg_code mg_block_test_new(const struct mg_block *block, enum mg_block_op op,
-                                             const struct mg_value *values, uint32_t value_count,
+/* What the block can say as a whole. UNABLE: the test cannot be run (texts with trailing blanks behind symbols); *out
+ * is NULL. */
+enum mg_block_verdict { MG_BLOCK_NONE, MG_BLOCK_SOME, MG_BLOCK_ALL, MG_BLOCK_UNABLE };
+MG_MUST_CHECK enum mg_code mg_block_test_new(const struct mg_block *block, const struct mg_block_condition *condition,
                                              struct mg_arena *arena, struct mg_block_test **out,
                                              enum mg_block_verdict *verdict, struct mg_error *err);
 /* Clear the bits of rows of the vector that are not true (NULL rows are not, but for IS_NULL). mask has MG_VECTOR_WORDS

@@ -351,7 +351,7 @@ static struct mg_block__texts texts_at(const struct mg_block_dest *dest, uint32_
 enum mg_code mg_block_decode(const struct mg_block *block, uint32_t first, uint32_t count,
                              const struct mg_block_dest *dest, uint32_t at, struct mg_error *err)
 {
-    mg_assert(first <= block->vector_count && count <= block->vector_count - first && at % MG_VECTOR_ROWS == 0);
+    mg_assert(first <= block->vector_count && count <= block->vector_count - first);
     for (uint32_t v = first; v < first + count; v++) {
         struct mg_block__view view = mg_block__view(block, v);
         MG_TRY(put_validity(block, &view, dest->validity, at, err));
@@ -421,10 +421,30 @@ static enum mg_code direct_value(const struct mg_block *block, const struct mg_b
     return MG_OK;
 }
 
+/* Of more rows than that, the whole vector is faster. */
+enum { DIRECT_MAX = MG_VECTOR_ROWS / 8 };
+
+static void pick(const void *from, const uint16_t *rows, uint32_t count, uint32_t log, void *to)
+{
+    typedef struct {
+        uint64_t low, high;
+    } wide;
+#define PICK(type)                       \
+    for (uint32_t i = 0; i < count; i++) \
+    ((type *)to)[i] = ((const type *)from)[rows[i]]
+    switch (log) {
+    case 0: PICK(uint8_t); break;
+    case 1: PICK(uint16_t); break;
+    case 2: PICK(uint32_t); break;
+    case 3: PICK(uint64_t); break;
+    default: PICK(wide);
+    }
+#undef PICK
+}
+
 static enum mg_code gather_values(const struct mg_block *block, const struct mg_block__view *view, const uint16_t *rows,
                                   uint32_t count, uint8_t *out, struct mg_error *err)
 {
-    enum { DIRECT_MAX = MG_VECTOR_ROWS / 8 }; /* of more rows, the whole vector is faster */
     _Alignas(16) uint8_t all[MG_VECTOR_ROWS * 16];
     uint32_t log = type_log(block), width = 1u << log;
 
@@ -434,10 +454,87 @@ static enum mg_code gather_values(const struct mg_block *block, const struct mg_
         return MG_OK;
     }
     MG_TRY(mg_block__values(block, view, log, all, err));
-    for (uint32_t i = 0; i < count; i++)
-        memcpy(out + ((size_t)i << log), all + ((size_t)rows[i] << log), width);
+    pick(all, rows, count, log, out);
     return MG_OK;
 }
+
+bool mg_block_gather_ints(const struct mg_block *block, uint32_t vector, const uint16_t *rows, uint32_t count,
+                          int64_t *out)
+{
+    struct mg_block__view view = mg_block__view(block, vector);
+    int64_t all[MG_VECTOR_ROWS];
+
+    if (view.header->encoding == MG_ENCODING_FRAME && !view.wide && count <= DIRECT_MAX) {
+        for (uint32_t i = 0; i < count; i++)
+            out[i] = (int64_t)((uint64_t)view.base + mg_pack__get(view.data, view.width, rows[i]));
+        return true;
+    }
+    if (!mg_block_ints(block, vector, all))
+        return false;
+    pick(all, rows, count, 3, out);
+    return true;
+}
+
+/* ---- dictionaries -------------------------------------------------------------------------------------------- */
+
+bool mg_block_codes(const struct mg_block *block, uint32_t vector, uint16_t *out)
+{
+    struct mg_block__view view = mg_block__view(block, vector);
+    uint32_t codes[MG_VECTOR_ROWS];
+
+    if (view.header->encoding != MG_ENCODING_DICTIONARY || block->dictionary->count > UINT16_MAX + 1 ||
+        mg_block__codes(block, &view, codes, NULL) != MG_OK)
+        return false;
+    for (uint32_t i = 0; i < view.rows; i++)
+        out[i] = (uint16_t)codes[i];
+    return true;
+}
+
+static enum mg_code dictionary_texts(const struct mg_block *block, struct mg_arena *arena, struct mg_vector *out,
+                                     struct mg_error *err)
+{
+    uint32_t count = block->dictionary->count;
+    struct mg_block__texts texts = {.offsets = mg_arena_array(arena, int32_t, (size_t)count + 1),
+                                    .room = (size_t)block->dictionary->text_bytes + 64};
+
+    texts.text = mg_arena_alloc(arena, texts.room);
+    if (!texts.offsets || !texts.text)
+        return mg_arena_fail(arena, err);
+    for (uint32_t i = 0; i < count; i++) {
+        struct mg_slice text;
+        if (!mg_block__entry_text(block, i, &text) || !mg_block__put_text(&texts, i, text.data, text.size))
+            return mg_block__corrupt(err, block, block->dictionary, "text %u lies outside", i);
+    }
+    out->values = texts.text;
+    out->offsets = texts.offsets;
+    return MG_OK;
+}
+
+enum mg_code mg_block_dictionary_values(const struct mg_block *block, struct mg_arena *arena, struct mg_vector *out,
+                                        struct mg_error *err)
+{
+    uint32_t count = block->dictionary->count, width = mg_type_width(block->type.id);
+
+    *out = (struct mg_vector){.type = block->type, .row_count = count};
+    if (!width)
+        return dictionary_texts(block, arena, out, err);
+    uint8_t *values = mg_arena_alloc(arena, (size_t)count * width + 64);
+    if (!values)
+        return mg_arena_fail(arena, err);
+    for (uint32_t i = 0; i < count; i++) {
+        mg_int128 v = (int64_t)mg_block__entries(block)[i];
+        memcpy(values + (size_t)i * width, &v, width);
+    }
+    out->values = values;
+    return MG_OK;
+}
+
+const uint8_t *mg_block_vector_validity(const struct mg_block *block, uint32_t vector)
+{
+    return mg_block__view(block, vector).validity;
+}
+
+/* ---- chosen rows --------------------------------------------------------------------------------------------- */
 
 enum mg_code mg_block_gather(const struct mg_block *block, uint32_t vector, const uint16_t *rows, uint32_t count,
                              const struct mg_block_dest *dest, uint32_t at, struct mg_error *err)

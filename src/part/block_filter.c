@@ -1,9 +1,9 @@
 /* block_filter.c -- a column against constants, on the encoded values.
  *
- * A test becomes closed ranges of numbers, rising and apart; NE is EQ turned round. Floats are numbers, too: int64 in
- * their order. Per block, ranges become ranges of codes; per vector, of packed distances, so that nothing is unpacked
- * when a header decides and no base is added when it does not. Runs and constants are decided once for all their rows.
- * Texts without a dictionary are compared row by row, symbol by symbol.
+ * A test becomes closed ranges of numbers, rising and apart; NE is a range turned round. Floats are numbers, too: int64
+ * in their order. Per block, ranges become ranges of codes; per vector, of packed distances, so that nothing is
+ * unpacked when a header decides and no base is added when it does not. Runs and constants are decided once for all
+ * their rows. Texts without a dictionary are compared row by row, symbol by symbol.
  * Threads  a test is immutable once made.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "part/block_internal.h"
@@ -19,8 +19,9 @@ struct code_range {
 
 struct mg_block_test {
     const struct mg_block *block;
-    enum mg_block_op op; /* never NE */
-    bool negate;
+    enum mg_block_op op; /* BETWEEN, IN, or of NULLs: the others become BETWEEN */
+    bool negate, pad_space;
+    bool low_is_open, high_is_open;
     struct mg_value *values;
     uint32_t value_count;
     struct range *ranges; /* numbers only */
@@ -59,18 +60,17 @@ static mg_int128 key_of(const struct mg_value *value)
     }
 }
 
-static struct range range_of(enum mg_block_op op, mg_int128 v, mg_int128 second)
+/* BETWEEN as numbers; low > high when nothing is. */
+static struct range between(const struct mg_block_test *test)
 {
     static const struct range empty = {1, 0};
+    const struct mg_value *low = &test->values[0], *high = &test->values[1];
+    struct range range = {low->is_null ? lowest : key_of(low), high->is_null ? highest : key_of(high)};
 
-    switch (op) {
-    case MG_BLOCK_LT: return v == lowest ? empty : (struct range){lowest, v - 1};
-    case MG_BLOCK_LE: return (struct range){lowest, v};
-    case MG_BLOCK_GT: return v == highest ? empty : (struct range){v + 1, highest};
-    case MG_BLOCK_GE: return (struct range){v, highest};
-    case MG_BLOCK_BETWEEN: return (struct range){v, second};
-    default: return (struct range){v, v};
-    }
+    if ((!low->is_null && test->low_is_open && range.low++ == highest) ||
+        (!high->is_null && test->high_is_open && range.high-- == lowest))
+        return empty;
+    return range;
 }
 
 /* Neighbours grow together, so that a list of consecutive numbers is one range. */
@@ -82,8 +82,8 @@ static enum mg_code make_ranges(struct mg_block_test *test, struct mg_arena *are
     if (!test->ranges)
         return mg_arena_fail(arena, err);
     for (uint32_t i = 0; i < pass_count; i++) {
-        mg_int128 v = key_of(&test->values[i]);
-        struct range made = range_of(test->op, v, test->op == MG_BLOCK_BETWEEN ? key_of(&test->values[1]) : v);
+        struct range made = test->op == MG_BLOCK_IN ? (struct range){key_of(&test->values[i]), key_of(&test->values[i])}
+                                                    : between(test);
         struct range *last = test->range_count ? &test->ranges[test->range_count - 1] : NULL;
         if (made.low > made.high)
             continue;
@@ -145,7 +145,8 @@ static enum mg_code code_range_of(const struct mg_block_test *test, uint32_t i, 
                                   struct mg_error *err)
 {
     const struct mg_block *block = test->block;
-    const struct mg_value *low = &test->values[i], *high = test->op == MG_BLOCK_BETWEEN ? &test->values[1] : low;
+    bool is_range = test->op == MG_BLOCK_BETWEEN;
+    const struct mg_value *low = &test->values[i], *high = is_range ? &test->values[1] : low;
 
     *out = (struct code_range){0, block->dictionary->count};
     if (block->type.id != MG_TYPE_UTF8) {
@@ -156,10 +157,42 @@ static enum mg_code code_range_of(const struct mg_block_test *test, uint32_t i, 
             out->end = first_entry(block, range->high + 1);
         return MG_OK;
     }
-    if (test->op != MG_BLOCK_LT && test->op != MG_BLOCK_LE)
-        MG_TRY(first_text(block, low->text, test->op == MG_BLOCK_GT, &out->first, err));
-    if (test->op != MG_BLOCK_GT && test->op != MG_BLOCK_GE)
-        MG_TRY(first_text(block, high->text, test->op != MG_BLOCK_LT, &out->end, err));
+    if (!low->is_null)
+        MG_TRY(first_text(block, low->text, is_range && test->low_is_open, &out->first, err));
+    if (!high->is_null)
+        MG_TRY(first_text(block, high->text, !is_range || !test->high_is_open, &out->end, err));
+    return MG_OK;
+}
+
+static void add_codes(struct mg_block_test *test, struct code_range made)
+{
+    struct code_range *last = test->code_range_count ? &test->codes[test->code_range_count - 1] : NULL;
+
+    if (made.first >= made.end)
+        return;
+    if (last && last->end == made.first)
+        last->end = made.end;
+    else
+        test->codes[test->code_range_count++] = made;
+}
+
+static bool text_passes(const struct mg_block_test *test, struct mg_slice text);
+
+/* Without trailing blanks the dictionary is not sorted: each entry is asked. */
+static enum mg_code make_padded_codes(struct mg_block_test *test, struct mg_arena *arena, struct mg_error *err)
+{
+    uint32_t count = test->block->dictionary->count;
+
+    test->codes = mg_arena_array(arena, struct code_range, (size_t)count / 2 + 2);
+    if (!test->codes)
+        return mg_arena_fail(arena, err);
+    for (uint32_t i = 0; i < count; i++) {
+        struct mg_slice text;
+        if (!mg_block__entry_text(test->block, i, &text))
+            return mg_block__corrupt(err, test->block, test->block->dictionary, "text %u lies outside", i);
+        if (text_passes(test, text))
+            add_codes(test, (struct code_range){i, i + 1});
+    }
     return MG_OK;
 }
 
@@ -168,18 +201,15 @@ static enum mg_code make_codes(struct mg_block_test *test, struct mg_arena *aren
     bool is_text = test->block->type.id == MG_TYPE_UTF8;
     uint32_t count = is_text ? (test->op == MG_BLOCK_IN ? test->value_count : 1) : test->range_count;
 
+    if (is_text && test->pad_space)
+        return make_padded_codes(test, arena, err);
     test->codes = mg_arena_array(arena, struct code_range, count + 1);
     if (!test->codes)
         return mg_arena_fail(arena, err);
     for (uint32_t i = 0; i < count; i++) {
-        struct code_range made, *last = test->code_range_count ? &test->codes[test->code_range_count - 1] : NULL;
+        struct code_range made;
         MG_TRY(code_range_of(test, i, &made, err));
-        if (made.first >= made.end)
-            continue;
-        if (last && last->end == made.first)
-            last->end = made.end;
-        else
-            test->codes[test->code_range_count++] = made;
+        add_codes(test, made);
     }
     return MG_OK;
 }
@@ -206,8 +236,6 @@ static enum mg_block_verdict judge_codes(const struct mg_block_test *test, uint6
     }
     return MG_BLOCK_NONE;
 }
-
-static bool text_passes(const struct mg_block_test *test, struct mg_slice text);
 
 /* Of the rows that are not NULL, before negation. */
 static enum mg_block_verdict judge_vector(const struct mg_block_test *test, const struct mg_block__view *view)
@@ -261,24 +289,52 @@ static enum mg_block_verdict judge_block(const struct mg_block_test *test)
     return none ? MG_BLOCK_NONE : all ? MG_BLOCK_ALL : MG_BLOCK_SOME;
 }
 
-enum mg_code mg_block_test_new(const struct mg_block *block, enum mg_block_op op, const struct mg_value *values,
-                               uint32_t value_count, struct mg_arena *arena, struct mg_block_test **out,
-                               enum mg_block_verdict *verdict, struct mg_error *err)
+/* The comparisons are ranges with one end or with two that are the same. */
+static enum mg_code copy_condition(struct mg_block_test *test, const struct mg_block_condition *condition,
+                                   struct mg_arena *arena, struct mg_error *err)
+{
+    bool is_low = condition->op == MG_BLOCK_EQ || condition->op == MG_BLOCK_NE || condition->op == MG_BLOCK_GE ||
+                  condition->op == MG_BLOCK_GT;
+    bool is_high = condition->op == MG_BLOCK_EQ || condition->op == MG_BLOCK_NE || condition->op == MG_BLOCK_LE ||
+                   condition->op == MG_BLOCK_LT;
+    uint32_t count = is_low || is_high ? 2 : condition->value_count;
+
+    test->op = is_low || is_high ? MG_BLOCK_BETWEEN : condition->op;
+    test->negate = condition->is_negated != (condition->op == MG_BLOCK_NE);
+    test->pad_space = condition->pad_space;
+    test->low_is_open = condition->op == MG_BLOCK_GT || (condition->op == MG_BLOCK_BETWEEN && condition->low_is_open);
+    test->high_is_open = condition->op == MG_BLOCK_LT || (condition->op == MG_BLOCK_BETWEEN && condition->high_is_open);
+    test->value_count = count;
+    test->values = mg_arena_array(arena, struct mg_value, (size_t)count + 1);
+    if (!test->values)
+        return mg_arena_fail(arena, err);
+    for (uint32_t i = 0; i < count; i++)
+        test->values[i] = condition->values[is_low || is_high ? 0 : i];
+    if (is_low || is_high) {
+        test->values[0].is_null = !is_low;
+        test->values[1].is_null = !is_high;
+    }
+    return MG_OK;
+}
+
+enum mg_code mg_block_test_new(const struct mg_block *block, const struct mg_block_condition *condition,
+                               struct mg_arena *arena, struct mg_block_test **out, enum mg_block_verdict *verdict,
+                               struct mg_error *err)
 {
     struct mg_block_test *test = mg_arena_new(arena, struct mg_block_test);
-    struct mg_value *copy = mg_arena_array(arena, struct mg_value, value_count + 1);
-    bool on_nulls = op == MG_BLOCK_IS_NULL || op == MG_BLOCK_IS_NOT_NULL;
+    bool on_nulls = condition->op == MG_BLOCK_IS_NULL || condition->op == MG_BLOCK_IS_NOT_NULL;
 
-    mg_assert(on_nulls || op == MG_BLOCK_IN || value_count == (op == MG_BLOCK_BETWEEN ? 2 : 1));
-    if (!test || !copy)
+    mg_assert(on_nulls || condition->op == MG_BLOCK_IN ||
+              condition->value_count == (condition->op == MG_BLOCK_BETWEEN ? 2 : 1));
+    if (!test)
         return mg_arena_fail(arena, err);
-    if (value_count)
-        memcpy(copy, values, value_count * sizeof *copy);
-    *test = (struct mg_block_test){.block = block,
-                                   .op = op == MG_BLOCK_NE ? MG_BLOCK_EQ : op,
-                                   .negate = op == MG_BLOCK_NE,
-                                   .values = copy,
-                                   .value_count = value_count};
+    test->block = block;
+    MG_TRY(copy_condition(test, condition, arena, err));
+    if (!on_nulls && test->pad_space && mg_block__symbols(block)) {
+        *verdict = MG_BLOCK_UNABLE;
+        *out = NULL;
+        return MG_OK;
+    }
     if (!on_nulls && block->type.id != MG_TYPE_UTF8)
         MG_TRY(make_ranges(test, arena, err));
     if (!on_nulls && block->dictionary)
@@ -471,21 +527,19 @@ static bool row_is_in(const struct mg_block_test *test, const struct row_text *r
 
 static bool row_passes(const struct mg_block_test *test, const struct row_text *row)
 {
+    const struct mg_value *low = &test->values[0], *high = &test->values[1];
+
     if (test->op == MG_BLOCK_IN)
         return row_is_in(test, row);
-    int c = compare_row(row, &test->values[0]);
-    switch (test->op) {
-    case MG_BLOCK_LT: return c < 0;
-    case MG_BLOCK_LE: return c <= 0;
-    case MG_BLOCK_GT: return c > 0;
-    case MG_BLOCK_GE: return c >= 0;
-    case MG_BLOCK_BETWEEN: return c >= 0 && compare_row(row, &test->values[1]) <= 0;
-    default: return c == 0;
-    }
+    if (!low->is_null && compare_row(row, low) < (int)test->low_is_open)
+        return false;
+    return high->is_null || compare_row(row, high) <= -(int)test->high_is_open;
 }
 
 static bool text_passes(const struct mg_block_test *test, struct mg_slice text)
 {
+    while (test->pad_space && text.size && text.data[text.size - 1] == ' ')
+        text.size--;
     return row_passes(test, &(struct row_text){text, NULL});
 }
 
@@ -502,7 +556,7 @@ static enum mg_code test_texts(const struct mg_block_test *test, uint32_t vector
         if (!(mask[i / 64] >> i % 64 & 1))
             continue;
         MG_TRY(mg_block__row_bytes(&reader, i, &row.bytes, err));
-        words[i / 64] |= (uint64_t)row_passes(test, &row) << i % 64;
+        words[i / 64] |= (uint64_t)(row.symbols ? row_passes(test, &row) : text_passes(test, row.bytes)) << i % 64;
     }
     return MG_OK;
 }

@@ -69,15 +69,58 @@ static void free_room(struct room *room)
 static void check_decode(const struct sample *sample, const struct mg_block *block)
 {
     struct mg_error err;
-    struct room room;
     uint32_t vectors = block->vector_count, half = vectors / 2;
 
-    make_room(&room, block, block->row_count, mg_block_text_bytes(block, 0, vectors));
-    assert_ok(mg_block_decode(block, 0, half, &room.dest, 0, &err));
-    assert_ok(mg_block_decode(block, half, vectors - half, &room.dest, half * MG_VECTOR_ROWS, &err));
-    for (uint32_t row = 0; row < block->row_count; row++)
-        assert_same(sample, &room.vector, row, row);
-    free_room(&room);
+    for (uint32_t at = 0; at < 4; at += 3) { /* where buffers begin, and behind three rows */
+        struct room room;
+        make_room(&room, block, at + block->row_count, mg_block_text_bytes(block, 0, vectors));
+        if (block->type.id == MG_TYPE_UTF8)
+            room.dest.offsets[at] = 0;
+        assert_ok(mg_block_decode(block, 0, half, &room.dest, at, &err));
+        assert_ok(mg_block_decode(block, half, vectors - half, &room.dest, at + half * MG_VECTOR_ROWS, &err));
+        for (uint32_t row = 0; row < block->row_count; row++)
+            assert_same(sample, &room.vector, at + row, row);
+        free_room(&room);
+    }
+}
+
+static void check_gathered_ints(const struct sample *sample, const struct mg_block *block, uint32_t vector,
+                                const uint16_t *rows, uint32_t count)
+{
+    int64_t all[MG_VECTOR_ROWS], some[MG_VECTOR_ROWS];
+
+    if (mg_block__class_of(block->type.id) != MG_BLOCK__INTS || !mg_block_ints(block, vector, all))
+        return;
+    assert_true(mg_block_gather_ints(block, vector, rows, count, some));
+    for (uint32_t i = 0; i < count; i++)
+        if (some[i] != all[rows[i]])
+            fail_msg("%s: gathered int of row %u of vector %u differs", sample->name, rows[i], vector);
+}
+
+/* Codes and the dictionary say what the rows are. */
+static void check_codes(const struct sample *sample, const struct mg_block *block)
+{
+    struct mg_error err;
+    struct mg_arena arena;
+    struct mg_vector values;
+    uint16_t codes[MG_VECTOR_ROWS];
+
+    if (!block->dictionary)
+        return;
+    mg_arena_init(&arena, 1 << 28);
+    assert_ok(mg_block_dictionary_values(block, &arena, &values, &err));
+    for (uint32_t v = 0; v < block->vector_count; v++) {
+        const uint8_t *validity = mg_block_vector_validity(block, v);
+        bool all_null = mg_block_vector_nulls(block, v) == mg_block_vector_rows(block, v);
+        if (!mg_block_codes(block, v, codes)) {
+            assert_true(mg_block_vector_encoding(block, v) != MG_ENCODING_DICTIONARY || values.row_count > 65536);
+            continue;
+        }
+        for (uint32_t i = 0; i < mg_block_vector_rows(block, v) && !all_null; i++)
+            if (!validity || (validity[i / 8] >> i % 8 & 1))
+                assert_same(sample, &values, codes[i], v * MG_VECTOR_ROWS + i);
+    }
+    mg_arena_clear(&arena);
 }
 
 static void check_gather(const struct sample *sample, const struct mg_block *block, struct mg_random *random)
@@ -87,17 +130,18 @@ static void check_gather(const struct sample *sample, const struct mg_block *blo
     uint16_t rows[MG_VECTOR_ROWS];
 
     for (uint32_t v = 0; v < block->vector_count; v += 1 + block->vector_count / 3) {
-        uint32_t count = 0, one_in = 1u << mg_random_below(random, 9);
+        uint32_t count = 0, one_in = 1u << mg_random_below(random, 9), at = (uint32_t)mg_random_below(random, 70);
         for (uint32_t i = 0; i < mg_block_vector_rows(block, v); i++)
             if (mg_random_below(random, one_in) == 0)
                 rows[count++] = (uint16_t)i;
-        make_room(&room, block, 8 + count, mg_block_text_bytes(block, v, 1));
+        make_room(&room, block, at + count, mg_block_text_bytes(block, v, 1));
         if (block->type.id == MG_TYPE_UTF8)
-            room.dest.offsets[8] = 0;
-        assert_ok(mg_block_gather(block, v, rows, count, &room.dest, 8, &err));
+            room.dest.offsets[at] = 0;
+        assert_ok(mg_block_gather(block, v, rows, count, &room.dest, at, &err));
         for (uint32_t i = 0; i < count; i++)
-            assert_same(sample, &room.vector, 8 + i, v * MG_VECTOR_ROWS + rows[i]);
+            assert_same(sample, &room.vector, at + i, v * MG_VECTOR_ROWS + rows[i]);
         free_room(&room);
+        check_gathered_ints(sample, block, v, rows, count);
     }
 }
 
@@ -142,26 +186,44 @@ static void check_ints(const struct sample *sample, const struct mg_block *block
 
 /* ---- tests and sums against the plain way -------------------------------------------------------------------- */
 
-static bool passes(enum mg_block_op op, const struct mg_value *v, const struct mg_value *values, uint32_t count)
+/* Texts without trailing blanks when the condition says so. */
+static int compare(const struct mg_block_condition *condition, const struct mg_value *v, const struct mg_value *other)
 {
-    if (op == MG_BLOCK_IS_NULL || v->is_null)
-        return op == MG_BLOCK_IS_NULL && v->is_null;
-    if (op == MG_BLOCK_IS_NOT_NULL)
-        return true;
-    for (uint32_t i = 0; op == MG_BLOCK_IN && i < count; i++)
-        if (mg_value_compare(v, &values[i]) == 0)
+    struct mg_value trimmed = *v;
+
+    while (condition->pad_space && trimmed.text.size && trimmed.text.data[trimmed.text.size - 1] == ' ')
+        trimmed.text.size--;
+    return mg_value_compare(&trimmed, other);
+}
+
+static bool is_let_through(const struct mg_block_condition *condition, const struct mg_value *v)
+{
+    const struct mg_value *values = condition->values;
+
+    for (uint32_t i = 0; condition->op == MG_BLOCK_IN && i < condition->value_count; i++)
+        if (compare(condition, v, &values[i]) == 0)
             return true;
-    int c = count ? mg_value_compare(v, &values[0]) : 0;
-    switch (op) {
+    int c = condition->value_count && !values[0].is_null ? compare(condition, v, &values[0]) : 1;
+    switch (condition->op) {
     case MG_BLOCK_EQ: return c == 0;
     case MG_BLOCK_NE: return c != 0;
     case MG_BLOCK_LT: return c < 0;
     case MG_BLOCK_LE: return c <= 0;
     case MG_BLOCK_GT: return c > 0;
     case MG_BLOCK_GE: return c >= 0;
-    case MG_BLOCK_BETWEEN: return c >= 0 && mg_value_compare(v, &values[1]) <= 0;
+    case MG_BLOCK_BETWEEN:
+        if (c < (int)condition->low_is_open)
+            return false;
+        return values[1].is_null || compare(condition, v, &values[1]) <= -(int)condition->high_is_open;
     default: return false;
     }
+}
+
+static bool passes(const struct mg_block_condition *condition, const struct mg_value *v)
+{
+    if (condition->op == MG_BLOCK_IS_NULL || v->is_null)
+        return condition->op == MG_BLOCK_IS_NULL && v->is_null;
+    return condition->op == MG_BLOCK_IS_NOT_NULL || is_let_through(condition, v) != condition->is_negated;
 }
 
 /* Constants that matter: values of the column and their neighbours. */
@@ -193,9 +255,10 @@ static struct mg_value some_constant(const struct sample *sample, struct mg_rand
 static int compare_values(const void *a, const void *b) { return mg_value_compare(a, b); }
 
 /* As many constants as the operation takes, rising strictly. */
-static uint32_t make_constants(const struct sample *sample, enum mg_block_op op, struct mg_value *out,
-                               struct mg_random *random)
+static uint32_t make_constants(const struct sample *sample, const struct mg_block_condition *condition,
+                               struct mg_value *out, struct mg_random *random)
 {
+    enum mg_block_op op = condition->op;
     uint32_t count = op == MG_BLOCK_IN        ? (uint32_t)mg_random_below(random, 12)
                      : op == MG_BLOCK_BETWEEN ? 2
                                               : 1,
@@ -203,9 +266,14 @@ static uint32_t make_constants(const struct sample *sample, enum mg_block_op op,
 
     if (op == MG_BLOCK_IS_NULL || op == MG_BLOCK_IS_NOT_NULL)
         return 0;
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         out[i] = some_constant(sample, random);
+        while (condition->pad_space && out[i].text.size && out[i].text.data[out[i].text.size - 1] == ' ')
+            out[i].text.size--;
+    }
     qsort(out, count, sizeof *out, compare_values);
+    if (op == MG_BLOCK_BETWEEN && mg_random_below(random, 4) == 0)
+        out[mg_random_below(random, 2)].is_null = true;
     if (op != MG_BLOCK_IN)
         return count;
     for (uint32_t i = 0; i < count; i++)
@@ -232,11 +300,21 @@ static void check_test(const struct sample *sample, const struct mg_block *block
     struct mg_block_test *test;
     enum mg_block_verdict verdict;
     struct mg_value values[12];
-    uint32_t count = make_constants(sample, op, values, random), passing = 0, rows = 0;
+    uint32_t passing = 0, rows = 0;
+    bool is_text = block->type.id == MG_TYPE_UTF8, on_nulls = op >= MG_BLOCK_IS_NULL;
+    struct mg_block_condition condition = {.op = op,
+                                           .is_negated = !on_nulls && mg_random_below(random, 3) == 0,
+                                           .pad_space = is_text && mg_random_below(random, 2),
+                                           .low_is_open = mg_random_below(random, 4) == 0,
+                                           .high_is_open = mg_random_below(random, 4) == 0,
+                                           .values = values};
 
-    mg_arena_init(&arena, 1 << 20);
-    assert_ok(mg_block_test_new(block, op, values, count, &arena, &test, &verdict, &err));
-    for (uint32_t v = 0; v < block->vector_count; v += 1 + block->vector_count / 4) {
+    condition.value_count = make_constants(sample, &condition, values, random);
+    mg_arena_init(&arena, 1 << 24);
+    assert_ok(mg_block_test_new(block, &condition, &arena, &test, &verdict, &err));
+    if (verdict == MG_BLOCK_UNABLE)
+        assert_true(condition.pad_space && mg_block__symbols(block) && !test);
+    for (uint32_t v = 0; test && v < block->vector_count; v += 1 + block->vector_count / 4) {
         uint64_t before[MG_VECTOR_WORDS], mask[MG_VECTOR_WORDS];
         random_mask(block, v, random, before);
         memcpy(mask, before, sizeof mask);
@@ -245,7 +323,7 @@ static void check_test(const struct sample *sample, const struct mg_block *block
             bool asked = before[i / 64] >> i % 64 & 1, got = mask[i / 64] >> i % 64 & 1, want = false;
             if (asked) {
                 struct mg_value value = mg_vector_value(sample->vector, v * MG_VECTOR_ROWS + i);
-                want = passes(op, &value, values, count);
+                want = passes(&condition, &value);
                 passing += want;
                 rows++;
             }
@@ -327,6 +405,7 @@ static void check_sample(const struct sample *sample, struct mg_random *random)
     check_gather(sample, &block, random);
     check_single(sample, &block, random);
     check_ints(sample, &block);
+    check_codes(sample, &block);
     for (enum mg_block_op op = MG_BLOCK_EQ; op <= MG_BLOCK_IS_NOT_NULL; op++)
         check_test(sample, &block, op, random);
     check_sum(sample, &block, random);

@@ -127,7 +127,14 @@ static void run_test(const struct mg_block *block, enum mg_block_op op, const st
     struct mg_block_test *test;
     enum mg_block_verdict verdict;
 
-    if (mg_block_test_new(block, op, values, count, arena, &test, &verdict, NULL) != MG_OK)
+    struct mg_block_condition condition = {.op = op,
+                                           .is_negated = mg_random_below(random, 2),
+                                           .pad_space = mg_random_below(random, 2),
+                                           .low_is_open = mg_random_below(random, 2),
+                                           .high_is_open = mg_random_below(random, 2),
+                                           .values = values,
+                                           .value_count = count};
+    if (mg_block_test_new(block, &condition, arena, &test, &verdict, NULL) != MG_OK || !test)
         return;
     for (uint32_t v = 0; v < block->vector_count; v++) {
         uint64_t mask[MG_VECTOR_WORDS] = {0}, before[MG_VECTOR_WORDS];
@@ -166,6 +173,7 @@ static void read_vector(const struct mg_block *block, uint32_t vector, struct mg
 {
     size_t text_bytes = mg_block_text_bytes(block, vector, 1);
     int64_t ints[MG_VECTOR_ROWS];
+    uint16_t codes[MG_VECTOR_ROWS];
     struct decoded whole;
     mg_int128 sum;
     uint32_t count;
@@ -178,6 +186,8 @@ static void read_vector(const struct mg_block *block, uint32_t vector, struct mg
     check_gather(block, vector, text_bytes, random, &whole);
     check_values(block, vector, arena, &whole, values, value_count);
     free_room(&whole);
+    if (block->dictionary)
+        (void)mg_block_codes(block, vector, codes);
     if (block->type.id == MG_TYPE_UTF8 || block->type.id == MG_TYPE_FLOAT32 || block->type.id == MG_TYPE_FLOAT64)
         return;
     (void)mg_block_ints(block, vector, ints);
