@@ -808,7 +808,7 @@ static enum mg_code bind_condition(struct binder *b, const struct mg_expr *expr,
 /* ---- the predicate ------------------------------------------------------------------------------------------- */
 
 /* Places that the bound nodes read; some that the tree names may have been decided away. */
-static void mark_columns(const struct mg_expr__node *node, bool *used)
+void mg_expr__mark_columns(const struct mg_expr__node *node, bool *used)
 {
     switch (node->kind) {
     case MG_NODE_CONST: return;
@@ -817,7 +817,7 @@ static void mark_columns(const struct mg_expr__node *node, bool *used)
     case MG_NODE_OR:
     case MG_NODE_UNKNOWN:
         for (uint32_t i = 0; i < node->child_count; i++)
-            mark_columns(node->children[i], used);
+            mg_expr__mark_columns(node->children[i], used);
         return;
     case MG_NODE_EQUAL:
     case MG_NODE_LESS: used[node->other] = true; break;
@@ -834,7 +834,7 @@ static enum mg_code list_columns(struct mg_predicate *predicate, struct mg_error
     predicate->columns = mg_arena_array(&predicate->arena, uint32_t, (size_t)count + 1);
     if (!predicate->columns || !used)
         return mg_arena_fail(&predicate->arena, err);
-    mark_columns(predicate->root, used);
+    mg_expr__mark_columns(predicate->root, used);
     for (uint32_t i = 0; i < count; i++)
         if (used[i])
             predicate->columns[predicate->column_count++] = i;
@@ -857,6 +857,7 @@ enum mg_code mg_predicate_bind(const struct mg_expr *expr, const struct mg_schem
     else
         MG_TRY(new_constant(&b, MG_TRUE, &predicate->root));
     MG_TRY(list_columns(predicate, err));
+    MG_TRY(mg_expr__list_conditions(predicate, err));
     *out = MG_TAKE(predicate);
     return MG_OK;
 }

@@ -334,26 +334,38 @@ static enum mg_code eval_node(struct eval *e, const struct mg_expr__node *node, 
     }
 }
 
+/* Rows of the mask for which the node is what is wanted. */
+static enum mg_code filter(const struct mg_predicate *predicate, const struct mg_expr__node *node, bool wanted,
+                           struct eval *e, uint64_t *mask)
+{
+    if (e->row_count & 63)
+        mask[e->word_count - 1] &= (UINT64_C(1) << (e->row_count & 63)) - 1;
+    if (mg_predicate_is_all(predicate) || is_empty(mask, e->word_count))
+        return MG_OK;
+    uint64_t *result = new_mask(e);
+    if (!result)
+        return mg_arena_fail(e->scratch, e->err);
+    MG_TRY(eval_node(e, node, mask, wanted ? result : NULL, wanted ? NULL : result));
+    memcpy(mask, result, e->word_count * sizeof *mask);
+    return MG_OK;
+}
+
 enum mg_code mg_predicate_filter(const struct mg_predicate *predicate, const struct mg_vector *const *vectors,
                                  uint32_t row_count, uint64_t *mask, struct mg_arena *scratch, struct mg_error *err)
 {
-    struct eval e = {.vectors = vectors,
-                     .row_count = row_count,
-                     .word_count = (row_count + 63) / 64,
-                     .kernels = predicate->kernels,
-                     .scratch = scratch,
-                     .err = err};
+    struct eval e = {vectors, row_count, (row_count + 63) / 64, predicate->kernels, scratch, err};
 
-    if (row_count & 63)
-        mask[e.word_count - 1] &= (UINT64_C(1) << (row_count & 63)) - 1;
-    if (mg_predicate_is_all(predicate) || is_empty(mask, e.word_count))
-        return MG_OK;
-    uint64_t *result = new_mask(&e);
-    if (!result)
-        return mg_arena_fail(scratch, err);
-    MG_TRY(eval_node(&e, predicate->root, mask, result, NULL));
-    memcpy(mask, result, e.word_count * sizeof *mask);
-    return MG_OK;
+    return filter(predicate, predicate->root, true, &e, mask);
+}
+
+enum mg_code mg_predicate_filter_one(const struct mg_predicate *predicate, uint32_t condition,
+                                     const struct mg_vector *const *vectors, uint32_t row_count, uint64_t *mask,
+                                     struct mg_arena *scratch, struct mg_error *err)
+{
+    struct eval e = {vectors, row_count, (row_count + 63) / 64, predicate->kernels, scratch, err};
+    const struct mg_expr__conjunct *conjunct = &predicate->conjuncts[condition];
+
+    return filter(predicate, conjunct->node, conjunct->wanted, &e, mask);
 }
 
 /* ---- masks --------------------------------------------------------------------------------------------------- */

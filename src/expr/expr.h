@@ -99,6 +99,39 @@ struct mg_expr_points {
 };
 struct mg_expr_points mg_predicate_points(const struct mg_predicate *predicate, uint32_t column);
 struct mg_value mg_expr_point(struct mg_expr_points points, uint32_t i); /* of the column's type */
+/* ---- conditions: a predicate keeps the rows for which all of its conditions are true ---- */
+
+enum mg_condition_kind {
+    MG_CONDITION_OTHER,   /* whatever it is: mg_predicate_filter_one */
+    MG_CONDITION_BETWEEN, /* values[0] <= column <= values[1]; one that is NULL is no bound */
+    MG_CONDITION_IN,      /* column is one of values, which rise strictly */
+    MG_CONDITION_IS_NULL,
+    MG_CONDITION_IS_NOT_NULL,
+};
+/* Lives as long as its predicate. */
+struct mg_condition {
+    enum mg_condition_kind kind;
+    bool is_negated;                /* BETWEEN, IN: the column is not NULL, and it is not so */
+    bool pad_space;                 /* texts without their trailing blanks; values have none */
+    bool low_is_open, high_is_open; /* BETWEEN of texts: the bound itself is outside */
+    uint32_t column;                /* place; not of OTHER */
+    const struct mg_value *values;  /* of the column's type */
+    uint32_t value_count;
+    const uint32_t *columns; /* all that it reads, rising */
+    uint32_t column_count;
+};
+/* None: every row is kept. Those that are cheap come first. */
+const struct mg_condition *mg_predicate_conditions(const struct mg_predicate *predicate, uint32_t *out_count);
+/* mg_predicate_filter with that condition alone. */
+MG_MUST_CHECK enum mg_code mg_predicate_filter_one(const struct mg_predicate *predicate, uint32_t condition,
+                                                   const struct mg_vector *const *vectors, uint32_t row_count,
+                                                   uint64_t *mask, struct mg_arena *scratch, struct mg_error *err);
+enum mg_verdict { MG_VERDICT_NONE, MG_VERDICT_SOME, MG_VERDICT_ALL };
+/* What zone maps, as for mg_predicate_may_match, say of a condition: it is true for no row, or for all; SOME when
+ * unsure. */
+enum mg_verdict mg_predicate_judge(const struct mg_predicate *predicate, uint32_t condition,
+                                   const struct mg_value *const *lows, const struct mg_value *const *highs,
+                                   const bool *has_null);
 
 /* Set bits of a mask as row numbers; returns how many. rows has room for them. */
 uint32_t mg_mask_rows(const uint64_t *mask, uint32_t row_count, uint32_t *rows);

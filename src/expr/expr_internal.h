@@ -90,14 +90,28 @@ extern const struct mg_expr__kernels mg_expr__kernels_avx2;
 /* The fastest that this machine runs. */
 const struct mg_expr__kernels *mg_expr__kernels_best(void);
 
+/* A node that must be true, or false, for a row to be kept. */
+struct mg_expr__conjunct {
+    const struct mg_expr__node *node;
+    bool wanted;
+};
+
 struct mg_predicate {
     struct mg_schema *schema; /* a reference */
     struct mg_arena arena;    /* all nodes, lists and texts */
     struct mg_expr__node *root;
     uint32_t *columns;
     uint32_t column_count;
+    struct mg_expr__conjunct *conjuncts; /* of conditions */
+    struct mg_condition *conditions;
+    uint32_t condition_count;
     const struct mg_expr__kernels *kernels;
 };
+
+/* Places that a node reads become true. */
+void mg_expr__mark_columns(const struct mg_expr__node *node, bool *used);
+/* Fill in the conditions of a predicate that has its root (conditions.c). */
+MG_MUST_CHECK enum mg_code mg_expr__list_conditions(struct mg_predicate *predicate, struct mg_error *err);
 
 /* Two columns of these types are compared by a kernel, as they lie in memory. */
 static inline bool mg_expr__same_kernel(struct mg_type a, struct mg_type b)

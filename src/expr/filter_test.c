@@ -489,6 +489,78 @@ static void check_filter(uint64_t seed, const struct mg_expr *expr, struct mg_pr
     }
 }
 
+/* What the condition says of a row by its description. */
+static bool is_told(const struct mg_condition *c, const struct mg_batch *batch, uint32_t row)
+{
+    struct mg_value v = mg_vector_value(&batch->vectors[c->column], row);
+    bool in = false;
+
+    if (c->kind == MG_CONDITION_IS_NULL || c->kind == MG_CONDITION_IS_NOT_NULL || v.is_null)
+        return c->kind == MG_CONDITION_IS_NULL ? v.is_null : c->kind == MG_CONDITION_IS_NOT_NULL && !v.is_null;
+    while (c->pad_space && v.text.size && v.text.data[v.text.size - 1] == ' ')
+        v.text.size--;
+    for (uint32_t i = 0; c->kind == MG_CONDITION_IN && i < c->value_count; i++) {
+        assert_true(i == 0 || mg_value_compare(&c->values[i - 1], &c->values[i]) < 0);
+        in = in || mg_value_compare(&v, &c->values[i]) == 0;
+    }
+    if (c->kind == MG_CONDITION_BETWEEN) {
+        const struct mg_value *low = &c->values[0], *high = &c->values[1];
+        in = (low->is_null || mg_value_compare(&v, low) >= (int)c->low_is_open) &&
+             (high->is_null || mg_value_compare(&v, high) <= -(int)c->high_is_open);
+    }
+    return in != c->is_negated;
+}
+
+static uint64_t judged[3], told_total;
+
+/* One condition: its filter, its description and the verdict of bounds agree; rows that it keeps stay in `left`. */
+static void check_condition(uint64_t seed, const struct mg_expr *expr, const struct mg_predicate *predicate,
+                            uint32_t condition, const struct mg_batch *batch, const struct bounds *bounds,
+                            uint64_t *left, struct mg_arena *scratch)
+{
+    struct mg_error err;
+    uint32_t count, kept = 0;
+    const struct mg_condition *c = &mg_predicate_conditions(predicate, &count)[condition];
+    const struct mg_vector *vectors[COLUMNS + 1] = {NULL};
+    uint64_t mask[(ROWS_MAX + 63) / 64 + 1];
+
+    assert_true(condition < count);
+    for (uint32_t i = 0; i < c->column_count; i++)
+        vectors[c->columns[i]] = &batch->vectors[c->columns[i]];
+    memset(mask, 0xff, sizeof mask);
+    assert_ok(mg_predicate_filter_one(predicate, condition, vectors, batch->row_count, mask, scratch, &err));
+    for (uint32_t row = 0; row < batch->row_count; row++) {
+        bool is_kept = mask[row / 64] >> (row % 64) & 1;
+        if (c->kind != MG_CONDITION_OTHER && is_told(c, batch, row) != is_kept)
+            fail_case(seed, expr, "a condition keeps other rows than it says", row);
+        told_total += c->kind != MG_CONDITION_OTHER;
+        kept += is_kept;
+    }
+    for (uint32_t w = 0; w < (batch->row_count + 63) / 64; w++)
+        left[w] &= mask[w];
+    enum mg_verdict verdict = mg_predicate_judge(predicate, condition, bounds->lows, bounds->highs, bounds->has_null);
+    judged[verdict]++;
+    if ((verdict == MG_VERDICT_NONE && kept) || (verdict == MG_VERDICT_ALL && kept < batch->row_count))
+        fail_case(seed, expr, "bounds say something else of a condition than its rows", 0);
+}
+
+static void check_conditions(uint64_t seed, const struct mg_expr *expr, const struct mg_predicate *predicate,
+                             const struct mg_batch *batch, const struct bounds *bounds, const enum truth *truths,
+                             struct mg_arena *scratch)
+{
+    uint64_t left[(ROWS_MAX + 63) / 64 + 1];
+    uint32_t count;
+
+    memset(left, 0xff, sizeof left);
+    (void)mg_predicate_conditions(predicate, &count);
+    assert_true(count > 0 || mg_predicate_is_all(predicate));
+    for (uint32_t i = 0; i < count; i++)
+        check_condition(seed, expr, predicate, i, batch, bounds, left, scratch);
+    for (uint32_t row = 0; row < batch->row_count; row++)
+        if ((left[row / 64] >> (row % 64) & 1) != (truths[row] == YES))
+            fail_case(seed, expr, "all conditions together keep other rows", row);
+}
+
 static void run_case(uint64_t seed, const struct mg_schema *schema)
 {
     static const uint32_t row_counts[] = {0, 1, 63, 64, 65, 128, 200, ROWS_MAX};
@@ -520,6 +592,7 @@ static void run_case(uint64_t seed, const struct mg_schema *schema)
             predicate->kernels = &mg_expr__kernels_plain;
             check_filter(seed, expr, predicate, batch, truths, &scratch);
         }
+        check_conditions(seed, expr, predicate, batch, &bounds, truths, &scratch);
         bool may = mg_predicate_may_match(predicate, bounds.lows, bounds.highs, bounds.has_null);
         if (any && !may)
             fail_case(seed, expr, "may_match says that no row is true", 0);
@@ -540,7 +613,11 @@ static void test_against_the_slow_evaluator(void **state)
     mg_schema_unref(schema);
     printf("%llu of %llu rows kept, %llu of %d batches skipped by their bounds\n", (unsigned long long)kept_total,
            (unsigned long long)asked_total, (unsigned long long)skipped_total, CASES * 4);
+    printf("conditions by their bounds: %llu for no row, %llu for some, %llu for all\n", (unsigned long long)judged[0],
+           (unsigned long long)judged[1], (unsigned long long)judged[2]);
     /* Otherwise the cases say too little. */
+    assert_true(only_case || (judged[MG_VERDICT_NONE] > CASES / 8 && judged[MG_VERDICT_ALL] > CASES / 8));
+    assert_true(only_case || told_total > asked_total / 40);
     assert_true(only_case || (kept_total > asked_total / 8 && kept_total < asked_total / 2));
     assert_true(only_case || skipped_total > CASES / 4);
 }

@@ -137,3 +137,31 @@ bool mg_predicate_may_match(const struct mg_predicate *predicate, const struct m
 {
     return may_be(&(struct zone){lows, highs, has_null}, predicate->root, true);
 }
+
+/* True or false for every row without a NULL. */
+static bool is_decided(const struct mg_expr__node *node)
+{
+    bool decided = node->kind != MG_NODE_CONST || node->constant != MG_UNKNOWN;
+
+    for (uint32_t i = 0; decided && i < node->child_count; i++)
+        decided = is_decided(node->children[i]);
+    return decided;
+}
+
+enum mg_verdict mg_predicate_judge(const struct mg_predicate *predicate, uint32_t condition,
+                                   const struct mg_value *const *lows, const struct mg_value *const *highs,
+                                   const bool *has_null)
+{
+    const struct zone zone = {lows, highs, has_null};
+    const struct mg_expr__conjunct *conjunct = &predicate->conjuncts[condition];
+    const struct mg_condition *c = &predicate->conditions[condition];
+    bool no_null = true;
+
+    if (!may_be(&zone, conjunct->node, conjunct->wanted))
+        return MG_VERDICT_NONE;
+    for (uint32_t i = 0; i < c->column_count && conjunct->node->kind != MG_NODE_IS_NULL; i++)
+        no_null = no_null && has_null && !has_null[c->columns[i]];
+    if (!no_null || !is_decided(conjunct->node) || may_be(&zone, conjunct->node, !conjunct->wanted))
+        return MG_VERDICT_SOME;
+    return MG_VERDICT_ALL;
+}
