@@ -1,7 +1,7 @@
-/* part_reader.c -- a part's rows as columns in Arrow's layout, a granule at a time.
+/* part_reader.c -- a part's rows as columns in Arrow's layout, a granule or a vector at a time.
  *
- * Blocks of the row group that is read stay pinned in the cache; a granule's columns are decoded into one buffer that
- * batches share.
+ * Blocks of the row group that is read are pinned in the cache when they are first asked for, and stay so until the
+ * next group; a granule's columns are decoded into one buffer that batches share.
  * Errors   those of the part; MG_NO_MEMORY.
  * Threads  a reader belongs to one thread at a time; the part is borrowed from a snapshot.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -13,17 +13,23 @@
 enum { GRANULE_VECTORS = MG_CHUNK_ROWS / MG_VECTOR_ROWS, GROUP_GRANULES = MG_BLOCK_ROWS / MG_CHUNK_ROWS, SLACK = 64 };
 _Static_assert(MG_CHUNK_ROWS % MG_VECTOR_ROWS == 0 && MG_BLOCK_ROWS % MG_CHUNK_ROWS == 0, "granules are whole vectors");
 
-static void release_group(struct mg_part_reader *reader)
+void mg_part_reader__go(struct mg_part_reader *reader, uint32_t group)
 {
-    for (uint32_t c = 0; reader->blocks && c < reader->column_count; c++)
-        mg_part_block_release(&reader->blocks[c]);
-    reader->group = UINT32_MAX;
+    if (reader->group == group)
+        return;
+    for (uint32_t c = 0; reader->blocks && reader->pinned && c < reader->column_count; c++) {
+        if (reader->pinned[c])
+            mg_part_block_release(&reader->blocks[c]);
+        reader->pinned[c] = false;
+    }
+    reader->group = group;
 }
 
 void mg_part_reader__leave(struct mg_part_reader *reader)
 {
-    release_group(reader);
+    mg_part_reader__go(reader, UINT32_MAX);
     free(reader->blocks);
+    free(reader->pinned);
     memset(reader, 0, sizeof *reader);
 }
 
@@ -41,7 +47,9 @@ enum mg_code mg_part_reader__enter(struct mg_part_reader *reader, struct mg_part
     if (range.high.size)
         MG_TRY(mg_part_lower_bound(part, range.high, &reader->end_row, err));
     reader->blocks = calloc((size_t)column_count + 1, sizeof *reader->blocks);
-    return reader->blocks ? MG_OK : mg_fail(err, MG_NO_MEMORY, "no memory to read %u columns", column_count);
+    reader->pinned = calloc((size_t)column_count + 1, sizeof *reader->pinned);
+    return reader->blocks && reader->pinned ? MG_OK
+                                            : mg_fail(err, MG_NO_MEMORY, "no memory to read %u columns", column_count);
 }
 
 static size_t round64(size_t size) { return (size + 63) & ~(size_t)63; }
@@ -83,16 +91,31 @@ static enum mg_code decode_column(const struct mg_block *block, uint32_t first, 
     return MG_OK;
 }
 
-static enum mg_code pin_group(struct mg_part_reader *reader, uint32_t group, struct mg_error *err)
+enum mg_code mg_part_reader__block(struct mg_part_reader *reader, uint32_t column, const struct mg_block **out,
+                                   struct mg_error *err)
 {
-    if (reader->group == group)
-        return MG_OK;
-    release_group(reader);
-    for (uint32_t c = 0; c < reader->column_count; c++)
-        if (reader->places[c] >= 0)
-            MG_TRY(mg_part_block_get(reader->part, (uint32_t)reader->places[c], group, &reader->blocks[c], err));
-    reader->group = group;
+    if (!reader->pinned[column])
+        MG_TRY(mg_part_block_get(reader->part, (uint32_t)reader->places[column], reader->group, &reader->blocks[column],
+                                 err));
+    reader->pinned[column] = true;
+    *out = &reader->blocks[column].block;
     return MG_OK;
+}
+
+enum mg_code mg_part_reader__vector(struct mg_part_reader *reader, uint32_t column, uint32_t vector,
+                                    struct mg_budget *budget, struct mg_buf **room, struct mg_vector *out,
+                                    struct mg_error *err)
+{
+    const struct mg_block *block;
+    MG_TRY(mg_part_reader__block(reader, column, &block, err));
+    uint32_t row_count = mg_block_vector_rows(block, vector);
+    size_t bytes = column_bytes(block, vector, 1, row_count);
+    if (!*room || (*room)->capacity < bytes) {
+        mg_buf__unref(*room);
+        *room = NULL;
+        MG_TRY(mg_buf__new(budget, bytes, room, err));
+    }
+    return decode_column(block, vector, 1, row_count, mg_buf_data(*room), out, err);
 }
 
 enum mg_code mg_part_reader__load(struct mg_part_reader *reader, uint32_t granule, struct mg_budget *budget,
@@ -101,17 +124,21 @@ enum mg_code mg_part_reader__load(struct mg_part_reader *reader, uint32_t granul
     uint32_t row_count = mg_part_reader__rows(reader, granule), first = granule % GROUP_GRANULES * GRANULE_VECTORS;
     uint32_t count = (row_count + MG_VECTOR_ROWS - 1) / MG_VECTOR_ROWS;
     size_t bytes = 0;
-    MG_TRY(pin_group(reader, granule / GROUP_GRANULES, err));
-    for (uint32_t c = 0; c < reader->column_count; c++)
-        if (reader->places[c] >= 0)
-            bytes += column_bytes(&reader->blocks[c].block, first, count, row_count);
+    const struct mg_block *block;
+    mg_part_reader__go(reader, granule / GROUP_GRANULES);
+    for (uint32_t c = 0; c < reader->column_count; c++) {
+        if (reader->places[c] < 0)
+            continue;
+        MG_TRY(mg_part_reader__block(reader, c, &block, err));
+        bytes += column_bytes(block, first, count, row_count);
+    }
     MG_TRY(mg_buf__new(budget, bytes, out, err));
     uint8_t *to = mg_buf_data(*out);
     enum mg_code code = MG_OK;
     for (uint32_t c = 0; code == MG_OK && c < reader->column_count; c++) {
         if (reader->places[c] < 0)
             continue;
-        const struct mg_block *block = &reader->blocks[c].block;
+        block = &reader->blocks[c].block;
         code = decode_column(block, first, count, row_count, to, &vectors[c], err);
         to += column_bytes(block, first, count, row_count);
     }

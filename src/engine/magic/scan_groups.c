@@ -1,0 +1,202 @@
+/* scan_groups.c -- which rows of a part's row group are left: by zones, by tests on encoded blocks, and only where
+ * neither says enough on decoded vectors.
+ *
+ * Per group  (1) rows in the key range, less the marks; (2) each condition by the footer's zones: true for none ends
+ *            the group, for all drops the condition; (3) the blocks of conditions that are left are fetched, one by
+ *            one, and each says as much again as a whole; (4) vector by vector, what pays most first, the rest of the
+ *            conditions clear bits of the mask; a vector without a bit is not looked at again.
+ *            Blocks of other columns are not fetched here: a group of which nothing is left costs none of them.
+ * Threads    a reader belongs to one thread at a time.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "engine/magic/scan_internal.h"
+
+enum {
+    LIST_ROWS_MAX = 8, /* longer lists of numbers are faster in a hash table, on decoded values, than as ranges */
+    LIST_MAX = 4096,   /* longer ones are not made ready for each block */
+    SORTED_MAX = 32,   /* conditions that are put into order */
+    GROUP_GRANULES = MG_BLOCK_ROWS / MG_CHUNK_ROWS,
+};
+
+static bool is_empty(const uint64_t *words, uint32_t count)
+{
+    uint64_t any = 0;
+    for (uint32_t w = 0; w < count; w++)
+        any |= words[w];
+    return any == 0;
+}
+
+/* Rows of the group that are in the key range and not deleted. False: none. */
+static bool mask_group(struct scan_reader *reader, const struct mg_table_part *part)
+{
+    struct scan_group *group = &reader->group;
+    uint64_t begin = (uint64_t)group->number * MG_BLOCK_ROWS;
+    if (reader->part.first_row >= begin + group->row_count || reader->part.end_row <= begin)
+        return false;
+    memset(group->mask, 0, sizeof group->mask);
+    for (uint32_t i = 0; i * MG_CHUNK_ROWS < group->row_count; i++)
+        mg_part_reader__mask(&reader->part, group->number * GROUP_GRANULES + i, part->marks,
+                             group->mask + (size_t)i * MG_CHUNK_ROWS / 64);
+    return !is_empty(group->mask, MG_SCAN_GROUP_WORDS);
+}
+
+/* ---- conditions ---------------------------------------------------------------------------------------------- */
+
+/* What a row costs for each row that goes. */
+static double price_of(const struct scan_condition *condition)
+{
+    double asked = (double)condition->asked_count + 1, gone = asked - (double)condition->kept_count;
+    return (double)condition->cost * asked / (gone + asked / 64);
+}
+
+static void sort_conditions(struct scan_reader *reader, uint32_t count)
+{
+    for (uint32_t i = 1; i < count && count <= SORTED_MAX; i++) {
+        uint32_t one = reader->order[i], j = i;
+        for (; j && price_of(&reader->conditions[reader->order[j - 1]]) > price_of(&reader->conditions[one]); j--)
+            reader->order[j] = reader->order[j - 1];
+        reader->order[j] = one;
+    }
+}
+
+static struct mg_block_condition for_block(const struct mg_condition *condition)
+{
+    static const enum mg_block_op ops[] = {[MG_CONDITION_BETWEEN] = MG_BLOCK_BETWEEN,
+                                           [MG_CONDITION_IN] = MG_BLOCK_IN,
+                                           [MG_CONDITION_IS_NULL] = MG_BLOCK_IS_NULL,
+                                           [MG_CONDITION_IS_NOT_NULL] = MG_BLOCK_IS_NOT_NULL};
+    return (struct mg_block_condition){.op = ops[condition->kind],
+                                       .is_negated = condition->is_negated,
+                                       .pad_space = condition->pad_space,
+                                       .low_is_open = condition->low_is_open,
+                                       .high_is_open = condition->high_is_open,
+                                       .values = condition->values,
+                                       .value_count = condition->value_count};
+}
+
+/* Fetch the block of a condition's column and ask it. *verdict: UNABLE when it must be evaluated on values. */
+static enum mg_code ask_block(struct scan_reader *reader, const struct mg_condition *condition,
+                              struct mg_block_test **test, enum mg_block_verdict *verdict, struct mg_error *err)
+{
+    const struct mg_block *block;
+    *test = NULL;
+    *verdict = MG_BLOCK_UNABLE;
+    if (condition->kind == MG_CONDITION_OTHER || reader->in_segment[condition->column] < 0 ||
+        condition->value_count > LIST_MAX)
+        return MG_OK;
+    MG_TRY(mg_part_reader__block(&reader->part, condition->column, &block, err));
+    struct mg_block_condition wanted = for_block(condition);
+    MG_TRY(mg_block_test_new(block, &wanted, &reader->group_scratch, test, verdict, err));
+    if (*verdict == MG_BLOCK_SOME && condition->value_count > LIST_ROWS_MAX && !block->dictionary &&
+        block->type.id != MG_TYPE_UTF8)
+        *verdict = MG_BLOCK_UNABLE;
+    return MG_OK;
+}
+
+/* The conditions that the group's zones and blocks leave open. False: no row is left. */
+static enum mg_code make_tests(struct scan_reader *reader, bool *left, struct mg_error *err)
+{
+    struct scan_group *group = &reader->group;
+    const struct mg_predicate *predicate = reader->scan->spec.predicate;
+    struct scan_zones zones;
+    uint32_t count, open_count = 0;
+    const struct mg_condition *conditions = mg_predicate_conditions(predicate, &count);
+    struct mg_arena *arena = &reader->group_scratch;
+    group->tests = mg_arena_array(arena, struct scan_test, (size_t)count + 1);
+    if (!group->tests)
+        return mg_arena_fail(arena, err);
+    *left = false;
+    MG_TRY(mg_scan__find_zones(reader, NULL, group->number, arena, &zones, err));
+    sort_conditions(reader, count);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t c = reader->order[i];
+        enum mg_verdict verdict = mg_predicate_judge(predicate, c, zones.lows, zones.highs, zones.has_null);
+        if (verdict == MG_VERDICT_NONE)
+            return MG_OK;
+        if (verdict == MG_VERDICT_SOME)
+            group->tests[open_count++].condition = c;
+    }
+    for (uint32_t i = 0; i < open_count; i++) {
+        struct scan_test test = group->tests[i];
+        enum mg_block_verdict verdict;
+        MG_TRY(ask_block(reader, &conditions[test.condition], &test.test, &verdict, err));
+        if (verdict == MG_BLOCK_NONE)
+            return MG_OK;
+        if (verdict == MG_BLOCK_UNABLE)
+            test.test = NULL;
+        if (verdict != MG_BLOCK_ALL)
+            group->tests[group->test_count++] = test;
+    }
+    *left = true;
+    return MG_OK;
+}
+
+/* ---- vectors ------------------------------------------------------------------------------------------------- */
+
+enum mg_code mg_scan__decode(struct scan_reader *reader, uint32_t column, uint32_t vector, struct mg_error *err)
+{
+    if (reader->room_vectors[column] == vector)
+        return MG_OK;
+    reader->room_vectors[column] = vector;
+    if (reader->in_segment[column] < 0) {
+        uint32_t row_count = MG_MIN(reader->group.row_count - vector * MG_VECTOR_ROWS, (uint32_t)MG_VECTOR_ROWS);
+        reader->vectors[column] = mg_scan__missing(reader, column, row_count);
+        return MG_OK;
+    }
+    return mg_part_reader__vector(&reader->part, column, vector, reader->scan->budget, &reader->rooms[column],
+                                  &reader->vectors[column], err);
+}
+
+static enum mg_code evaluate(struct scan_reader *reader, uint32_t condition, uint32_t vector, uint64_t *words,
+                             struct mg_error *err)
+{
+    uint32_t count, row_count = MG_MIN(reader->group.row_count - vector * MG_VECTOR_ROWS, (uint32_t)MG_VECTOR_ROWS);
+    const struct mg_condition *c = &mg_predicate_conditions(reader->scan->spec.predicate, &count)[condition];
+    for (uint32_t i = 0; i < c->column_count; i++)
+        MG_TRY(mg_scan__decode(reader, c->columns[i], vector, err));
+    mg_arena_reset(&reader->scratch);
+    return mg_predicate_filter_one(reader->scan->spec.predicate, condition, reader->vector_places, row_count, words,
+                                   &reader->scratch, err);
+}
+
+static enum mg_code test_vector(struct scan_reader *reader, uint32_t vector, struct mg_error *err)
+{
+    struct scan_group *group = &reader->group;
+    uint64_t *words = group->mask + (size_t)vector * MG_VECTOR_WORDS;
+    uint32_t left = mg_mask_count(words, MG_VECTOR_ROWS);
+    for (uint32_t i = 0; i < group->test_count && left; i++) {
+        const struct scan_test *test = &group->tests[i];
+        struct scan_condition *condition = &reader->conditions[test->condition];
+        if (test->test)
+            MG_TRY(mg_block_test_run(test->test, vector, words, err));
+        else
+            MG_TRY(evaluate(reader, test->condition, vector, words, err));
+        condition->asked_count += left;
+        left = mg_mask_count(words, MG_VECTOR_ROWS);
+        condition->kept_count += left;
+    }
+    return MG_OK;
+}
+
+enum mg_code mg_scan__enter_group(struct scan_reader *reader, const struct mg_table_part *part, uint32_t number,
+                                  struct mg_error *err)
+{
+    struct scan_group *group = &reader->group;
+    bool left = true;
+    mg_part_reader__go(&reader->part, number);
+    mg_arena_reset(&reader->group_scratch);
+    group->number = number;
+    group->row_count = MG_MIN(mg_part_row_count(part->part) - number * MG_BLOCK_ROWS, (uint32_t)MG_BLOCK_ROWS);
+    group->vector_count = (group->row_count + MG_VECTOR_ROWS - 1) / MG_VECTOR_ROWS;
+    group->next_vector = group->test_count = 0;
+    memset(reader->room_vectors, 0xff, reader->scan->schema->column_count * sizeof *reader->room_vectors);
+    if (!mask_group(reader, part))
+        return MG_OK;
+    if (reader->scan->filters)
+        MG_TRY(make_tests(reader, &left, err));
+    for (uint32_t v = 0; left && group->test_count && v < group->vector_count; v++)
+        MG_TRY(test_vector(reader, v, err));
+    group->active = left && !is_empty(group->mask, MG_SCAN_GROUP_WORDS);
+    return MG_OK;
+}

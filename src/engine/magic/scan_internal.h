@@ -1,0 +1,159 @@
+/* scan_internal.h -- a scan while it runs: what all its readers share, and what is each reader's own.
+ *
+ * Picture   units (a chunk of memory, a row group of a part) --reader--> rows that are left --> batches, or an
+ *           aggregation, or the first rows in an order.
+ * Files     scan.c: life, batches; scan_units.c: which units, from unit to unit; scan_chunks.c: a chunk's rows;
+ *           scan_groups.c: a row group's rows, by tests on its blocks; scan_rows.c: what is left of it, decoded.
+ * Threads   struct scan: next_unit is atomic, the rest does not change once a reader reads. A reader belongs to one
+ *           thread at a time.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef MG_ENGINE_MAGIC_SCAN_INTERNAL_H
+#define MG_ENGINE_MAGIC_SCAN_INTERNAL_H
+
+#include "engine/magic/part_reader.h"
+#include "engine/scan_spec.h"
+
+enum {
+    MG_SCAN_GROUP_WORDS = MG_BLOCK_ROWS / 64,
+    MG_SCAN_ROWS_MAX = MG_CHUNK_ROWS, /* rows of a batch */
+};
+
+struct scan;
+
+/* The rows that batches are cut from. */
+struct scan_loaded {
+    bool active;
+    struct mg_chunk *chunk; /* a reference; NULL for a part's rows */
+    struct mg_buf *settled; /* a reference: the copy of an open chunk, or a part's decoded rows; NULL */
+    uint32_t row_count;     /* visible */
+    bool every_row;         /* all of them go out; else those in rows */
+    uint32_t out_count, out_done;
+    uint32_t rows[MG_CHUNK_ROWS];
+};
+
+/* How a condition did in the row groups before: the next group begins with what pays most. */
+struct scan_condition {
+    uint64_t asked_count, kept_count; /* rows */
+    uint32_t cost;                    /* of a row, roughly */
+};
+
+/* A condition in the row group that is read. */
+struct scan_test {
+    uint32_t condition;
+    struct mg_block_test *test; /* NULL: it is evaluated on decoded vectors */
+};
+
+/* The row group that is read. */
+struct scan_group {
+    bool active;
+    uint32_t number, row_count, vector_count;
+    uint32_t next_vector; /* of those whose rows were not taken yet */
+    uint32_t test_count;
+    struct scan_test *tests;            /* in group_scratch */
+    uint64_t mask[MG_SCAN_GROUP_WORDS]; /* rows that are left */
+};
+
+/* Vectors of the group that are decoded together. */
+struct scan_run {
+    uint32_t vector_count, row_count;
+    uint8_t vectors[MG_BLOCK_VECTORS];
+    uint16_t counts[MG_BLOCK_VECTORS]; /* rows of each that are left */
+    uint16_t rows[MG_SCAN_ROWS_MAX];   /* which, one vector after another; not set where all are */
+};
+
+struct scan_reader {
+    struct scan *scan;
+    uint32_t source; /* segments first, then parts: where the last unit was */
+    bool entered;    /* its columns are found */
+    bool done;       /* there is no further unit */
+
+    /* By place in the schema: */
+    int32_t *in_segment;         /* place in the current segment or part; -1: it lacks the column */
+    struct mg_batch **constants; /* of missing values, or NULL */
+    struct mg_vector *vectors;   /* of the rows that are loaded */
+    const struct mg_vector **vector_places;
+    struct mg_buf **rooms;  /* one decoded vector each, or NULL */
+    uint32_t *room_vectors; /* which of the group it is; UINT32_MAX: none */
+
+    struct mg_arena scratch, group_scratch;
+    struct scan_loaded loaded;
+    struct mg_part_reader part; /* that is read */
+    struct scan_group group;
+    struct scan_run run;
+    uint32_t *order; /* of conditions */
+    struct scan_condition *conditions;
+
+    /* Of an aggregate, of ordered rows; both NULL: rows go out as they are found. */
+    struct mg_aggregation *aggregation;
+    struct mg_top *top;
+};
+
+struct scan {
+    struct mg_scan base;
+    const struct mg_table_view *table; /* borrowed from the snapshot */
+    const struct mg_schema *schema;    /* the same */
+    struct mg_scan_spec spec;
+    uint32_t *columns;
+    struct mg_budget *budget;
+    uint32_t batch_rows;
+    uint64_t row_count; /* given so far */
+    bool draining;      /* an aggregate's results go out, before further units are read */
+
+    bool *needed, *shown;  /* by place: read at all; read of the rows that are left */
+    bool filters;          /* there is a condition */
+    uint64_t *unit_begins; /* by source: its first unit; one more than sources */
+    _Atomic uint64_t next_unit;
+    bool by_key;            /* the rows that the predicate names by their keys, in place of units: */
+    struct mg_batch *named; /* until they were taken; NULL: none */
+
+    struct scan_reader reader;
+};
+
+/* ---- scan_units.c ---- */
+
+/* Units of the segments and parts of the table, or of those with these ids. */
+MG_MUST_CHECK enum mg_code mg_scan__list_units(struct scan *scan, const uint32_t *only, uint32_t only_count,
+                                               struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_scan__reader_init(struct scan_reader *reader, struct scan *scan, struct mg_error *err);
+void mg_scan__reader_clear(struct scan_reader *reader); /* zeroed and half-made ones are allowed */
+/* To the next rows; loaded.active is false at the end, and where rows are taken: that reads on, an aggregate until it
+ * is full. */
+MG_MUST_CHECK enum mg_code mg_scan__advance(struct scan_reader *reader, struct mg_error *err);
+/* Rows that are loaded: they go out where the mask says (NULL: all), or aggregate and order take them. */
+MG_MUST_CHECK enum mg_code mg_scan__take_rows(struct scan_reader *reader, uint32_t row_count, const uint64_t *mask,
+                                              struct mg_error *err);
+bool mg_scan__is_full(const struct scan_reader *reader);
+void mg_scan__set_mask(uint64_t *mask, uint32_t row_count);
+/* The missing value of a column, row_count times. */
+struct mg_vector mg_scan__missing(const struct scan_reader *reader, uint32_t column, uint32_t row_count);
+/* Rows first to first + count of a vector; first is a multiple of 8. */
+struct mg_vector mg_scan__cut(const struct mg_vector *v, uint32_t first, uint32_t count);
+/* What is known of the predicate's columns in a chunk, or (chunk NULL) in a row group of the part; in the arena. */
+struct scan_zones {
+    const struct mg_value **lows, **highs;
+    bool *has_null;
+};
+MG_MUST_CHECK enum mg_code mg_scan__find_zones(struct scan_reader *reader, const struct mg_chunk *chunk, uint32_t group,
+                                               struct mg_arena *arena, struct scan_zones *out, struct mg_error *err);
+
+/* ---- scan_chunks.c ---- */
+
+/* Load the chunk if any of its rows is left. */
+MG_MUST_CHECK enum mg_code mg_scan__load_chunk(struct scan_reader *reader, const struct mg_table_segment *segment,
+                                               uint32_t at, struct mg_error *err);
+
+/* ---- scan_groups.c ---- */
+
+/* Begin a row group of the part: group.active if any of its rows is left. */
+MG_MUST_CHECK enum mg_code mg_scan__enter_group(struct scan_reader *reader, const struct mg_table_part *part,
+                                                uint32_t number, struct mg_error *err);
+/* One of the group's vectors in Arrow's layout, in the reader's memory until the next vector of that column. */
+MG_MUST_CHECK enum mg_code mg_scan__decode(struct scan_reader *reader, uint32_t column, uint32_t vector,
+                                           struct mg_error *err);
+
+/* ---- scan_rows.c ---- */
+
+/* The next rows of the group, at most MG_SCAN_ROWS_MAX, loaded; group.active becomes false behind the last. */
+MG_MUST_CHECK enum mg_code mg_scan__load_group(struct scan_reader *reader, struct mg_error *err);
+
+#endif
