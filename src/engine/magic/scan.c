@@ -192,6 +192,7 @@ static enum mg_code next_results(struct scan *scan, struct mg_batch **out, struc
     for (;;) {
         if (!scan->draining)
             MG_TRY(mg_scan__advance(reader, err));
+        MG_TRY(mg_scan__add_tallies(reader, err));
         scan->draining = true;
         MG_TRY(mg_aggregation_next(reader->aggregation, scan->spec.batch_rows_max, out, err));
         if (*out || reader->done)

@@ -3,7 +3,8 @@
  * Picture   units (a chunk of memory, a row group of a part) --reader--> rows that are left --> batches, or an
  *           aggregation, or the first rows in an order.
  * Files     scan.c: life, batches; scan_units.c: which units, from unit to unit; scan_chunks.c: a chunk's rows;
- *           scan_groups.c: a row group's rows, by tests on its blocks; scan_rows.c: what is left of it, decoded.
+ *           scan_groups.c: a row group's rows, by tests on its blocks; scan_rows.c: what is left of it, decoded;
+ *           scan_aggregate.c: what is left of it, aggregated.
  * Threads   struct scan: next_unit is atomic, the rest does not change once a reader reads. A reader belongs to one
  *           thread at a time.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -61,6 +62,23 @@ struct scan_run {
     uint16_t rows[MG_SCAN_ROWS_MAX];   /* which, one vector after another; not set where all are */
 };
 
+/* What is known of a call of an aggregate without groups, before it goes into the aggregation. */
+struct scan_tally {
+    mg_int128 sum, best; /* best: of MIN and MAX */
+    uint64_t count;
+    bool has_best;
+};
+
+/* A column's rows on their way into the aggregation. */
+struct scan_feed {
+    bool as_codes;               /* it is grouped by and not computed with: codes are better than numbers */
+    struct mg_vector dictionary; /* of the group's block; in group_scratch */
+    uint64_t dictionary_id;      /* 0: not made yet */
+    int64_t ints[MG_VECTOR_ROWS];
+    uint16_t codes[MG_VECTOR_ROWS];
+    uint8_t validity[MG_VECTOR_ROWS / 8];
+};
+
 struct scan_reader {
     struct scan *scan;
     uint32_t source; /* segments first, then parts: where the last unit was */
@@ -86,6 +104,14 @@ struct scan_reader {
     /* Of an aggregate, of ordered rows; both NULL: rows go out as they are found. */
     struct mg_aggregation *aggregation;
     struct mg_top *top;
+
+    /* Of an aggregate: */
+    bool tallied;                /* row groups are tallied, where that can be done */
+    struct scan_tally *tallies;  /* by call */
+    uint64_t tallied_rows;       /* since the tallies were added */
+    struct mg_agg_input *inputs; /* by place in the schema */
+    struct scan_feed *feeds;     /* the same */
+    uint64_t dictionary_count;   /* made so far */
 };
 
 struct scan {
@@ -155,5 +181,19 @@ MG_MUST_CHECK enum mg_code mg_scan__decode(struct scan_reader *reader, uint32_t 
 
 /* The next rows of the group, at most MG_SCAN_ROWS_MAX, loaded; group.active becomes false behind the last. */
 MG_MUST_CHECK enum mg_code mg_scan__load_group(struct scan_reader *reader, struct mg_error *err);
+/* Chosen rows of one of the group's vectors, rising, as mg_scan__decode. */
+MG_MUST_CHECK enum mg_code mg_scan__gather(struct scan_reader *reader, uint32_t column, uint32_t vector,
+                                           const uint16_t *rows, uint32_t count, struct mg_error *err);
+/* Set bits of a vector's words as row numbers. */
+void mg_scan__list_rows(const uint64_t *words, uint16_t *rows);
+
+/* ---- scan_aggregate.c ---- */
+
+/* How a reader feeds its aggregation. */
+MG_MUST_CHECK enum mg_code mg_scan__plan_aggregate(struct scan_reader *reader, struct mg_error *err);
+/* Take the group's rows, or as many as make the aggregation full; group.active becomes false behind the last. */
+MG_MUST_CHECK enum mg_code mg_scan__aggregate_group(struct scan_reader *reader, struct mg_error *err);
+/* Before results are asked for: what was tallied goes into the aggregation. */
+MG_MUST_CHECK enum mg_code mg_scan__add_tallies(struct scan_reader *reader, struct mg_error *err);
 
 #endif

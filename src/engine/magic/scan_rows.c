@@ -37,7 +37,7 @@ static enum mg_code most_text(struct scan_reader *reader, uint32_t vector, size_
     return MG_OK;
 }
 
-static void list_rows(const uint64_t *words, uint16_t *rows)
+void mg_scan__list_rows(const uint64_t *words, uint16_t *rows)
 {
     for (uint32_t w = 0; w < MG_VECTOR_WORDS; w++)
         for (uint64_t left = words[w]; left; left &= left - 1)
@@ -61,7 +61,7 @@ static enum mg_code choose_run(struct scan_reader *reader, struct mg_error *err)
             return MG_OK;
         text_bytes += more;
         if (count < MG_MIN(group->row_count - group->next_vector * MG_VECTOR_ROWS, (uint32_t)MG_VECTOR_ROWS))
-            list_rows(words, run->rows + run->row_count);
+            mg_scan__list_rows(words, run->rows + run->row_count);
         run->vectors[run->vector_count] = (uint8_t)group->next_vector;
         run->counts[run->vector_count++] = (uint16_t)count;
         run->row_count += count;
@@ -166,6 +166,27 @@ static enum mg_code fill_columns(struct scan_reader *reader, struct mg_error *er
         to += targets[i].bytes;
     }
     return MG_OK;
+}
+
+enum mg_code mg_scan__gather(struct scan_reader *reader, uint32_t column, uint32_t vector, const uint16_t *rows,
+                             uint32_t count, struct mg_error *err)
+{
+    struct scan_run *run = &reader->run;
+    struct target target;
+    run->vector_count = 1;
+    run->row_count = count;
+    run->vectors[0] = (uint8_t)vector;
+    run->counts[0] = (uint16_t)count;
+    memcpy(run->rows, rows, count * sizeof *rows);
+    reader->room_vectors[column] = UINT32_MAX;
+    MG_TRY(plan_column(reader, column, &target, err));
+    struct mg_buf **room = &reader->rooms[column];
+    if (!*room || (*room)->capacity < target.bytes) {
+        mg_buf__unref(*room);
+        *room = NULL;
+        MG_TRY(mg_buf__new(reader->scan->budget, target.bytes, room, err));
+    }
+    return fill_column(reader, &target, mg_buf_data(*room), err);
 }
 
 enum mg_code mg_scan__load_group(struct scan_reader *reader, struct mg_error *err)

@@ -81,6 +81,9 @@ void mg_scan__reader_clear(struct scan_reader *reader)
     free(reader->room_vectors);
     free(reader->order);
     free(reader->conditions);
+    free(reader->tallies);
+    free(reader->inputs);
+    free(reader->feeds);
 }
 
 /* What takes the rows, when they do not go out as they are found. */
@@ -92,8 +95,10 @@ static enum mg_code make_consumer(struct scan_reader *reader, struct mg_error *e
                                      .order = scan->spec.order,
                                      .order_count = scan->spec.order_count,
                                      .limit = (uint32_t)MG_MIN(scan->spec.limit, (uint64_t)MG_TOP_ROWS_MAX)};
-    if (scan->spec.aggregate)
+    if (scan->spec.aggregate) {
+        MG_TRY(mg_scan__plan_aggregate(reader, err));
         return mg_aggregation_new(scan->spec.aggregate, scan->budget, 0, &reader->aggregation, err);
+    }
     return scan->spec.order_count ? mg_top_new(&request, scan->schema, scan->budget, &reader->top, err) : MG_OK;
 }
 
@@ -300,6 +305,11 @@ static enum mg_code enter_source(struct scan_reader *reader, struct mg_error *er
                                  err);
 }
 
+static enum mg_code take_group(struct scan_reader *reader, struct mg_error *err)
+{
+    return reader->aggregation ? mg_scan__aggregate_group(reader, err) : mg_scan__load_group(reader, err);
+}
+
 /* Begin the next unit. */
 static enum mg_code next_unit(struct scan_reader *reader, struct mg_error *err)
 {
@@ -356,7 +366,7 @@ enum mg_code mg_scan__advance(struct scan_reader *reader, struct mg_error *err)
     if (reader->scan->by_key)
         return load_named(reader, err);
     while (!reader->loaded.active && !reader->done && !mg_scan__is_full(reader)) {
-        enum mg_code code = reader->group.active ? mg_scan__load_group(reader, err) : next_unit(reader, err);
+        enum mg_code code = reader->group.active ? take_group(reader, err) : next_unit(reader, err);
         if (code != MG_OK || !reader->loaded.active)
             unload(reader);
         if (code != MG_OK)
