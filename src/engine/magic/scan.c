@@ -108,12 +108,15 @@ static enum mg_code open_scan(struct mg_snapshot *snapshot, const struct mg_scan
 enum mg_code mg_magic__scan(struct mg_snapshot *snapshot, const struct mg_scan_spec *spec, struct mg_scan **out,
                             struct mg_error *err)
 {
-    MG_TRY(open_scan(snapshot, spec, NULL, 0, out, err));
-    struct scan *scan = (struct scan *)*out;
-    enum mg_code code =
-        mg_magic__find_named(snapshot, spec, scan->schema, scan->needed, &scan->by_key, &scan->named, err);
-    if (code != MG_OK)
-        mg_magic__scan_close(&scan->base);
+    struct mg_scan *base;
+    MG_TRY(open_scan(snapshot, spec, NULL, 0, &base, err));
+    struct scan *scan = (struct scan *)base;
+    enum mg_code code = mg_magic__find_named(snapshot, spec, scan->schema, scan->needed, &scan->by_key, &scan->named,
+                                             err);
+    if (code == MG_OK)
+        *out = base;
+    else
+        mg_magic__scan_close(base);
     return code;
 }
 
