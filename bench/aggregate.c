@@ -29,16 +29,6 @@ static const struct mg_type types[COLUMNS] = {DECIMAL_15_2,        DECIMAL_15_2,
                                               {.id = MG_TYPE_DATE}};
 static const char *const names[COLUMNS] = {"quantity", "price", "discount", "tax", "flag", "status", "shipdate"};
 
-#define try(call)                                                                                    \
-    do {                                                                                             \
-        struct mg_error try_err = MG_ERROR_INIT, *err = &try_err;                                    \
-        enum mg_code try_code = (call);                                                              \
-        if (try_code != MG_OK) {                                                                     \
-            fprintf(stderr, "aggregate: %s: %s: %s\n", #call, mg_code_name(try_code), try_err.text); \
-            exit(1);                                                                                 \
-        }                                                                                            \
-    } while (0)
-
 struct query {
     const char *name;
     struct mg_predicate *predicate;

@@ -27,16 +27,6 @@ static const double goal_changes_per_s = 300000;
 
 static const struct mg_engine_ops *const ops = &mg_engine_magic;
 
-#define try(call)                                                                                \
-    do {                                                                                         \
-        struct mg_error try_err = MG_ERROR_INIT, *err = &try_err;                                \
-        enum mg_code try_code = (call);                                                          \
-        if (try_code != MG_OK) {                                                                 \
-            fprintf(stderr, "apply: %s: %s: %s\n", #call, mg_code_name(try_code), try_err.text); \
-            exit(1);                                                                             \
-        }                                                                                        \
-    } while (0)
-
 struct bench {
     struct mg_engine *engine;
     struct mg_budget budget;

@@ -18,16 +18,6 @@
 enum { PARTS = 10, BATCH = 3000, BATCHES = 200, GAP = 20, APPEND_ROWS = 65536 };
 static const double goal_ns = 500;
 
-#define try(call)                                                                                 \
-    do {                                                                                          \
-        struct mg_error try_err = MG_ERROR_INIT, *err = &try_err;                                 \
-        enum mg_code try_code = (call);                                                           \
-        if (try_code != MG_OK) {                                                                  \
-            fprintf(stderr, "lookup: %s: %s: %s\n", #call, mg_code_name(try_code), try_err.text); \
-            exit(1);                                                                              \
-        }                                                                                         \
-    } while (0)
-
 struct bench {
     struct mg_schema *schema;
     struct mg_cache *cache;

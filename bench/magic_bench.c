@@ -22,11 +22,21 @@ static const struct {
     {"apply", "row changes applied per second, durable, while a reader scans", bench_apply},
     {"lookup", "ns to find a key in ten parts, in sorted batches", bench_lookup},
     {"aggregate", "rows filtered and aggregated per second and core", bench_aggregate},
+    {"scan", "queries over lineitem on two threads, against DuckDB", bench_scan},
+    {"dirty", "the same with a tenth of the rows updated, against compacted, FINAL and DuckDB", bench_dirty},
+    {"load", "rows of a bulk load made durable per CPU-second, by the engine and through DoPut", bench_load},
+    {"storm", "files and scans after a storm of one-row commits", bench_storm},
+    {"pin", "memory and stalls of the writer under pinned snapshots", bench_pin},
+    {"restart", "seconds to the first row after kill -9 in mid-merge", bench_restart},
+    {"arrow-out", "GB of Arrow a server core sends over loopback, against pyarrow's server", bench_arrow_out},
+    {"size", "bytes of lineitem on the disk, against ClickHouse and Parquet", bench_size},
 };
 
 static int usage(void)
 {
-    fprintf(stderr, "magic-bench NAME [--quick | --full] [--json] [--seconds N] [--rows N] [--dir FOLDER]\n");
+    fprintf(stderr,
+            "magic-bench NAME [--quick | --full] [--json] [--seconds N] [--rows N] [--dir FOLDER] [--data FOLDER] "
+            "[--python PATH]\n");
     for (size_t i = 0; i < MG_COUNT_OF(benches); i++)
         fprintf(stderr, "  %-10s %s\n", benches[i].name, benches[i].asks);
     fprintf(stderr, "  %-10s each of them\n", "all");
@@ -51,6 +61,10 @@ static bool parse(int argc, char **argv, struct bench_options *out)
             out->rows = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--dir") == 0)
             out->folder = argv[++i];
+        else if (strcmp(argv[i], "--data") == 0)
+            out->data = argv[++i];
+        else if (strcmp(argv[i], "--python") == 0)
+            out->python = argv[++i];
         else
             return false;
     }
@@ -68,6 +82,7 @@ int main(int argc, char **argv)
             continue;
         struct bench_result result = {0};
         found = true;
+        bench_name = benches[i].name;
         if (!benches[i].run(&options, &result)) {
             ok = false;
             continue;
