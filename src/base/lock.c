@@ -48,6 +48,30 @@ static void note_taken(const struct mg_mutex *mutex) {}
 static void note_released(const struct mg_mutex *mutex) {}
 #endif
 
+/* ---- the seam ------------------------------------------------------------------------------------------------ */
+
+static const struct mg_thread_hooks *_Atomic hooks;
+
+void mg_thread_hook(const struct mg_thread_hooks *of_test) { atomic_store(&hooks, of_test); }
+
+static const struct mg_thread_hooks *hooked(void) { return atomic_load_explicit(&hooks, memory_order_acquire); }
+
+static void begin_wait(const char *what)
+{
+    const struct mg_thread_hooks *seen = hooked();
+    if (__builtin_expect(seen && seen->wait, false))
+        seen->wait(seen->arg, what);
+}
+
+static void end_wait(void)
+{
+    const struct mg_thread_hooks *seen = hooked();
+    if (__builtin_expect(seen && seen->go_on, false))
+        seen->go_on(seen->arg);
+}
+
+/* ---- mutexes and conditions ---------------------------------------------------------------------------------- */
+
 /* The calls below can only fail through our own mistakes. */
 static void must(int result) { mg_assert(result == 0); }
 
@@ -80,10 +104,23 @@ static void clear_owner(struct mg_mutex *mutex)
     atomic_store_explicit(&mutex->held, false, memory_order_relaxed);
 }
 
+/* Only a wait for another thread is told. */
+static __attribute__((noinline)) void lock_seen(struct mg_mutex *mutex)
+{
+    if (pthread_mutex_trylock(&mutex->native) == 0)
+        return;
+    begin_wait(mutex->name);
+    must(pthread_mutex_lock(&mutex->native));
+    end_wait();
+}
+
 void mg_mutex_lock(struct mg_mutex *mutex) MG_NO_LOCK_ANALYSIS
 {
     check_order(mutex);
-    must(pthread_mutex_lock(&mutex->native));
+    if (__builtin_expect(hooked() != NULL, false))
+        lock_seen(mutex);
+    else
+        must(pthread_mutex_lock(&mutex->native));
     set_owner(mutex);
 }
 
@@ -109,7 +146,9 @@ void mg_cond_destroy(struct mg_cond *cond) { must(pthread_cond_destroy(&cond->na
 void mg_cond_wait(struct mg_cond *cond, struct mg_mutex *mutex)
 {
     clear_owner(mutex);
+    begin_wait(mutex->name);
     must(pthread_cond_wait(&cond->native, &mutex->native));
+    end_wait();
     set_owner(mutex);
 }
 
@@ -125,7 +164,9 @@ bool mg_cond_wait_ms(struct mg_cond *cond, struct mg_mutex *mutex, int64_t timeo
         until.tv_nsec -= 1000000000;
     }
     clear_owner(mutex);
+    begin_wait(mutex->name);
     int result = pthread_cond_timedwait(&cond->native, &mutex->native, &until);
+    end_wait();
     mg_assert(result == 0 || result == ETIMEDOUT);
     set_owner(mutex);
     return result == 0;
@@ -149,6 +190,10 @@ enum mg_code mg_thread_start(struct mg_thread *thread, const char *name, void (*
     mg_assert(!thread->running);
     *thread = (struct mg_thread){.main = main, .arg = arg};
     snprintf(thread->name, sizeof thread->name, "%s", name);
+    const struct mg_thread_hooks *seen = hooked();
+    int refused = seen && seen->start ? seen->start(seen->arg, thread->name) : 0;
+    if (refused)
+        return mg_fail(err, MG_NO_MEMORY, "could not start the thread %s: %s", name, strerrordesc_np(refused));
     /* A new thread inherits the mask: signals of the process go to the thread that waits for them. */
     sigset_t all, before;
     sigfillset(&all);
@@ -165,6 +210,8 @@ void mg_thread_join(struct mg_thread *thread)
 {
     if (!thread->running)
         return;
+    begin_wait(thread->name);
     must(pthread_join(thread->native, NULL));
+    end_wait();
     thread->running = false;
 }

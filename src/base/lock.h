@@ -1,7 +1,8 @@
 /* lock.h -- mutexes that know their rank, conditions with deadlines, and threads with names.
  *
  * A thread may take a mutex only if its rank is above the ranks of all it holds: asserted in debug and sanitizer builds
- * (MG_LOCK_CHECK). Ranks are listed once, here; docs/threading.md says what each lock guards.
+ * (MG_LOCK_CHECK). Ranks are listed once, here; docs/threading.md says what each lock guards. All threads of ours start
+ * here and all waits for each other pass here, so that tests can refuse the first and see the second (mg_thread_hook).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_BASE_LOCK_H
 #define MG_BASE_LOCK_H
@@ -85,5 +86,19 @@ MG_MUST_CHECK enum mg_code mg_thread_start(struct mg_thread *thread, const char 
                                            void *arg, struct mg_error *err);
 /* Waits; harmless on a thread that was never started (zeroed memory). */
 void mg_thread_join(struct mg_thread *thread);
+
+/* The seam for tests: threads that cannot be started, and who waits for whom. Any of the functions may be NULL; they
+ * are called on the thread concerned, perhaps with locks held, and take none of ours. */
+struct mg_thread_hooks {
+    void *arg;
+    /* A thread of that name is to be started: 0, or the errno with which it is refused. */
+    int (*start)(void *arg, const char *name);
+    /* The calling thread must wait: for a lock that another one has, for a condition (what: the lock that goes with
+     * it), or for the end of a thread (its name). Then it goes on. */
+    void (*wait)(void *arg, const char *what);
+    void (*go_on)(void *arg);
+};
+/* Lives until the next call; NULL: none. Set it while no thread of ours runs or waits. */
+void mg_thread_hook(const struct mg_thread_hooks *hooks);
 
 #endif

@@ -1,5 +1,6 @@
 /* lock_test.c -- ranks are enforced, owners are known, waits end in time, threads have names and no signals.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -148,12 +149,73 @@ static void test_order(void **state)
 }
 #endif
 
+/* ---- the seam ------------------------------------------------------------------------------------------------ */
+
+static int refuse(void *arg, const char *name)
+{
+    assert_string_equal(name, "refused");
+    return *(int *)arg;
+}
+
+static void test_refused_start(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_thread thread = {0};
+    int error_number = EAGAIN;
+    struct mg_thread_hooks hooks = {.arg = &error_number, .start = refuse};
+    setup();
+    mg_thread_hook(&hooks);
+    assert_code(MG_NO_MEMORY, mg_thread_start(&thread, "refused", take_turns, NULL, &err));
+    assert_non_null(strstr(err.text, "could not start the thread refused: Resource temporarily unavailable"));
+    mg_thread_join(&thread); /* never started: harmless */
+    error_number = 0;
+    assert_ok(mg_thread_start(&thread, "refused", take_turns, NULL, &err));
+    mg_thread_join(&thread);
+    mg_thread_hook(NULL);
+    teardown();
+}
+
+/* What this thread waited for, each with a blank behind; in brackets: and went on. */
+static char waited[200];
+static _Thread_local bool is_told;
+
+static void note_wait(void *arg, const char *what)
+{
+    if (is_told)
+        strncat(strncat(waited, what, 50), " ", 2);
+}
+
+static void note_go_on(void *arg)
+{
+    if (is_told)
+        strncat(waited, "on ", 4);
+}
+
+static void test_waits_are_told(void **state)
+{
+    static const struct mg_thread_hooks hooks = {.wait = note_wait, .go_on = note_go_on};
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_thread thread = {0};
+    setup();
+    waited[0] = 0;
+    is_told = true;
+    mg_thread_hook(&hooks);
+    mg_mutex_lock(&outer); /* free: no wait */
+    assert_false(mg_cond_wait_ms(&cond, &outer, 1));
+    assert_ok(mg_thread_start(&thread, "other", take_turns, NULL, &err));
+    mg_mutex_unlock(&outer);
+    mg_thread_join(&thread);
+    mg_thread_hook(NULL);
+    assert_string_equal(waited, "outer on other on ");
+    is_told = false;
+    teardown();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_timeout),
-        cmocka_unit_test(test_thread_name),
+        cmocka_unit_test(test_threads),       cmocka_unit_test(test_timeout),        cmocka_unit_test(test_thread_name),
+        cmocka_unit_test(test_refused_start), cmocka_unit_test(test_waits_are_told),
 #ifdef MG_LOCK_CHECK
         cmocka_unit_test(test_order),
 #endif

@@ -20,6 +20,7 @@
 
 #include "base/counter.h"
 #include "base/random.h"
+#include "base/stop.h"
 #include "latch/latch_internal.h"
 
 enum {
@@ -561,6 +562,7 @@ enum mg_code mg_latch_acquire(struct mg_latch *latch, const struct mg_snapshot_c
     if (code == MG_OK && out_snapshot)
         *out_snapshot = MG_TAKE(snapshot);
     latch->engine->ops->snapshot_unref(snapshot);
+    MG_STOP("latch.acquired");
     return code;
 }
 

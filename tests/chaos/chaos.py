@@ -24,6 +24,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
+import pyarrow  # noqa: E402
 import pyarrow.flight as flight  # noqa: E402
 
 from lib import paths, process, wait  # noqa: E402
@@ -39,15 +40,23 @@ PASSES = {
     "sorter.settled": (1, 3),
     "writer.ddl": (1, 4),
     "wal.segment": (1, 1),
+    "compact.planned": (1, 6),
     "part.written": (1, 6),
+    "marks.followed": (1, 6),
+    "install.turn": (1, 6),
     "marks.written": (1, 6),
     "manifest.written": (1, 6),
     "manifest.synced": (1, 6),
     "install.swapped": (1, 6),
     "keeper.unlink": (1, 6),
     "keeper.trim": (1, 6),
+    "checkpoint.noted": (1, 6),
+    "at.kept": (1, 6),
+    "at.rebuilt": (1, 6),
+    "engine.close": (1, 1),
 }
 PASSES_OFTEN = (5, 150)
+NEED_READERS = ("snapshot.pinned", "scan.next", "latch.acquired", "at.kept", "at.rebuilt")
 NEED_BULK = ("wal.segment", "buffer.segment", "buffer.trim")
 HIT_SECONDS = 120
 LEFT_OUT_DATABASES = ("information_schema", "mysql", "performance_schema", "metrics_schema", "sys", "test")
@@ -114,6 +123,10 @@ class Chaos:
         end = time.monotonic() + HIT_SECONDS
         while self.magicd.program.running():
             self.progress(name)
+            if name in NEED_READERS:
+                self.read_something()
+            if name == "engine.close" and (self.magicd.folder / "address").exists():
+                self.magicd.program.child.send_signal(signal.SIGTERM)
             if time.monotonic() > end:
                 raise RuntimeError(f"step {name} was not passed {count} times in {HIT_SECONDS} s")
             time.sleep(0.01)
@@ -149,6 +162,18 @@ class Chaos:
             flush=True,
         )
         self.check_watermark()
+
+    def read_something(self):
+        """The newest snapshot under a lease, and one that nobody holds any more. magicd may die meanwhile: that is the point."""
+        try:
+            with Wire(self.magicd.uri) as wire:
+                lease = wire.acquire(latest=True)
+                for snapshot in ({"lease": lease.token}, {"epoch": max(lease.snapshot.epoch - self.random.randrange(1, 200), 1)}):
+                    for endpoint in wire.plan("chaos", "accounts", ["id", "balance"], snapshot=snapshot).endpoints:
+                        wire.read(endpoint.ticket)
+                wire.release(lease.token)
+        except (flight.FlightError, pyarrow.ArrowException):
+            pass  # it died, or keeps no epoch that old
 
     def ask_watermark(self):
         """None when the client's pool of connections still knows the process before this one, at the same address."""

@@ -19,7 +19,7 @@
             fail_msg("%s: %s: %s", #call, mg_code_name(must_code), must_err.text); \
     } while (0)
 
-enum { FIELD_MAX = 1024, ROWS_TEXT_MAX = 64 << 20 };
+enum { FIELD_MAX = 10240, ROWS_TEXT_MAX = 64 << 20 };
 
 /* The next piece of *text up to one of the characters in stops, without blanks around it; false at the end. */
 static bool next_piece(const char **text, const char *stops, char out[FIELD_MAX])
@@ -281,7 +281,7 @@ struct line {
     size_t at;
 };
 
-static struct mg_buffer lines, sorted;
+static _Thread_local struct mg_buffer lines, sorted;
 
 static int compare_lines(const void *a, const void *b)
 {

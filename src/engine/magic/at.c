@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "base/stop.h"
 #include "engine/magic/magic_internal.h"
 
 static struct mg_view *find_live(struct mg_magic *magic, uint64_t epoch)
@@ -33,6 +34,7 @@ static enum mg_code rebuild(struct mg_magic *magic, uint64_t epoch, struct mg_vi
     enum mg_code code = mg_store__init(store, magic, true, err);
     if (code == MG_OK)
         code = mg_keeper__pin(magic, epoch, &kept, err);
+    MG_STOP("at.kept");
     if (code == MG_OK && kept)
         code = mg_store__open_at(store, kept->number, epoch, NULL, NULL, err);
     else if (code == MG_OK)
@@ -52,6 +54,7 @@ static enum mg_code rebuild(struct mg_magic *magic, uint64_t epoch, struct mg_vi
             err, code, "epoch %llu is not held by a reader and could not be rebuilt from the WAL (%zu bytes are left)",
             (unsigned long long)epoch, mg_budget_left(&magic->budget));
     }
+    MG_STOP("at.rebuilt");
     mg_mutex_lock(&magic->publish);
     store->next_private = magic->privates;
     magic->privates = store;

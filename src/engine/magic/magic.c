@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/counter.h"
+#include "base/stop.h"
 #include "engine/magic/magic_internal.h"
 
 /* ---- open and close ------------------------------------------------------------------------------------------ */
@@ -144,6 +145,7 @@ static void magic_close(struct mg_engine *engine)
     if (!engine)
         return;
     struct mg_magic *magic = mg_magic__of(engine);
+    MG_STOP("engine.close");
     mg_magic__maintain_stop(magic);
     struct mg_view *newest = magic->store.newest;
     mg_assert(!magic->staging && !magic->privates);
@@ -468,6 +470,7 @@ static enum mg_code magic_snapshot(struct mg_engine *engine, struct mg_snapshot 
     mg_mutex_lock(&magic->publish);
     *out = &mg_view__pin(magic->store.newest)->base;
     mg_mutex_unlock(&magic->publish);
+    MG_STOP("snapshot.pinned");
     return MG_OK;
 }
 

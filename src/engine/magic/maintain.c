@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/stop.h"
 #include "engine/magic/compaction.h"
 
 enum {
@@ -249,6 +250,7 @@ static enum mg_code write_all(struct plan *plan, struct mg_error *err)
         MG_TRY(code);
         for (uint32_t n = 0; n < FOLLOW_ROUNDS_MAX && count > FOLLOW_FEW && !item->abandoned; n++)
             MG_TRY(mg_compaction__follow(item, &count, err));
+        MG_STOP("marks.followed");
     }
     char parts[MG_PATH_MAX];
     snprintf(parts, sizeof parts, "%s/parts", plan->magic->folder);
@@ -268,12 +270,14 @@ static void note_installed(struct plan *plan, uint64_t epoch, uint64_t wal_bytes
     keeping->checkpoint_epoch = epoch;
     keeping->checkpoint_wal = wal_bytes;
     keeping->checkpoint_at_ms = mg_mono_ms(mg_clock_system());
+    MG_STOP("checkpoint.noted");
 }
 
 static enum mg_code install_all(struct plan *plan, struct mg_error *err)
 {
     struct mg_magic *magic = plan->magic;
     MG_TRY(take_turn(magic, err));
+    MG_STOP("install.turn");
     enum mg_code code = mg_compaction__install(magic, plan->items, plan->count, plan->is_checkpoint, err);
     uint64_t epoch = magic->store.epoch, wal_bytes = magic->store.wal_bytes;
     give_turn(magic);
@@ -303,6 +307,7 @@ static enum mg_code run_round(struct plan *plan, struct mg_error *err)
     MG_TRY(code);
     if (plan->count == 0 && !plan->is_checkpoint)
         return MG_OK;
+    MG_STOP("compact.planned");
     MG_TRY(write_all(plan, err));
     MG_TRY(install_all(plan, err));
     MG_TRY(purge_all(plan, err));

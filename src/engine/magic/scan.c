@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/stop.h"
 #include "engine/magic/scan_internal.h"
 
 enum {
@@ -208,6 +209,7 @@ enum mg_code mg_magic__next(struct mg_scan *base, struct mg_batch **out, struct 
 {
     struct scan *scan = (struct scan *)base;
     struct scan_loaded *loaded = &scan->reader.loaded;
+    MG_STOP("scan.next");
     if (scan->reader.aggregation)
         return next_results(scan, out, err);
     if (scan->reader.top) {
