@@ -79,6 +79,14 @@ static enum mg_code bind_call(const struct mg_aggregate *aggregate, const struct
     return MG_OK;
 }
 
+static enum mg_code check_nodes(uint32_t nodes, struct mg_error *err)
+{
+    if (nodes <= MG_AGGREGATE_NODES_MAX)
+        return MG_OK;
+    return mg_fail(err, MG_TOO_BIG, "the expressions of an aggregate have more than %d nodes",
+                   (int)MG_AGGREGATE_NODES_MAX);
+}
+
 static enum mg_code bind_all(struct mg_aggregate *aggregate, const struct mg_aggregate_request *request,
                              const struct mg_schema *schema, struct mg_error *err)
 {
@@ -92,13 +100,12 @@ static enum mg_code bind_all(struct mg_aggregate *aggregate, const struct mg_agg
             return mg_fail(err, MG_INVALID, "a group by a NULL without a type");
         nodes += aggregate->groups[i]->slot_count;
     }
+    MG_TRY(check_nodes(nodes, err));
     for (uint32_t i = 0; i < request->call_count; i++) {
         aggregate->call_count = i + 1;
         MG_TRY(bind_call(aggregate, &request->calls[i], schema, &aggregate->calls[i], err));
         nodes += aggregate->calls[i].argument ? aggregate->calls[i].argument->slot_count : 1;
-        if (nodes > MG_AGGREGATE_NODES_MAX)
-            return mg_fail(err, MG_TOO_BIG, "the expressions of an aggregate have more than %d nodes",
-                           (int)MG_AGGREGATE_NODES_MAX);
+        MG_TRY(check_nodes(nodes, err));
     }
     return MG_OK;
 }

@@ -1,10 +1,10 @@
-/* aggregate_cells.c -- the loops of an aggregate: a block of values into the cells of its groups, and cells into
- * results.
+/* aggregate_cells.c -- the loops of an aggregate over values in Arrow's layout: a block into the cells of its groups.
+ * Those that are integers underneath mostly take the way of aggregate_ints.c.
  *
  * Runs     Rows of a group are added up in a register and go to the cell once a block: storing after each row would
  *          make every addition wait for the last. With many groups there is nothing to gain, and rows go straight to
  *          cells.
- * Exact    Sums are 128 bits with overflow noticed; what fits a result's type is asked when it leaves.
+ * Exact    Sums are 128 bits with overflow noticed.
  * Threads  belongs to one thread at a time.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
@@ -30,12 +30,12 @@ static enum mg_code fail_sum(struct mg_error *err)
 #define FOR_EACH(BODY)                                                                      \
     do {                                                                                    \
         for (uint32_t row = 0; !work->run_count && row < work->row_count; row++) {          \
-            struct mg_agg__cell *cell = &cells[work->group[row]];                           \
+            struct mg_agg__cell *cell = &cells[(size_t)work->group[row] * work->stride];    \
             if (mg_agg__is_there(v, row))                                                   \
                 BODY;                                                                       \
         }                                                                                   \
         for (uint32_t r = 0; r < work->run_count; r++) {                                    \
-            struct mg_agg__cell *cell = &cells[work->runs[r].group];                        \
+            struct mg_agg__cell *cell = &cells[(size_t)work->runs[r].group * work->stride]; \
             for (uint32_t k = work->runs[r].first, end = work->runs[r].end; k < end; k++) { \
                 uint32_t row = work->order ? work->order[k] : k;                            \
                 if (mg_agg__is_there(v, row))                                               \
@@ -44,70 +44,46 @@ static enum mg_code fail_sum(struct mg_error *err)
         }                                                                                   \
     } while (0)
 
-/* ---- counts -------------------------------------------------------------------------------------------------- */
-
-static void count_all(const struct mg_agg__work *work, struct mg_agg__cell *cells)
-{
-    for (uint32_t row = 0; !work->run_count && row < work->row_count; row++)
-        cells[work->group[row]].count++;
-    for (uint32_t r = 0; r < work->run_count; r++)
-        cells[work->runs[r].group].count += work->runs[r].end - work->runs[r].first;
-}
-
-static void count(const struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells)
-{
-    if (!v->null_count)
-        count_all(work, cells);
-    else
-        FOR_EACH(cell->count++);
-}
-
 /* ---- sums ---------------------------------------------------------------------------------------------------- */
 
-typedef bool sum_fn(const struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells);
+typedef bool sum_fn(struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells);
 
 /* total: what a run of a block is added up in. Returns whether a cell overflowed. */
-#define SUM(name, type, total, add_to_cell, add_row)                                                         \
-    static bool name(const struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells) \
-    {                                                                                                        \
-        const any_##type *x = v->values;                                                                     \
-        bool overflow = false;                                                                               \
-        if (v->null_count || !work->run_count) {                                                             \
-            FOR_EACH({                                                                                       \
-                add_row(cell, x[row]);                                                                       \
-                cell->count++;                                                                               \
-            });                                                                                              \
-            return overflow;                                                                                 \
-        }                                                                                                    \
-        for (uint32_t r = 0; r < work->run_count; r++) {                                                     \
-            const uint32_t first = work->runs[r].first, end = work->runs[r].end;                             \
-            struct mg_agg__cell *cell = &cells[work->runs[r].group];                                         \
-            total sum = 0;                                                                                   \
-            for (uint32_t k = first; work->order && k < end; k++)                                            \
-                sum += (total)x[work->order[k]];                                                             \
-            for (uint32_t k = first; !work->order && k < end; k++)                                           \
-                sum += (total)x[k];                                                                          \
-            add_to_cell(cell, sum);                                                                          \
-            cell->count += end - first;                                                                      \
-        }                                                                                                    \
-        return overflow;                                                                                     \
+#define SUM(name, type, total, add_to_cell, add_row)                                                   \
+    static bool name(struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells) \
+    {                                                                                                  \
+        const any_##type *x = v->values;                                                               \
+        bool overflow = false;                                                                         \
+        if (v->null_count || !work->run_count) {                                                       \
+            FOR_EACH({                                                                                 \
+                add_row(cell, x[row]);                                                                 \
+                cell->count++;                                                                         \
+            });                                                                                        \
+            return overflow;                                                                           \
+        }                                                                                              \
+        for (uint32_t r = 0; r < work->run_count; r++) {                                               \
+            const uint32_t first = work->runs[r].first, end = work->runs[r].end;                       \
+            struct mg_agg__cell *cell = &cells[(size_t)work->runs[r].group * work->stride];            \
+            total sum = 0;                                                                             \
+            for (uint32_t k = first; work->order && k < end; k++)                                      \
+                sum += (total)x[work->order[k]];                                                       \
+            for (uint32_t k = first; !work->order && k < end; k++)                                     \
+                sum += (total)x[k];                                                                    \
+            add_to_cell(cell, sum);                                                                    \
+            cell->count += end - first;                                                                \
+        }                                                                                              \
+        return overflow;                                                                               \
     }
 #define ADD_EXACT(cell, v) overflow |= __builtin_add_overflow((cell)->exact, (mg_int128)(v), &(cell)->exact)
 #define ADD_REAL(cell, v) (cell)->real += (double)(v)
-SUM(sum_int8, int8, int64_t, ADD_EXACT, ADD_EXACT)
-SUM(sum_int16, int16, int64_t, ADD_EXACT, ADD_EXACT)
-SUM(sum_int32, int32, int64_t, ADD_EXACT, ADD_EXACT)
 SUM(sum_int64, int64, mg_int128, ADD_EXACT, ADD_EXACT)
-SUM(sum_uint8, uint8, int64_t, ADD_EXACT, ADD_EXACT)
-SUM(sum_uint16, uint16, int64_t, ADD_EXACT, ADD_EXACT)
-SUM(sum_uint32, uint32, int64_t, ADD_EXACT, ADD_EXACT)
 SUM(sum_uint64, uint64, mg_int128, ADD_EXACT, ADD_EXACT)
 SUM(sum_decimal, int128, uint128, ADD_EXACT, ADD_EXACT)
 SUM(sum_float, float, double, ADD_REAL, ADD_REAL)
 SUM(sum_double, double, double, ADD_REAL, ADD_REAL)
 
 /* Values so long that two of them may overflow. */
-static bool sum_long_decimal(const struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells)
+static bool sum_long_decimal(struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells)
 {
     const any_int128 *x = v->values;
     bool overflow = false;
@@ -119,14 +95,14 @@ static bool sum_long_decimal(const struct mg_agg__work *work, const struct mg_ve
     return overflow;
 }
 
-static enum mg_code sum(const struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells)
+static enum mg_code sum(struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells)
 {
-    static sum_fn *const sums[MG_TYPE_COUNT] = {
-        [MG_TYPE_INT8] = sum_int8,      [MG_TYPE_INT16] = sum_int16,     [MG_TYPE_INT32] = sum_int32,
-        [MG_TYPE_INT64] = sum_int64,    [MG_TYPE_UINT8] = sum_uint8,     [MG_TYPE_UINT16] = sum_uint16,
-        [MG_TYPE_UINT32] = sum_uint32,  [MG_TYPE_UINT64] = sum_uint64,   [MG_TYPE_FLOAT32] = sum_float,
-        [MG_TYPE_FLOAT64] = sum_double, [MG_TYPE_DECIMAL] = sum_decimal,
-    };
+    static sum_fn *const sums[MG_TYPE_COUNT] = {/* narrower integers always fit 64 bits */
+                                                [MG_TYPE_INT64] = sum_int64,
+                                                [MG_TYPE_UINT64] = sum_uint64,
+                                                [MG_TYPE_FLOAT32] = sum_float,
+                                                [MG_TYPE_FLOAT64] = sum_double,
+                                                [MG_TYPE_DECIMAL] = sum_decimal};
     bool is_long = v->type.id == MG_TYPE_DECIMAL && v->type.precision > SUM_SAFE_DIGITS;
 
     mg_assert(sums[v->type.id]);
@@ -139,24 +115,24 @@ static enum mg_code sum(const struct mg_agg__work *work, const struct mg_vector 
 
 #define KEEP_LOW(cell, v) (!(cell)->count || (v) < (cell)->exact)
 #define KEEP_HIGH(cell, v) (!(cell)->count || (v) > (cell)->exact)
-#define BEST(name, type)                                                                                            \
-    static void low_##name(const struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells)  \
-    {                                                                                                               \
-        const any_##type *x = v->values;                                                                            \
-        FOR_EACH({                                                                                                  \
-            if (KEEP_LOW(cell, x[row]))                                                                             \
-                cell->exact = x[row];                                                                               \
-            cell->count = 1;                                                                                        \
-        });                                                                                                         \
-    }                                                                                                               \
-    static void high_##name(const struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells) \
-    {                                                                                                               \
-        const any_##type *x = v->values;                                                                            \
-        FOR_EACH({                                                                                                  \
-            if (KEEP_HIGH(cell, x[row]))                                                                            \
-                cell->exact = x[row];                                                                               \
-            cell->count = 1;                                                                                        \
-        });                                                                                                         \
+#define BEST(name, type)                                                                                      \
+    static void low_##name(struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells)  \
+    {                                                                                                         \
+        const any_##type *x = v->values;                                                                      \
+        FOR_EACH({                                                                                            \
+            if (KEEP_LOW(cell, x[row]))                                                                       \
+                cell->exact = x[row];                                                                         \
+            cell->count = 1;                                                                                  \
+        });                                                                                                   \
+    }                                                                                                         \
+    static void high_##name(struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells) \
+    {                                                                                                         \
+        const any_##type *x = v->values;                                                                      \
+        FOR_EACH({                                                                                            \
+            if (KEEP_HIGH(cell, x[row]))                                                                      \
+                cell->exact = x[row];                                                                         \
+            cell->count = 1;                                                                                  \
+        });                                                                                                   \
     }
 BEST(int8, int8)
 BEST(int16, int16)
@@ -168,7 +144,7 @@ BEST(uint32, uint32)
 BEST(uint64, uint64)
 BEST(decimal, int128)
 
-static void best_real(const struct mg_agg__work *work, const struct mg_vector *v, bool high, struct mg_agg__cell *cells)
+static void best_real(struct mg_agg__work *work, const struct mg_vector *v, bool high, struct mg_agg__cell *cells)
 {
     const bool is_single = v->type.id == MG_TYPE_FLOAT32;
     const any_float *singles = v->values;
@@ -192,7 +168,7 @@ static int compare_texts(struct mg_slice a, struct mg_slice b, bool trims)
     return order ? order : mg_slice_compare(a, b);
 }
 
-static enum mg_code keep_text(const struct mg_agg__work *work, struct mg_slice text, struct mg_agg__cell *cell)
+static enum mg_code keep_text(struct mg_agg__work *work, struct mg_slice text, struct mg_agg__cell *cell)
 {
     if (text.size > cell->text.room) {
         size_t room = MG_MAX(MG_MAX(text.size, (size_t)TEXT_ROOM_MIN), (size_t)cell->text.room * 2);
@@ -206,7 +182,7 @@ static enum mg_code keep_text(const struct mg_agg__work *work, struct mg_slice t
     return MG_OK;
 }
 
-static enum mg_code best_text(const struct mg_agg__work *work, const struct mg_vector *v, bool high,
+static enum mg_code best_text(struct mg_agg__work *work, const struct mg_vector *v, bool high,
                               struct mg_agg__cell *cells)
 {
     const bool trims = work->trims && v->type.collation == MG_COLLATION_PAD_SPACE;
@@ -221,10 +197,9 @@ static enum mg_code best_text(const struct mg_agg__work *work, const struct mg_v
     return MG_OK;
 }
 
-typedef void best_fn(const struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells);
+typedef void best_fn(struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells);
 
-static enum mg_code best(const struct mg_agg__work *work, const struct mg_vector *v, bool high,
-                         struct mg_agg__cell *cells)
+static enum mg_code best(struct mg_agg__work *work, const struct mg_vector *v, bool high, struct mg_agg__cell *cells)
 {
 #define BOTH(name)              \
     {                           \
@@ -246,23 +221,18 @@ static enum mg_code best(const struct mg_agg__work *work, const struct mg_vector
     return MG_OK;
 }
 
-enum mg_code mg_agg__cells_take(const struct mg_agg__work *work, enum mg_aggregate_function function,
+enum mg_code mg_agg__cells_take(struct mg_agg__work *work, enum mg_aggregate_function function,
                                 const struct mg_vector *v, struct mg_agg__cell *cells)
 {
-    switch (function) {
-    case MG_AGGREGATE_COUNT_ALL: count_all(work, cells); return MG_OK;
-    case MG_AGGREGATE_COUNT: count(work, v, cells); return MG_OK;
-    case MG_AGGREGATE_SUM:
-    case MG_AGGREGATE_AVG: return sum(work, v, cells);
-    case MG_AGGREGATE_MIN: return best(work, v, false, cells);
-    case MG_AGGREGATE_MAX: break;
-    }
-    return best(work, v, true, cells);
+    if (function == MG_AGGREGATE_SUM)
+        return sum(work, v, cells);
+    mg_assert(function == MG_AGGREGATE_MIN || function == MG_AGGREGATE_MAX);
+    return best(work, v, function == MG_AGGREGATE_MAX, cells);
 }
 
 /* ---- merging ------------------------------------------------------------------------------------------------- */
 
-static void merge_counts(const struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells)
+static void merge_counts(struct mg_agg__work *work, const struct mg_vector *v, struct mg_agg__cell *cells)
 {
     const any_int64 *x = v->values;
 
@@ -270,8 +240,8 @@ static void merge_counts(const struct mg_agg__work *work, const struct mg_vector
 }
 
 /* A sum that is there stands for `number` values, or for one where that does not matter. */
-static enum mg_code merge_sums(const struct mg_agg__work *work, const struct mg_vector *v,
-                               const struct mg_vector *number, struct mg_agg__cell *cells)
+static enum mg_code merge_sums(struct mg_agg__work *work, const struct mg_vector *v, const struct mg_vector *number,
+                               struct mg_agg__cell *cells)
 {
     const any_int64 *numbers = number ? number->values : NULL;
     bool overflow = false;
@@ -287,7 +257,7 @@ static enum mg_code merge_sums(const struct mg_agg__work *work, const struct mg_
     return overflow ? fail_sum(work->err) : MG_OK;
 }
 
-enum mg_code mg_agg__cells_merge(const struct mg_agg__work *work, enum mg_aggregate_function function,
+enum mg_code mg_agg__cells_merge(struct mg_agg__work *work, enum mg_aggregate_function function,
                                  const struct mg_vector *v, const struct mg_vector *number, struct mg_agg__cell *cells)
 {
     switch (function) {
@@ -297,112 +267,4 @@ enum mg_code mg_agg__cells_merge(const struct mg_agg__work *work, enum mg_aggreg
     case MG_AGGREGATE_AVG: return merge_sums(work, v, number, cells);
     default: return mg_agg__cells_take(work, function, v, cells);
     }
-}
-
-/* ---- results ------------------------------------------------------------------------------------------------- */
-
-enum mg_code mg_agg__put(struct mg_batch_builder *builder, uint32_t column, struct mg_type type,
-                         const struct mg_value *v, struct mg_error *err)
-{
-    bool is_unsigned = mg_scalar__is_unsigned(v->type.id);
-
-    if (v->is_null)
-        return mg_builder_null(builder, column, err);
-    if (type.id == MG_TYPE_UTF8)
-        return mg_builder_text(builder, column, v->text, err);
-    if (mg_scalar__is_float(type.id))
-        return mg_builder_float(builder, column, v->f, err);
-    mg_int128 exact = v->type.id == MG_TYPE_DECIMAL ? v->d : is_unsigned ? (mg_int128)v->u : (mg_int128)v->i;
-    if (type.id == MG_TYPE_DECIMAL)
-        return mg_builder_decimal(builder, column, exact, err);
-    return mg_builder_int(builder, column, (int64_t)exact, err); /* cut to its width */
-}
-
-static bool fits(struct mg_type type, mg_int128 v)
-{
-    mg_int128 low, high;
-
-    if (type.id == MG_TYPE_DECIMAL)
-        return mg_decimal_fits(v, type.precision);
-    mg_expr__domain(type.id, &low, &high);
-    return v >= low && v <= high;
-}
-
-static enum mg_code fail_type(const struct mg_aggregate *aggregate, const char *what, struct mg_type type,
-                              struct mg_error *err)
-{
-    char text[48];
-
-    mg_type_format(type, text);
-    return mg_fail(err, MG_OUT_OF_RANGE, "%s: %s does not fit %s",
-                   aggregate->rules == MG_RULES_SPARK ? "ARITHMETIC_OVERFLOW" : "DECIMAL value is out of range", what,
-                   text);
-}
-
-static enum mg_code put_sum(const struct mg_aggregate *aggregate, const struct mg_aggregate_bound_call *call,
-                            const struct mg_agg__cell *cell, struct mg_batch_builder *builder, uint32_t column,
-                            struct mg_error *err)
-{
-    struct mg_value v = {.type = {.id = MG_TYPE_DECIMAL}, .d = cell->exact};
-
-    if (mg_scalar__is_float(call->sum_type.id)) {
-        if (aggregate->rules == MG_RULES_MYSQL && !isfinite(cell->real))
-            return mg_fail(err, MG_OUT_OF_RANGE, "DOUBLE value is out of range: a sum");
-        return mg_builder_float(builder, column, cell->real, err);
-    }
-    if (!fits(call->sum_type, cell->exact))
-        return fail_type(aggregate, "a sum", call->sum_type, err);
-    return mg_agg__put(builder, column, call->sum_type, &v, err);
-}
-
-static enum mg_code put_average(const struct mg_aggregate *aggregate, const struct mg_aggregate_bound_call *call,
-                                const struct mg_agg__cell *cell, struct mg_batch_builder *builder, uint32_t column,
-                                struct mg_error *err)
-{
-    struct mg_wide wide = mg_wide_of(cell->exact);
-    mg_int128 average;
-
-    if (mg_scalar__is_float(call->sum_type.id))
-        return mg_builder_float(builder, column, cell->real / (double)cell->count, err);
-    if (mg_scalar__is_float(call->type.id))
-        return mg_builder_float(builder, column, (double)cell->exact / (double)cell->count, err);
-    if (!mg_wide_scale_up(&wide, (uint32_t)(call->type.scale - call->sum_type.scale)) ||
-        !mg_wide_divide(&wide, cell->count, &average) || !fits(call->type, average))
-        return fail_type(aggregate, "an average", call->type, err);
-    return mg_builder_decimal(builder, column, average, err);
-}
-
-static enum mg_code put_best(const struct mg_aggregate_bound_call *call, const struct mg_agg__cell *cell,
-                             struct mg_batch_builder *builder, uint32_t column, struct mg_error *err)
-{
-    struct mg_value v = {.type = call->type};
-
-    if (call->type.id == MG_TYPE_UTF8) {
-        v.text = MG_SLICE(cell->text.data, cell->text.size);
-    } else if (mg_scalar__is_float(call->type.id)) {
-        v.f = cell->real;
-    } else {
-        v.type = (struct mg_type){.id = MG_TYPE_DECIMAL};
-        v.d = cell->exact;
-    }
-    return mg_agg__put(builder, column, call->type, &v, err);
-}
-
-enum mg_code mg_agg__cell_put(const struct mg_aggregate *aggregate, const struct mg_aggregate_bound_call *call,
-                              const struct mg_agg__cell *cell, struct mg_batch_builder *builder, uint32_t column,
-                              struct mg_error *err)
-{
-    bool splits = call->function == MG_AGGREGATE_AVG && aggregate->is_partial;
-
-    if (call->function == MG_AGGREGATE_COUNT || call->function == MG_AGGREGATE_COUNT_ALL)
-        return mg_builder_int(builder, column, cell->count, err);
-    if (splits)
-        MG_TRY(mg_builder_int(builder, column + 1, cell->count, err));
-    if (cell->count == 0)
-        return mg_builder_null(builder, column, err);
-    if (call->function == MG_AGGREGATE_SUM || splits)
-        return put_sum(aggregate, call, cell, builder, column, err);
-    if (call->function == MG_AGGREGATE_AVG)
-        return put_average(aggregate, call, cell, builder, column, err);
-    return put_best(call, cell, builder, column, err);
 }

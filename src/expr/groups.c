@@ -1,10 +1,10 @@
-/* groups.c -- which group a row belongs to: keys as bytes, in a hash table; for keys of one byte, by direct index.
+/* groups.c -- which group a row belongs to: keys in a hash table.
  *
- * Direct   With one or two columns of texts of at most one byte, or of 8-bit integers, a row's code is an index into
- *          `direct`: the two flags of TPC-H Q1 cost a load a row. A longer text sends its block through the table; both
- *          ways give the same numbers, since `direct` only remembers what the table said.
+ * Integers A key of one column that is an integer underneath is its 64 bits; all others are bytes.
  * Equal    Keys are made so that equal bytes are equal values: -0.0 is written as 0.0, every NaN as one, NULL as zeros
  *          with its bit, texts without trailing blanks where those do not count.
+ * Misses   With many groups a look at the table is one in far memory. A block's rows go together through each step, and
+ *          ask for what the next one reads.
  * Threads  belongs to one thread at a time.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
@@ -15,9 +15,8 @@
 #include "expr/aggregate_internal.h"
 #include "expr/any.h"
 #include "expr/expr_internal.h"
-#include "expr/scalar_internal.h"
 
-enum { SLOTS_MIN = 1024, GROUPS_MIN = 64, KEYS_MIN = 4096 };
+enum { SLOTS_MIN = 1024, GROUPS_MIN = 64, KEYS_MIN = 4096, INT_KEY_DIGITS = 18 };
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
@@ -58,16 +57,13 @@ void mg_agg__drop(struct mg_agg__memory *memory, void *place, size_t bytes)
 
 /* ---- life ---------------------------------------------------------------------------------------------------- */
 
-static bool has_direct_codes(const struct mg_aggregate *aggregate)
+static bool is_int_key(const struct mg_aggregate *aggregate)
 {
-    if (aggregate->group_count > 2)
+    struct mg_type type = aggregate->group_types[0];
+
+    if (aggregate->group_count != 1 || type.id == MG_TYPE_UTF8 || mg_scalar__is_float(type.id))
         return false;
-    for (uint32_t c = 0; c < aggregate->group_count; c++) {
-        enum mg_type_id id = aggregate->group_types[c].id;
-        if (id != MG_TYPE_UTF8 && mg_type_width(id) != 1)
-            return false;
-    }
-    return true;
+    return type.id != MG_TYPE_DECIMAL || type.precision <= INT_KEY_DIGITS;
 }
 
 enum mg_code mg_agg__groups_init(struct mg_agg__groups *groups, const struct mg_aggregate *aggregate,
@@ -77,27 +73,24 @@ enum mg_code mg_agg__groups_init(struct mg_agg__groups *groups, const struct mg_
                                       .column_count = aggregate->group_count,
                                       .types = aggregate->group_types,
                                       .trims = aggregate->rules == MG_RULES_MYSQL};
+    groups->has_int_key = is_int_key(aggregate);
     groups->fixed_bytes = (aggregate->group_count + 7) / 8;
     for (uint32_t c = 0; c < aggregate->group_count; c++) {
         uint32_t width = mg_type_width(aggregate->group_types[c].id);
         groups->fixed_bytes += width ? width : (uint32_t)sizeof(uint32_t);
-    }
-    if (aggregate->group_count && has_direct_codes(aggregate)) {
-        groups->direct_count = aggregate->group_count == 2 ? MG_AGG__DIRECT_CODES * MG_AGG__DIRECT_CODES
-                                                           : MG_AGG__DIRECT_CODES;
-        MG_TRY(mg_agg__grow(memory, &groups->direct, 0, groups->direct_count * sizeof *groups->direct, err));
     }
     return mg_agg__groups_empty(groups, err);
 }
 
 static void drop_tables(struct mg_agg__groups *groups)
 {
+    mg_agg__drop(groups->memory, &groups->int_keys, groups->room * sizeof *groups->int_keys);
     mg_agg__drop(groups->memory, &groups->key_ends, groups->room * sizeof *groups->key_ends);
-    mg_agg__drop(groups->memory, &groups->hashes, groups->room * sizeof *groups->hashes);
     mg_agg__drop(groups->memory, &groups->keys, groups->key_room);
     mg_agg__drop(groups->memory, &groups->slots, groups->slot_count * sizeof *groups->slots);
     groups->count = groups->room = groups->slot_count = 0;
     groups->key_bytes = groups->key_room = 0;
+    groups->null_group = MG_AGG__NO_GROUP;
 }
 
 void mg_agg__groups_clear(struct mg_agg__groups *groups)
@@ -105,15 +98,12 @@ void mg_agg__groups_clear(struct mg_agg__groups *groups)
     if (!groups->memory)
         return;
     drop_tables(groups);
-    mg_agg__drop(groups->memory, &groups->direct, groups->direct_count * sizeof *groups->direct);
     mg_agg__drop(groups->memory, &groups->row_keys, groups->row_key_room);
 }
 
 enum mg_code mg_agg__groups_empty(struct mg_agg__groups *groups, struct mg_error *err)
 {
     drop_tables(groups);
-    if (groups->direct)
-        memset(groups->direct, 0xff, groups->direct_count * sizeof *groups->direct);
     MG_TRY(mg_agg__grow(groups->memory, &groups->slots, 0, SLOTS_MIN * sizeof *groups->slots, err));
     groups->slot_count = SLOTS_MIN;
     memset(groups->slots, 0xff, SLOTS_MIN * sizeof *groups->slots);
@@ -127,112 +117,178 @@ static size_t key_begin(const struct mg_agg__groups *groups, uint32_t group)
     return group ? groups->key_ends[group - 1] : 0;
 }
 
+static void put_slot(struct mg_agg__slot *slots, uint32_t mask, struct mg_agg__slot slot)
+{
+    uint32_t at = slot.hash & mask;
+
+    while (slots[at].group != MG_AGG__NO_GROUP)
+        at = (at + 1) & mask;
+    slots[at] = slot;
+}
+
+/* Twice as many. */
 static enum mg_code grow_slots(struct mg_agg__groups *groups, struct mg_error *err)
 {
-    uint32_t count = groups->slot_count * 2, mask = count - 1;
+    uint32_t old_count = groups->slot_count, count = old_count * 2;
+    struct mg_agg__slot *old = groups->slots, *slots = NULL;
 
-    MG_TRY(mg_agg__grow(groups->memory, &groups->slots, groups->slot_count * sizeof *groups->slots,
-                        count * sizeof *groups->slots, err));
+    MG_TRY(mg_agg__grow(groups->memory, &slots, 0, count * sizeof *slots, err));
+    memset(slots, 0xff, count * sizeof *slots);
+    for (uint32_t i = 0; i < old_count; i++)
+        if (old[i].group != MG_AGG__NO_GROUP)
+            put_slot(slots, count - 1, old[i]);
+    groups->slots = slots;
     groups->slot_count = count;
-    memset(groups->slots, 0xff, count * sizeof *groups->slots);
-    for (uint32_t g = 0; g < groups->count; g++) {
-        uint32_t slot = groups->hashes[g] & mask;
-        while (groups->slots[slot] != MG_AGG__NO_GROUP)
-            slot = (slot + 1) & mask;
-        groups->slots[slot] = g;
-    }
+    mg_agg__drop(groups->memory, &old, old_count * sizeof *old);
     return MG_OK;
 }
 
-/* One array at a time, so that each is as long as `room` or, after a failure, longer and still accounted. */
+/* Room for one more group. */
 static enum mg_code make_room(struct mg_agg__groups *groups, size_t key_size, struct mg_error *err)
 {
-    if (groups->count == groups->room) {
-        size_t room = groups->room, more = room ? room * 2 : GROUPS_MIN;
-        struct mg_agg__groups *g = groups;
-        MG_TRY(mg_agg__grow(g->memory, &g->key_ends, room * sizeof *g->key_ends, more * sizeof *g->key_ends, err));
-        enum mg_code code = mg_agg__grow(g->memory, &g->hashes, room * sizeof *g->hashes, more * sizeof *g->hashes,
-                                         err);
-        if (code != MG_OK) { /* the other array keeps its memory, not its account */
-            mg_budget_release(g->memory->budget, (more - room) * sizeof *g->key_ends);
-            g->memory->used_bytes -= (more - room) * sizeof *g->key_ends;
-            return code;
-        }
-        groups->room = (uint32_t)more;
+    struct mg_agg__groups *g = groups;
+
+    if (g->count == MG_AGG__NO_GROUP / 4)
+        return mg_fail(err, MG_NO_MEMORY, "too many groups: an aggregate holds %u at most", g->count);
+    if (g->count == g->room) {
+        size_t room = g->room, more = room ? room * 2 : GROUPS_MIN;
+        if (g->has_int_key)
+            MG_TRY(mg_agg__grow(g->memory, &g->int_keys, room * sizeof *g->int_keys, more * sizeof *g->int_keys, err));
+        else
+            MG_TRY(mg_agg__grow(g->memory, &g->key_ends, room * sizeof *g->key_ends, more * sizeof *g->key_ends, err));
+        g->room = (uint32_t)more;
     }
-    if (groups->key_bytes + key_size > groups->key_room) {
-        size_t more = MG_MAX(MG_MAX(groups->key_room * 2, groups->key_bytes + key_size), (size_t)KEYS_MIN);
-        MG_TRY(mg_agg__grow(groups->memory, &groups->keys, groups->key_room, more, err));
-        groups->key_room = more;
+    if (g->key_bytes + key_size > g->key_room) {
+        size_t more = MG_MAX(MG_MAX(g->key_room * 2, g->key_bytes + key_size), (size_t)KEYS_MIN);
+        MG_TRY(mg_agg__grow(g->memory, &g->keys, g->key_room, more, err));
+        g->key_room = more;
     }
-    return groups->count >= groups->slot_count / 2 ? grow_slots(groups, err) : MG_OK;
+    return g->count >= g->slot_count / 2 ? grow_slots(g, err) : MG_OK;
 }
 
-static enum mg_code find_key(struct mg_agg__groups *groups, struct mg_slice key, uint32_t *out, struct mg_error *err)
+static enum mg_code find_key(struct mg_agg__groups *groups, struct mg_slice key, uint32_t hash, uint32_t *out,
+                             struct mg_error *err)
 {
-    uint32_t hash = (uint32_t)mg_hash(key.data, key.size, 0), mask = groups->slot_count - 1, slot = hash & mask;
+    uint32_t mask = groups->slot_count - 1;
 
-    for (uint32_t g; (g = groups->slots[slot]) != MG_AGG__NO_GROUP; slot = (slot + 1) & mask) {
-        size_t begin = key_begin(groups, g);
-        if (groups->hashes[g] == hash && groups->key_ends[g] - begin == key.size &&
-            memcmp(groups->keys + begin, key.data, key.size) == 0) {
-            *out = g;
+    for (uint32_t at = hash & mask; groups->slots[at].group != MG_AGG__NO_GROUP; at = (at + 1) & mask) {
+        uint32_t group = groups->slots[at].group;
+        if (groups->slots[at].hash != hash)
+            continue;
+        size_t begin = key_begin(groups, group);
+        if (groups->key_ends[group] - begin == key.size && memcmp(groups->keys + begin, key.data, key.size) == 0) {
+            *out = group;
             return MG_OK;
         }
     }
-    if (groups->count == MG_AGG__NO_GROUP / 4)
-        return mg_fail(err, MG_NO_MEMORY, "too many groups: an aggregate holds %u at most", groups->count);
     MG_TRY(make_room(groups, key.size, err));
-    mask = groups->slot_count - 1;
-    for (slot = hash & mask; groups->slots[slot] != MG_AGG__NO_GROUP;)
-        slot = (slot + 1) & mask;
     uint32_t group = groups->count++;
     memcpy(groups->keys + groups->key_bytes, key.data, key.size);
     groups->key_bytes += key.size;
     groups->key_ends[group] = groups->key_bytes;
-    groups->hashes[group] = hash;
-    groups->slots[slot] = group;
+    put_slot(groups->slots, groups->slot_count - 1, (struct mg_agg__slot){hash, group});
     *out = group;
     return MG_OK;
 }
 
+static enum mg_code find_null(struct mg_agg__groups *groups, uint32_t *out, struct mg_error *err)
+{
+    if (groups->null_group == MG_AGG__NO_GROUP) {
+        MG_TRY(make_room(groups, 0, err));
+        groups->null_group = groups->count++;
+        groups->int_keys[groups->null_group] = 0;
+    }
+    *out = groups->null_group;
+    return MG_OK;
+}
+
+static enum mg_code find_int(struct mg_agg__groups *groups, uint64_t key, uint32_t hash, uint32_t *out,
+                             struct mg_error *err)
+{
+    uint32_t mask = groups->slot_count - 1;
+
+    for (uint32_t at = hash & mask; groups->slots[at].group != MG_AGG__NO_GROUP; at = (at + 1) & mask)
+        if (groups->slots[at].hash == hash && groups->int_keys[groups->slots[at].group] == key) {
+            *out = groups->slots[at].group;
+            return MG_OK;
+        }
+    MG_TRY(make_room(groups, 0, err));
+    uint32_t group = groups->count++;
+    groups->int_keys[group] = key;
+    put_slot(groups->slots, groups->slot_count - 1, (struct mg_agg__slot){hash, group});
+    *out = group;
+    return MG_OK;
+}
+
+static uint32_t hash_int(uint64_t key) { return (uint32_t)mg_hash_u64(key); }
+
+/* Ask for slots of rows [first, end), then for what they name. */
+static void fetch_slots(const struct mg_agg__groups *groups, uint32_t first, uint32_t end)
+{
+    uint32_t mask = groups->slot_count - 1;
+
+    for (uint32_t i = first; i < end; i++)
+        __builtin_prefetch(&groups->slots[groups->row_hashes[i] & mask]);
+}
+
+static void fetch_keys(const struct mg_agg__groups *groups, uint32_t first, uint32_t end)
+{
+    uint32_t mask = groups->slot_count - 1;
+
+    for (uint32_t i = first; i < end; i++) {
+        uint32_t group = groups->slots[groups->row_hashes[i] & mask].group;
+        if (group == MG_AGG__NO_GROUP)
+            continue;
+        if (groups->has_int_key)
+            __builtin_prefetch(&groups->int_keys[group]);
+        else
+            __builtin_prefetch(&groups->key_ends[group]);
+    }
+}
+
 /* ---- keys of rows -------------------------------------------------------------------------------------------- */
+
+static struct mg_slice trimmed(const struct mg_agg__groups *groups, uint32_t column, struct mg_slice text)
+{
+    return groups->trims && groups->types[column].collation == MG_COLLATION_PAD_SPACE ? mg_expr__trim(text) : text;
+}
 
 static struct mg_slice text_at(const struct mg_agg__groups *groups, uint32_t column, const struct mg_vector *v,
                                uint32_t row)
 {
-    struct mg_slice text = mg_vector_text(v, row);
+    return trimmed(groups, column, mg_vector_text(v, row));
+}
 
-    return groups->trims && groups->types[column].collation == MG_COLLATION_PAD_SPACE ? mg_expr__trim(text) : text;
+static mg_int128 exact_of(const struct mg_value *value)
+{
+    if (value->type.id == MG_TYPE_DECIMAL)
+        return value->d;
+    return mg_scalar__is_unsigned(value->type.id) ? (mg_int128)value->u : value->i;
 }
 
 /* The value as its type's bytes, whatever it is held in. */
-static void put_value(struct mg_type type, const struct mg_vector *v, uint32_t row, uint8_t *to)
+static void put_value(struct mg_type type, struct mg_value value, uint8_t *to)
 {
-    struct mg_value value = mg_vector_value(v, row);
-
     if (mg_scalar__is_float(type.id)) {
         value.f = isnan(value.f) ? NAN : value.f + 0.0;
         value.type = type;
         mg_value_store(&value, to);
         return;
     }
-    mg_int128 exact = value.type.id == MG_TYPE_DECIMAL        ? value.d
-                      : mg_scalar__is_unsigned(value.type.id) ? (mg_int128)value.u
-                                                              : value.i;
+    mg_int128 exact = exact_of(&value);
     memcpy(to, &exact, mg_type_width(type.id));
 }
 
 /* Fixed part of one column in all keys, at `offset` of each; *offset moves behind it. */
-static void put_fixed(struct mg_agg__groups *groups, uint32_t column, const struct mg_vector *v, uint32_t first,
-                      uint32_t count, uint32_t *offset)
+static void put_fixed(struct mg_agg__groups *groups, uint32_t column, const struct mg_vector *v, uint32_t count,
+                      uint32_t *offset)
 {
     struct mg_type type = groups->types[column];
     uint32_t width = mg_type_width(type.id);
     bool as_it_is = width && mg_type_width(v->type.id) == width && !mg_scalar__is_float(type.id);
 
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t row = first + i, size;
+        uint32_t row = i, size;
         uint8_t *key = groups->row_keys + (i ? groups->row_key_ends[i - 1] : 0);
         if (!mg_agg__is_there(v, row)) {
             key[column >> 3] |= (uint8_t)(1u << (column & 7));
@@ -240,7 +296,7 @@ static void put_fixed(struct mg_agg__groups *groups, uint32_t column, const stru
         } else if (as_it_is) {
             memcpy(key + *offset, (const uint8_t *)v->values + (size_t)row * width, width);
         } else if (width) {
-            put_value(type, v, row, key + *offset);
+            put_value(type, mg_vector_value(v, row), key + *offset);
         } else {
             size = (uint32_t)text_at(groups, column, v, row).size;
             memcpy(key + *offset, &size, sizeof size);
@@ -249,102 +305,171 @@ static void put_fixed(struct mg_agg__groups *groups, uint32_t column, const stru
     *offset += width ? width : (uint32_t)sizeof(uint32_t);
 }
 
+static enum mg_code make_key_room(struct mg_agg__groups *groups, size_t bytes, struct mg_error *err)
+{
+    size_t room = MG_MAX(bytes, 2 * groups->row_key_room);
+
+    if (bytes <= groups->row_key_room)
+        return MG_OK;
+    MG_TRY(mg_agg__grow(groups->memory, &groups->row_keys, groups->row_key_room, room, err));
+    groups->row_key_room = room;
+    return MG_OK;
+}
+
 /* Where each key ends, and room for them. */
-static enum mg_code measure(struct mg_agg__groups *groups, const struct mg_vector *columns, uint32_t first,
-                            uint32_t count, struct mg_error *err)
+static enum mg_code measure(struct mg_agg__groups *groups, const struct mg_agg__value *const *columns, uint32_t count,
+                            struct mg_error *err)
 {
     size_t end = 0;
 
     for (uint32_t i = 0; i < count; i++) {
         end += groups->fixed_bytes;
         for (uint32_t c = 0; c < groups->column_count; c++)
-            if (groups->types[c].id == MG_TYPE_UTF8 && mg_agg__is_there(&columns[c], first + i))
-                end += text_at(groups, c, &columns[c], first + i).size;
+            if (groups->types[c].id == MG_TYPE_UTF8 && mg_agg__is_there(&columns[c]->vector, i))
+                end += text_at(groups, c, &columns[c]->vector, i).size;
         if (end > UINT32_MAX)
             return mg_fail(err, MG_TOO_BIG, "the texts of %u rows to group by pass 4 GiB", count);
         groups->row_key_ends[i] = (uint32_t)end;
     }
-    if (end <= groups->row_key_room)
-        return MG_OK;
-    size_t room = MG_MAX(end, 2 * groups->row_key_room);
-    MG_TRY(mg_agg__grow(groups->memory, &groups->row_keys, groups->row_key_room, room, err));
-    groups->row_key_room = room;
-    return MG_OK;
+    return make_key_room(groups, end, err);
 }
 
-static enum mg_code find_by_key(struct mg_agg__groups *groups, const struct mg_vector *columns, uint32_t first,
-                                uint32_t count, uint32_t *out, struct mg_error *err)
+/* Keys of a block's rows, and their hashes. */
+static enum mg_code make_keys(struct mg_agg__groups *groups, const struct mg_agg__value *const *columns, uint32_t count,
+                              struct mg_error *err)
 {
     uint32_t offset = (groups->column_count + 7) / 8;
 
-    MG_TRY(measure(groups, columns, first, count, err));
+    MG_TRY(measure(groups, columns, count, err));
     for (uint32_t i = 0; i < count; i++)
         memset(groups->row_keys + (i ? groups->row_key_ends[i - 1] : 0), 0, offset);
     for (uint32_t c = 0; c < groups->column_count; c++)
-        put_fixed(groups, c, &columns[c], first, count, &offset);
+        put_fixed(groups, c, &columns[c]->vector, count, &offset);
     for (uint32_t i = 0; i < count; i++) {
         uint8_t *begin = groups->row_keys + (i ? groups->row_key_ends[i - 1] : 0), *at = begin + groups->fixed_bytes;
         for (uint32_t c = 0; c < groups->column_count; c++) {
-            if (groups->types[c].id != MG_TYPE_UTF8 || !mg_agg__is_there(&columns[c], first + i))
+            if (groups->types[c].id != MG_TYPE_UTF8 || !mg_agg__is_there(&columns[c]->vector, i))
                 continue;
-            struct mg_slice text = text_at(groups, c, &columns[c], first + i);
+            struct mg_slice text = text_at(groups, c, &columns[c]->vector, i);
             if (text.size)
                 memcpy(at, text.data, text.size);
             at += text.size;
         }
-        MG_TRY(find_key(groups, MG_SLICE(begin, (size_t)(at - begin)), &out[i], err));
+        groups->row_hashes[i] = (uint32_t)mg_hash(begin, (size_t)(at - begin), 0);
     }
     return MG_OK;
 }
 
-/* ---- direct -------------------------------------------------------------------------------------------------- */
+enum { STRIDE = 64 /* rows that are asked for ahead: their lines fit the nearest cache */ };
 
-/* code = code * DIRECT_CODES + this column's code; false when a value has none. */
-static bool add_codes(const struct mg_agg__groups *groups, uint32_t column, const struct mg_vector *v,
-                      uint32_t row_count, uint32_t *codes)
+static enum mg_code find_ints(struct mg_agg__groups *groups, const struct mg_agg__value *column, uint32_t count,
+                              uint32_t *out, struct mg_error *err)
 {
-    const uint8_t *bytes = v->values;
+    const any_int64 *ints = column->ints;
+    uint64_t scratch[MG_AGG__WORDS];
+    const uint64_t *there = mg_agg__rows_there(column, NULL, scratch);
 
-    if (v->type.id != MG_TYPE_UTF8 && mg_type_width(v->type.id) != 1)
-        return false;
-    for (uint32_t i = 0; i < row_count; i++) {
-        uint32_t code = 0;
-        if (mg_agg__is_there(v, i) && v->type.id != MG_TYPE_UTF8) {
-            code = 2u + bytes[i];
-        } else if (mg_agg__is_there(v, i)) {
-            struct mg_slice text = text_at(groups, column, v, i);
-            if (text.size > 1)
-                return false;
-            code = text.size ? 2u + text.data[0] : 1;
+    for (uint32_t i = 0; i < count; i++)
+        groups->row_hashes[i] = hash_int((uint64_t)ints[i]);
+    fetch_slots(groups, 0, MG_MIN(count, 2u * STRIDE));
+    fetch_keys(groups, 0, MG_MIN(count, (uint32_t)STRIDE));
+    for (uint32_t first = 0; first < count; first += STRIDE) {
+        uint32_t end = MG_MIN(first + STRIDE, count), next = MG_MIN(end + STRIDE, count);
+        fetch_slots(groups, next, MG_MIN(next + STRIDE, count));
+        fetch_keys(groups, end, next);
+        for (uint32_t i = first; i < end; i++) {
+            if (there && !(there[i / 64] >> i % 64 & 1))
+                MG_TRY(find_null(groups, &out[i], err));
+            else
+                MG_TRY(find_int(groups, (uint64_t)ints[i], groups->row_hashes[i], &out[i], err));
         }
-        codes[i] = codes[i] * MG_AGG__DIRECT_CODES + code;
-    }
-    return true;
-}
-
-enum mg_code mg_agg__groups_find(struct mg_agg__groups *groups, const struct mg_vector *columns, uint32_t row_count,
-                                 uint32_t *out, struct mg_error *err)
-{
-    uint32_t codes[MG_SCALAR_ROWS_MAX] = {0};
-    bool is_direct = groups->direct != NULL;
-
-    for (uint32_t c = 0; is_direct && c < groups->column_count; c++)
-        is_direct = add_codes(groups, c, &columns[c], row_count, codes);
-    if (!is_direct)
-        return find_by_key(groups, columns, 0, row_count, out, err);
-    for (uint32_t i = 0; i < row_count; i++) {
-        uint32_t *known = &groups->direct[codes[i]];
-        if (*known == MG_AGG__NO_GROUP)
-            MG_TRY(find_by_key(groups, columns, i, 1, known, err));
-        out[i] = *known;
     }
     return MG_OK;
+}
+
+/* A computed or an unsigned integer, whose values need not fit int64: their bits do. */
+static enum mg_code find_wide_ints(struct mg_agg__groups *groups, const struct mg_vector *v, uint32_t count,
+                                   uint32_t *out, struct mg_error *err)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct mg_value value = mg_vector_value(v, i);
+        value.is_null = !mg_agg__is_there(v, i);
+        MG_TRY(mg_agg__groups_find_one(groups, &value, &out[i], err));
+    }
+    return MG_OK;
+}
+
+enum mg_code mg_agg__groups_find(struct mg_agg__groups *groups, const struct mg_agg__value *const *columns,
+                                 uint32_t row_count, uint32_t *out, struct mg_error *err)
+{
+    if (groups->has_int_key)
+        return columns[0]->ints ? find_ints(groups, columns[0], row_count, out, err)
+                                : find_wide_ints(groups, &columns[0]->vector, row_count, out, err);
+    MG_TRY(make_keys(groups, columns, row_count, err));
+    fetch_slots(groups, 0, MG_MIN(row_count, 2u * STRIDE));
+    fetch_keys(groups, 0, MG_MIN(row_count, (uint32_t)STRIDE));
+    for (uint32_t first = 0; first < row_count; first += STRIDE) {
+        uint32_t end = MG_MIN(first + STRIDE, row_count), next = MG_MIN(end + STRIDE, row_count);
+        fetch_slots(groups, next, MG_MIN(next + STRIDE, row_count));
+        fetch_keys(groups, end, next);
+        for (uint32_t i = first; i < end; i++) {
+            uint32_t begin = i ? groups->row_key_ends[i - 1] : 0, size = groups->row_key_ends[i] - begin;
+            MG_TRY(find_key(groups, MG_SLICE(groups->row_keys + begin, size), groups->row_hashes[i], &out[i], err));
+        }
+    }
+    return MG_OK;
+}
+
+enum mg_code mg_agg__groups_find_one(struct mg_agg__groups *groups, const struct mg_value *values, uint32_t *out,
+                                     struct mg_error *err)
+{
+    size_t bytes = groups->fixed_bytes;
+
+    if (groups->has_int_key) {
+        uint64_t key = values[0].is_null ? 0 : (uint64_t)exact_of(&values[0]);
+        return values[0].is_null ? find_null(groups, out, err) : find_int(groups, key, hash_int(key), out, err);
+    }
+    for (uint32_t c = 0; c < groups->column_count; c++)
+        bytes += groups->types[c].id == MG_TYPE_UTF8 && !values[c].is_null ? values[c].text.size : 0;
+    MG_TRY(make_key_room(groups, bytes, err));
+    uint8_t *key = groups->row_keys, *at = key + (groups->column_count + 7) / 8, *text = key + groups->fixed_bytes;
+    memset(key, 0, groups->fixed_bytes);
+    for (uint32_t c = 0; c < groups->column_count; c++) {
+        uint32_t width = mg_type_width(groups->types[c].id);
+        if (values[c].is_null) {
+            key[c >> 3] |= (uint8_t)(1u << (c & 7));
+        } else if (width) {
+            put_value(groups->types[c], values[c], at);
+        } else {
+            struct mg_slice shown = trimmed(groups, c, values[c].text);
+            mg_store_le32(at, (uint32_t)shown.size);
+            if (shown.size)
+                memcpy(text, shown.data, shown.size);
+            text += shown.size;
+        }
+        at += width ? width : (uint32_t)sizeof(uint32_t);
+    }
+    struct mg_slice whole = MG_SLICE(key, (size_t)(text - key));
+    return find_key(groups, whole, (uint32_t)mg_hash(whole.data, whole.size, 0), out, err);
 }
 
 /* ---- out ----------------------------------------------------------------------------------------------------- */
 
+static struct mg_value int_value(const struct mg_agg__groups *groups, uint32_t group)
+{
+    struct mg_value value = {.type = groups->types[0], .is_null = group == groups->null_group};
+
+    if (value.type.id == MG_TYPE_DECIMAL)
+        value.d = (int64_t)groups->int_keys[group];
+    else
+        value.u = groups->int_keys[group];
+    return value;
+}
+
 struct mg_value mg_agg__groups_value(const struct mg_agg__groups *groups, uint32_t group, uint32_t column)
 {
+    if (groups->has_int_key)
+        return int_value(groups, group);
     const uint8_t *key = groups->keys + key_begin(groups, group), *at = key + (groups->column_count + 7) / 8;
     const uint8_t *text = key + groups->fixed_bytes;
     struct mg_value value = {.type = groups->types[column], .is_null = key[column >> 3] >> (column & 7) & 1};

@@ -401,7 +401,7 @@ static enum mg_code run_operation(struct run *run)
     }
 }
 
-static void show_constant(const struct mg_scalar__node *node, uint32_t row_count, struct mg_vector *out)
+void mg_scalar__constant(const struct mg_scalar__node *node, uint32_t row_count, struct mg_vector *out)
 {
     bool is_null = !node->constant;
 
@@ -412,24 +412,15 @@ static void show_constant(const struct mg_scalar__node *node, uint32_t row_count
                               .values = is_null ? zeros : node->constant};
 }
 
-/* Recursion is as deep as the tree, which binding bounded. */
-enum mg_code mg_scalar__run(const struct mg_scalar__node *node, const struct mg_vector *const *vectors,
-                            uint32_t row_count, uint8_t *frame, struct mg_vector *out, struct mg_error *err)
+enum mg_code mg_scalar__apply(const struct mg_scalar__node *node, const struct mg_vector *left,
+                              const struct mg_vector *right, uint32_t row_count, uint8_t *slot, struct mg_vector *out,
+                              struct mg_error *err)
 {
-    uint8_t *slot = frame + (size_t)node->slot * MG_SCALAR__SLOT, *bits = slot + MG_SCALAR__VALUES;
-    struct run run = {.node = node, .row_count = row_count, .to = slot, .err = err};
+    uint8_t *bits = slot + MG_SCALAR__VALUES;
+    struct run run = {.node = node, .left = *left, .row_count = row_count, .to = slot, .err = err};
 
-    if (node->kind == MG_SCALAR_COLUMN) {
-        *out = *vectors[node->column];
-        return MG_OK;
-    }
-    if (node->kind == MG_SCALAR_CONSTANT) {
-        show_constant(node, row_count, out);
-        return MG_OK;
-    }
-    MG_TRY(mg_scalar__run(node->left, vectors, row_count, frame, &run.left, err));
-    if (node->right)
-        MG_TRY(mg_scalar__run(node->right, vectors, row_count, frame, &run.right, err));
+    if (right)
+        run.right = *right;
     run.validity = both(&run.left, &run.right, row_count, bits);
     if (node->kind == MG_SCALAR_DIVIDE)
         MG_TRY(drop_zero_divisors(&run, bits));
@@ -438,6 +429,27 @@ enum mg_code mg_scalar__run(const struct mg_scalar__node *node, const struct mg_
     if (run.validity)
         out->null_count = row_count - mg_bits_count(run.validity, 0, row_count);
     return MG_OK;
+}
+
+/* Recursion is as deep as the tree, which binding bounded. */
+enum mg_code mg_scalar__run(const struct mg_scalar__node *node, const struct mg_vector *const *vectors,
+                            uint32_t row_count, uint8_t *frame, struct mg_vector *out, struct mg_error *err)
+{
+    struct mg_vector left, right;
+
+    if (node->kind == MG_SCALAR_COLUMN) {
+        *out = *vectors[node->column];
+        return MG_OK;
+    }
+    if (node->kind == MG_SCALAR_CONSTANT) {
+        mg_scalar__constant(node, row_count, out);
+        return MG_OK;
+    }
+    MG_TRY(mg_scalar__run(node->left, vectors, row_count, frame, &left, err));
+    if (node->right)
+        MG_TRY(mg_scalar__run(node->right, vectors, row_count, frame, &right, err));
+    return mg_scalar__apply(node, &left, node->right ? &right : NULL, row_count,
+                            frame + (size_t)node->slot * MG_SCALAR__SLOT, out, err);
 }
 
 enum mg_code mg_scalar_eval(const struct mg_scalar *scalar, const struct mg_vector *const *vectors, uint32_t row_count,

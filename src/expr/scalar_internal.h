@@ -62,6 +62,13 @@ MG_MUST_CHECK enum mg_code mg_scalar__run(const struct mg_scalar__node *node, co
                                           uint32_t row_count, uint8_t *frame, struct mg_vector *out,
                                           struct mg_error *err);
 
+/* One operation, its arguments' values given (right NULL: it has one); slot: MG_SCALAR__SLOT bytes. */
+MG_MUST_CHECK enum mg_code mg_scalar__apply(const struct mg_scalar__node *node, const struct mg_vector *left,
+                                            const struct mg_vector *right, uint32_t row_count, uint8_t *slot,
+                                            struct mg_vector *out, struct mg_error *err);
+/* A constant's rows. */
+void mg_scalar__constant(const struct mg_scalar__node *node, uint32_t row_count, struct mg_vector *out);
+
 static inline bool mg_scalar__is_int(enum mg_type_id id) { return id >= MG_TYPE_INT8 && id <= MG_TYPE_UINT64; }
 static inline bool mg_scalar__is_unsigned(enum mg_type_id id) { return id >= MG_TYPE_UINT8 && id <= MG_TYPE_UINT64; }
 static inline bool mg_scalar__is_float(enum mg_type_id id) { return id == MG_TYPE_FLOAT32 || id == MG_TYPE_FLOAT64; }
