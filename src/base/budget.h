@@ -4,13 +4,14 @@
  * that grows with data (delta, marks, scans, buffers, messages) reserves it here first and gives it back. A reservation
  * that would pass the limit of the account or of one above it fails with MG_NO_MEMORY and changes nothing.
  * A share is an account whose whole limit was taken from its parent at once: for work that must go on while others have
- * used up all the rest.
+ * used up all the rest. One that grows may take more than its share, of what the parent has left.
  * Threads  all calls from any thread; counters are atomic.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_BASE_BUDGET_H
 #define MG_BASE_BUDGET_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,8 +22,10 @@ struct mg_budget {
     struct mg_budget *parent; /* NULL for the root and for a share; outlives this */
     struct mg_budget *lender; /* of a share: the account that limit_bytes are reserved in; outlives this */
     size_t limit_bytes;       /* SIZE_MAX: only the parents limit it */
-    atomic_size_t used_bytes; /* includes children */
-    atomic_size_t peak_bytes;
+    bool grows;               /* a share: beyond limit_bytes the lender is asked */
+    atomic_size_t used_bytes; /* within limit_bytes; includes children */
+    atomic_size_t more_bytes; /* of a share that grows: reserved in the lender beyond it */
+    atomic_size_t peak_bytes; /* of used_bytes */
 };
 
 void mg_budget_init(struct mg_budget *budget, const char *name, struct mg_budget *parent, size_t limit_bytes);
@@ -30,6 +33,10 @@ void mg_budget_init(struct mg_budget *budget, const char *name, struct mg_budget
  * budget is a share of 0 bytes. */
 MG_MUST_CHECK enum mg_code mg_budget_init_share(struct mg_budget *budget, const char *name, struct mg_budget *parent,
                                                 size_t limit_bytes, struct mg_error *err);
+/* The same, for a share that grows: limit_bytes are there whatever others do. */
+MG_MUST_CHECK enum mg_code mg_budget_init_growing_share(struct mg_budget *budget, const char *name,
+                                                        struct mg_budget *parent, size_t limit_bytes,
+                                                        struct mg_error *err);
 /* Gives the share back, once nothing is reserved in it. A zeroed budget and a second time are allowed. */
 void mg_budget_clear_share(struct mg_budget *budget);
 /* All or nothing. budget may be NULL: nothing is counted, always MG_OK. */

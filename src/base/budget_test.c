@@ -59,13 +59,38 @@ static void test_share(void **state)
     mg_budget_clear_share(&(struct mg_budget){.name = NULL});
 }
 
+/* A share that grows is there at least; more of it is the parent's to give, and goes back first. */
+static void test_growing_share(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_budget root, share;
+    mg_budget_init(&root, "process", NULL, 100);
+    assert_ok(mg_budget_init_growing_share(&share, "merges", &root, 40, &err));
+    assert_int_equal(mg_budget_left(&share), 60);
+    assert_ok(mg_budget_reserve(&share, 30, &err));
+    assert_int_equal(mg_budget_used(&root), 40);
+    assert_ok(mg_budget_reserve(&share, 20, &err));
+    assert_int_equal(mg_budget_used(&root), 60);
+    assert_int_equal(mg_budget_used(&share), 50);
+    assert_code(MG_NO_MEMORY, mg_budget_reserve(&share, 41, &err));
+    assert_ok(mg_budget_reserve(&share, 10, &err)); /* of the share itself */
+    mg_budget_release(&share, 30);
+    assert_int_equal(mg_budget_used(&root), 40);
+    assert_int_equal(mg_budget_used(&share), 30);
+    mg_budget_release(&share, 30);
+    assert_int_equal(mg_budget_left(&share), 60);
+    mg_budget_clear_share(&share);
+    assert_int_equal(mg_budget_used(&root), 0);
+}
+
 static void reserve_and_release(void *arg)
 {
     struct mg_budget *budget = arg;
+    const struct mg_budget *above = budget->parent ? budget->parent : budget->lender;
     for (int i = 0; i < 20000; i++) {
         if (mg_budget_reserve(budget, 3, NULL) != MG_OK)
             continue;
-        mg_assert(mg_budget_used(budget->parent) <= budget->parent->limit_bytes);
+        mg_assert(mg_budget_used(above) <= above->limit_bytes);
         mg_budget_release(budget, 3);
     }
 }
@@ -84,11 +109,20 @@ static void test_threads(void **state)
     assert_int_equal(mg_budget_used(&root), 0);
     assert_int_equal(mg_budget_used(&child), 0);
     assert_true(atomic_load(&root.peak_bytes) <= 7);
+    mg_budget_init(&root, "process", NULL, 10);
+    assert_ok(mg_budget_init_growing_share(&child, "merges", &root, 4, &err));
+    for (size_t i = 0; i < MG_COUNT_OF(threads); i++)
+        assert_ok(mg_thread_start(&threads[i], "budget", reserve_and_release, &child, &err));
+    for (size_t i = 0; i < MG_COUNT_OF(threads); i++)
+        mg_thread_join(&threads[i]);
+    assert_int_equal(mg_budget_used(&root), 4);
+    mg_budget_clear_share(&child);
+    assert_int_equal(mg_budget_used(&root), 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_tree), cmocka_unit_test(test_share),
-                                       cmocka_unit_test(test_threads)};
+                                       cmocka_unit_test(test_growing_share), cmocka_unit_test(test_threads)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -178,9 +178,10 @@ struct mg_engine_ops {
     enum mg_code (*change_schema)(struct mg_epoch *epoch, const struct mg_schema_change *change, struct mg_error *err);
     /* Stage changes. The batch may be unreferenced after return. A table that is not OK is refused as by scan;
      * MG_INVALID names a batch that does not fit the schema, or a NULL in a column that is not nullable (but not in a
-     * deletion's other columns); MG_TOO_BIG a key or an epoch above the limit. MG_NO_MEMORY says how much is left;
-     * after it and an epoch's MG_TOO_BIG the epoch can only be aborted. What contradicts the stored rows (an INSERT of
-     * a key that is there, ...) is applied all the same, as put or delete, and counted. */
+     * deletion's other columns); MG_TOO_BIG a key or an epoch above the limit. MG_NO_MEMORY says how much is left:
+     * the next begin waits for memory that can be freed, so trying again helps unless the epoch is too big for all of
+     * it; after it and an epoch's MG_TOO_BIG the epoch can only be aborted. What contradicts the stored rows (an INSERT
+     * of a key that is there, ...) is applied all the same, as put or delete, and counted. */
     enum mg_code (*put)(struct mg_epoch *epoch, const struct mg_changes *changes, struct mg_error *err);
     /* Make it durable, then visible, as one step, with the source's new watermark (not below the last) and position.
      * Consumes the epoch in every case. It may return before the step is done, so that the next epoch can be staged

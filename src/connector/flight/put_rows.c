@@ -29,6 +29,7 @@ enum {
     BAD_ROWS_NAMED = 5,
     KEY_TEXT_MAX = 60, /* bytes of a text in an error */
     VISIBLE_WAIT_MS = 120 * 1000,
+    STAGE_TRIES = 10, /* of an epoch that finds no memory; each waits for a flush */
 };
 
 static const uint8_t inserts[CHUNK_ROWS]; /* MG_CHANGE_INSERT */
@@ -309,7 +310,10 @@ static enum mg_code end_epoch(struct mg_flight__put *put, struct mg_error *err)
     if (put->epoch_rows == 0)
         return MG_OK;
     MG_TRY(check_stored(put, err));
-    MG_TRY(stage_chunks(put, err));
+    enum mg_code code = stage_chunks(put, err);
+    for (int tries = 1; code == MG_NO_MEMORY && tries < STAGE_TRIES; tries++)
+        code = stage_chunks(put, err);
+    MG_TRY(code);
     MG_TRY(mg_flight__put_publish(put, err));
     put->done_rows += put->epoch_rows;
     drop_chunks(put);

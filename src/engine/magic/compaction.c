@@ -158,6 +158,18 @@ static enum mg_code order_rows(const struct mg_batch *rows, const struct mg_sche
     return code;
 }
 
+/* The same, with memory for it reserved only while it lasts. */
+static enum mg_code sort_rows(const struct mg_compaction *compaction, const struct mg_schema *schema,
+                              const struct mg_batch *rows, uint32_t *order, struct mg_error *err)
+{
+    struct mg_budget *budget = &compaction->magic->merge_budget;
+    size_t bytes = (size_t)rows->row_count * SORT_BYTES_PER_ROW;
+    MG_TRY(mg_budget_reserve(budget, bytes, err));
+    enum mg_code code = order_rows(rows, schema, order, err);
+    mg_budget_release(budget, bytes);
+    return code;
+}
+
 /* ---- the part ------------------------------------------------------------------------------------------------ */
 
 static enum mg_code append_sorted(struct mg_compaction *compaction, struct mg_part_writer *writer,
@@ -228,7 +240,6 @@ static enum mg_code write_merged(struct mg_compaction *compaction, struct mg_sch
 
 enum mg_code mg_compaction__write(struct mg_compaction *compaction, struct mg_error *err)
 {
-    struct mg_budget *budget = &compaction->magic->merge_budget;
     struct mg_schema *schema = table_in(compaction->base, compaction->table_id)->schema;
     struct mg_batch *rows;
     if (!compaction->is_flush)
@@ -236,16 +247,11 @@ enum mg_code mg_compaction__write(struct mg_compaction *compaction, struct mg_er
     MG_TRY(read_rows(compaction, schema, &rows, err));
     if (!rows)
         return MG_OK;
-    size_t sort_bytes = (size_t)rows->row_count * SORT_BYTES_PER_ROW;
-    enum mg_code code = mg_budget_reserve(budget, sort_bytes, err);
-    if (code == MG_OK) {
-        uint32_t *order = malloc(rows->row_count * sizeof *order);
-        code = order ? order_rows(rows, schema, order, err) : mg_fail(err, MG_NO_MEMORY, "no memory to sort rows");
-        if (code == MG_OK)
-            code = write_sorted(compaction, schema, rows, order, err);
-        free(order);
-        mg_budget_release(budget, sort_bytes);
-    }
+    MG_CLEANUP(mg_freep) uint32_t *order = malloc(rows->row_count * sizeof *order);
+    enum mg_code code = order ? sort_rows(compaction, schema, rows, order, err)
+                              : mg_fail(err, MG_NO_MEMORY, "no memory to sort %u rows", rows->row_count);
+    if (code == MG_OK)
+        code = write_sorted(compaction, schema, rows, order, err);
     mg_batch_unref(rows);
     return code;
 }

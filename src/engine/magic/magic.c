@@ -19,6 +19,7 @@ enum {
     READERS_SHARE = 16, /* one part in so many of the memory is not for the store: a full store can still be read */
     CACHE_SHARE = 4,    /* the block cache gets at most one part in so many of the store's memory */
     SEGMENT_SHARE = 64, /* a delta segment the same */
+    DELTA_EIGHTHS = 5,  /* rows, index and marks get so many eighths of it: what a flush needs is never theirs */
     SEGMENT_BYTES_MIN = 1 << 20,
     MERGE_SHARE = 8, /* flushes and merges have at least one part in so many for themselves, for they free the rest */
     MERGE_BYTES_MIN = 24 << 20,
@@ -31,9 +32,11 @@ static void init_budgets(struct mg_magic *magic, struct mg_budget *outer)
     size_t limit = outer && left < SIZE_MAX ? left - left / READERS_SHARE : SIZE_MAX;
     magic->readers = outer;
     mg_budget_init(&magic->budget, "store", outer, limit);
-    mg_budget_init(&magic->rows_budget, "store rows", &magic->budget, SIZE_MAX);
-    mg_budget_init(&magic->index_budget, "store index", &magic->budget, SIZE_MAX);
-    mg_budget_init(&magic->marks_budget, "store marks", &magic->budget, SIZE_MAX);
+    mg_budget_init(&magic->delta_budget, "store delta", &magic->budget,
+                   limit == SIZE_MAX || limit < MERGE_SHARE_FROM ? limit : limit / 8 * DELTA_EIGHTHS);
+    mg_budget_init(&magic->rows_budget, "store rows", &magic->delta_budget, SIZE_MAX);
+    mg_budget_init(&magic->index_budget, "store index", &magic->delta_budget, SIZE_MAX);
+    mg_budget_init(&magic->marks_budget, "store marks", &magic->delta_budget, SIZE_MAX);
     mg_budget_init(&magic->replay_budget, "store replay", &magic->budget, SIZE_MAX);
     mg_budget_init(&magic->cache_budget, "store cache", &magic->budget,
                    limit == SIZE_MAX ? limit : limit / CACHE_SHARE);
@@ -48,8 +51,8 @@ static enum mg_code reserve_merges(struct mg_magic *magic, struct mg_error *err)
 {
     size_t limit = magic->budget.limit_bytes;
     if (limit != SIZE_MAX && limit >= MERGE_SHARE_FROM)
-        return mg_budget_init_share(&magic->merge_budget, "store merges", &magic->budget,
-                                    MG_MAX(limit / MERGE_SHARE, (size_t)MERGE_BYTES_MIN), err);
+        return mg_budget_init_growing_share(&magic->merge_budget, "store merges", &magic->budget,
+                                            MG_MAX(limit / MERGE_SHARE, (size_t)MERGE_BYTES_MIN), err);
     mg_budget_init(&magic->merge_budget, "store merges", &magic->budget, SIZE_MAX);
     return MG_OK;
 }
@@ -389,6 +392,15 @@ static enum mg_code stage(struct mg_magic *magic, struct mg_magic_epoch *epoch, 
     return mg_wtable__put(&magic->store, table, view->schema, changes, err);
 }
 
+/* The next epoch begins after a flush, and what is cached gives way. */
+static void note_starved(struct mg_magic *magic)
+{
+    mg_cache_shrink(magic->cache, SIZE_MAX);
+    mg_mutex_lock(&magic->publish);
+    magic->store.is_starved = true;
+    mg_mutex_unlock(&magic->publish);
+}
+
 static enum mg_code magic_put(struct mg_epoch *base, const struct mg_changes *changes, struct mg_error *err)
 {
     struct mg_magic_epoch *epoch = (struct mg_magic_epoch *)base;
@@ -406,8 +418,11 @@ static enum mg_code magic_put(struct mg_epoch *base, const struct mg_changes *ch
     if (code == MG_OK)
         return MG_OK;
     epoch->failed = code;
+    if (code == MG_NO_MEMORY)
+        note_starved(magic);
     mg_fail_in(&story, code, "table %s.%s: %u changes could not be staged, %zu bytes are left for the store",
-               view->schema->database, view->schema->table, changes->rows->row_count, mg_budget_left(&magic->budget));
+               view->schema->database, view->schema->table, changes->rows->row_count,
+               mg_budget_left(&magic->delta_budget));
     snprintf(epoch->failed_text, sizeof epoch->failed_text, "%s", story.text);
     if (err)
         *err = story;

@@ -643,6 +643,9 @@ struct mg_store {
 
     /* MG_GUARDED_BY(magic->publish) */
     uint64_t delta_bytes;            /* of rows in the newest view that are in no part */
+    uint64_t leaving_bytes;          /* of rows that are in a part by now, while the flush still needs them */
+    uint64_t fruitless_rounds;       /* of maintenance: they failed, or flushed nothing */
+    bool is_starved;                 /* an epoch did not fit, and nothing was flushed since */
     struct mg_view *newest, *oldest; /* the live views */
     uint64_t view_count;
     struct mg_store *next_private;
@@ -767,8 +770,8 @@ struct mg_magic {
     struct mg_journal *journal;
     struct mg_budget *readers; /* of options: scans are reserved there; may be NULL */
     struct mg_budget budget;   /* all that the stores keep; below options' */
-    struct mg_budget rows_budget, index_budget, marks_budget, replay_budget; /* below budget */
-    struct mg_budget cache_budget, merge_budget;                             /* the same */
+    struct mg_budget delta_budget, cache_budget, merge_budget, replay_budget; /* below budget */
+    struct mg_budget rows_budget, index_budget, marks_budget;                 /* below delta_budget */
     struct mg_cache *cache;
     uint64_t segment_bytes_max; /* of row data; a single larger row gets a segment of its own */
     struct mg_keeping keeping;  /* what the maintainer knows */

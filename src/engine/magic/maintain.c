@@ -12,6 +12,7 @@
  * Errors       a round that fails is counted and logged, and tried again later; the store goes on without it.
  * Threads      the thread, and who asks for a round: one at a time (keeping.lock).
  * SPDX-License-Identifier: Apache-2.0 */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,10 +32,11 @@ enum {
     DEAD_OF = 10,
     LEVELS = 8,
     LEVEL_FACTOR = 4,
-    LEVEL_ROWS = 1 << 14, /* parts below it are of the lowest level */
-    MEMORY_SHORT = 4,     /* rows take more than one part in so many of the store's memory: all are flushed */
-    MEMORY_TIGHT = 2,     /* the same: the writer waits for the flush, SLOW_DOWN_MS an epoch at most */
-    SLOW_DOWN_MS = 2000,
+    LEVEL_ROWS = 1 << 14,   /* parts below it are of the lowest level */
+    MEMORY_SHORT = 4,       /* rows take more than one part in so many of the store's memory: all are flushed */
+    MEMORY_TIGHT = 2,       /* the same: the writer waits for the flush */
+    MEMORY_SCARCE = 8,      /* less than one part in so many is left, and rows take more: the same */
+    FRUITLESS_ROUNDS = 2,   /* so many without a flush: waiting does not help. The first may have been planned before */
     MERGE_AGAIN_MS = 60000, /* after one that had not enough memory */
 };
 #define EVERY_BYTES ((uint64_t)256 << 20)
@@ -195,17 +197,25 @@ static bool rows_take_more(const struct mg_magic *magic, unsigned one_in)
     return limit != SIZE_MAX && magic->store.delta_bytes > limit / one_in;
 }
 
+/* The writer has to wait for a flush: what others need (messages, scans, merges) must not come to an end first. Under
+ * magic->publish. */
+static bool memory_is_tight(const struct mg_magic *magic)
+{
+    size_t limit = magic->budget.limit_bytes;
+    uint64_t bytes = magic->store.delta_bytes + magic->store.leaving_bytes;
+    bool is_scarce = mg_budget_left(&magic->budget) < limit / MEMORY_SCARCE;
+    if (limit == SIZE_MAX || bytes == 0)
+        return false;
+    return magic->store.is_starved || bytes > limit / (is_scarce ? MEMORY_SCARCE : MEMORY_TIGHT);
+}
+
 void mg_magic__slow_down(struct mg_magic *magic)
 {
     mg_assert_held(&magic->publish);
-    struct mg_clock *clock = mg_clock_system(); /* that of conditions */
-    int64_t end_ms = mg_mono_ms(clock) + SLOW_DOWN_MS;
-    while (magic->keeping.thread.running && !magic->stopped && rows_take_more(magic, MEMORY_TIGHT)) {
-        int64_t left_ms = end_ms - mg_mono_ms(clock);
-        if (left_ms <= 0)
-            return;
-        mg_cond_wait_ms(&magic->turned, &magic->publish, MG_MIN(left_ms, (int64_t)ROUND_EVERY_MS));
-    }
+    uint64_t fruitless = magic->store.fruitless_rounds;
+    while (magic->keeping.thread.running && !magic->stopped && memory_is_tight(magic) &&
+           magic->store.fruitless_rounds - fruitless < FRUITLESS_ROUNDS)
+        mg_cond_wait_ms(&magic->turned, &magic->publish, ROUND_EVERY_MS);
 }
 
 static bool checkpoint_is_due(const struct mg_magic *magic, uint64_t wal_bytes)
@@ -223,7 +233,7 @@ static enum mg_code plan_all(struct plan *plan, struct mg_error *err)
     bool merges = mg_mono_ms(mg_clock_system()) >= plan->magic->keeping.no_merge_until_ms;
     plan->newest = store->newest;
     mg_mutex_lock(&plan->magic->publish);
-    plan->flush_all |= rows_take_more(plan->magic, MEMORY_SHORT);
+    plan->flush_all |= rows_take_more(plan->magic, MEMORY_SHORT) || memory_is_tight(plan->magic);
     mg_mutex_unlock(&plan->magic->publish);
     plan->is_checkpoint |= checkpoint_is_due(plan->magic, store->wal_bytes);
     for (uint32_t i = 0; i < store->table_count; i++) {
@@ -273,13 +283,33 @@ static void note_installed(struct plan *plan, uint64_t epoch, uint64_t wal_bytes
     MG_STOP("checkpoint.noted");
 }
 
+static void note_leaving(struct mg_magic *magic, uint64_t bytes)
+{
+    mg_mutex_lock(&magic->publish);
+    magic->store.leaving_bytes = bytes;
+    mg_cond_broadcast(&magic->turned);
+    mg_mutex_unlock(&magic->publish);
+}
+
+static void note_end(struct mg_magic *magic, bool has_flushed)
+{
+    mg_mutex_lock(&magic->publish);
+    magic->store.leaving_bytes = 0;
+    magic->store.fruitless_rounds += !has_flushed;
+    magic->store.is_starved &= !has_flushed;
+    mg_cond_broadcast(&magic->turned);
+    mg_mutex_unlock(&magic->publish);
+}
+
 static enum mg_code install_all(struct plan *plan, struct mg_error *err)
 {
     struct mg_magic *magic = plan->magic;
     MG_TRY(take_turn(magic, err));
     MG_STOP("install.turn");
+    uint64_t delta_bytes = magic->store.delta_bytes;
     enum mg_code code = mg_compaction__install(magic, plan->items, plan->count, plan->is_checkpoint, err);
     uint64_t epoch = magic->store.epoch, wal_bytes = magic->store.wal_bytes;
+    note_leaving(magic, delta_bytes - magic->store.delta_bytes);
     give_turn(magic);
     if (code == MG_OK)
         note_installed(plan, epoch, wal_bytes);
@@ -318,8 +348,12 @@ enum mg_code mg_magic__maintain(struct mg_magic *magic, bool flush_all, bool is_
 {
     struct plan plan = {.magic = magic, .flush_all = flush_all, .is_checkpoint = is_checkpoint};
     mg_mutex_lock(&magic->keeping.lock);
+    uint64_t flushes = atomic_load_explicit(&magic->keeping.flush_count, memory_order_relaxed);
     enum mg_code code = run_round(&plan, err);
+    if (code == MG_NO_MEMORY)
+        mg_cache_shrink(magic->cache, SIZE_MAX);
     plan_clear(&plan);
+    note_end(magic, atomic_load_explicit(&magic->keeping.flush_count, memory_order_relaxed) > flushes);
     mg_mutex_unlock(&magic->keeping.lock);
     return code;
 }
@@ -344,12 +378,11 @@ static void maintainer_main(void *arg)
     while (wait_for_round(&magic->keeping, wait_ms)) {
         struct mg_error err = MG_ERROR_INIT;
         enum mg_code code = mg_magic__maintain(magic, false, false, &err);
-        wait_ms = code == MG_OK ? ROUND_EVERY_MS : RETRY_AFTER_MS;
+        wait_ms = code == MG_OK || code == MG_NO_MEMORY ? ROUND_EVERY_MS : RETRY_AFTER_MS;
         if (code == MG_OK || code == MG_STOPPED)
             continue;
         atomic_fetch_add_explicit(&magic->keeping.failed_count, 1, memory_order_relaxed);
-        mg_log(MG_LOG_WARN, "engine", "maintenance failed and is tried again in %d s: %s", RETRY_AFTER_MS / 1000,
-               err.text);
+        mg_log(MG_LOG_WARN, "engine", "maintenance failed and is tried again in %" PRId64 " ms: %s", wait_ms, err.text);
     }
 }
 
