@@ -1,8 +1,8 @@
 /* storm.c -- what a storm of one-row commits leaves behind: files, and the speed of a scan.
  *
- * Data      a table of an int64 key and an int32, updated and inserted at random keys, one row a commit. Synced: 20,000
- *           commits (quick) or 100,000 (full) on the disk, each durable before the next begins. Memory: 300,000 or 3 M
- *           on /dev/shm without fdatasync, so that the engine's own work is all there is.
+ * Data      a table of an int64 key and an int32, updated and inserted at random keys, one row a commit. Synced:
+ *           100,000 commits on the disk, each durable before the next begins. Memory: 3 M on /dev/shm without
+ *           fdatasync, so that the engine's own work is all there is.
  * Scan      sum of the int32 with the store as the storm left it, against a store into which the same rows were loaded
  *           and settled; minima of RUNS that alternate.
  * Figure    the most files and segments that a table had, looked at once a second and at the end. ok: at most 64, and
@@ -174,8 +174,8 @@ static void report(const struct bench_options *options, const char *name, const 
 
 bool bench_storm(const struct bench_options *options, struct bench_result *out)
 {
-    uint64_t synced = options->rows ? options->rows : options->full ? 100000 : 20000;
-    uint64_t in_memory = options->rows ? options->rows * 10 : options->full ? 3000000 : 300000;
+    uint64_t synced = options->rows ? options->rows : 100000;
+    uint64_t in_memory = options->rows ? options->rows * 10 : 3000000;
     struct stormed disk = run(options, synced, true), memory = run(options, in_memory, false);
     double ratio = MG_MAX(disk.scan_ms / disk.compacted_ms, memory.scan_ms / memory.compacted_ms);
 

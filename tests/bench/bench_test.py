@@ -37,7 +37,22 @@ class BenchTest(unittest.TestCase):
         self.assertGreater(self.run_bench("apply", "--rows", 5000, "--seconds", 0.1)["epochs"], 0)
 
     def test_lookup(self):
-        self.assertEqual(self.run_bench("lookup", "--rows", 5000)["parts"], 10)
+        result = self.run_bench("lookup", "--rows", 5000)
+        self.assertEqual(result["parts"], 10)
+        self.assertGreater(result["point_p99_us"], 0)
+
+    def test_growth(self):
+        result = self.run_bench("growth", "--rows", 500, "--seconds", 0.1)
+        self.assertEqual([result[f"rows_{i}"]["rows"] for i in range(3)], [500, 5000, 50000])
+
+    def test_mem(self):
+        self.assertEqual(self.run_bench("mem", "--rows", 60000)["rows"], 60000)
+
+    def test_what_is_long_is_asked_for(self):
+        for name in "growth", "mem":
+            done = subprocess.run([BENCH, name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("--full", done.stderr)
 
     def test_aggregate(self):
         self.assertGreater(self.run_bench("aggregate", "--rows", 20000)["q1"], 0)
