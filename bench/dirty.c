@@ -16,7 +16,7 @@
 #include "lineitem.h"
 #include "peer.h"
 
-enum { RUNS = 7, QUERIES = 3, STATES = 2 };
+enum { RUNS = 7, FINAL_RUNS = 3, QUERIES = 3 }; /* FINAL takes seconds */
 static const double goal_ratio = 1.15, goal_final = 5, goal_duckdb = 1;
 
 struct sides {
@@ -26,7 +26,7 @@ struct sides {
     struct lineitem_query queries[LINEITEM_QUERIES];
 };
 struct timed {
-    double dirty_ms[RUNS], compacted_ms[RUNS], dirty_cpu_ms[RUNS], compacted_cpu_ms[RUNS], chdb_ms[RUNS],
+    double dirty_ms[RUNS], compacted_ms[RUNS], dirty_cpu_ms[RUNS], compacted_cpu_ms[RUNS], chdb_ms[FINAL_RUNS],
         duckdb_ms[RUNS];
 };
 /* Geomeans over the queries. */
@@ -131,7 +131,9 @@ static bool measure(struct sides *sides, const struct lineitem_query *query, str
         out->dirty_cpu_ms[run] = dirty.cpu_ms;
         out->compacted_ms[run] = compacted.wall_ms;
         out->compacted_cpu_ms[run] = compacted.cpu_ms;
-        if (!ask_peer(sides->chdb, query, &out->chdb_ms[run]) || !ask_peer(sides->duckdb, query, &out->duckdb_ms[run]))
+        if (!ask_peer(sides->duckdb, query, &out->duckdb_ms[run]))
+            return false;
+        if (run < FINAL_RUNS && !ask_peer(sides->chdb, query, &out->chdb_ms[run]))
             return false;
     }
     return true;
@@ -150,7 +152,7 @@ static void report_query(const struct bench_options *options, struct sides *side
     bench_more(out, "\"compacted_median_ms\":%.3f,\"compacted_cpu_ms\":%.2f,\"ratio\":%.3f",
                bench_median(t->compacted_ms, RUNS), compacted_cpu, dirty / compacted);
     if (sides->chdb) {
-        double final = bench_min(t->chdb_ms, RUNS);
+        double final = bench_min(t->chdb_ms, FINAL_RUNS);
         bench_say(options, "; FINAL %8.2f: %.2fx", final, final / dirty);
         bench_more(out, ",\"final_ms\":%.3f,\"final_ratio\":%.3f", final, final / dirty);
     }
@@ -179,7 +181,7 @@ static bool measure_state(const struct bench_options *options, struct sides *sid
         double dirty = bench_min(timed.dirty_ms, RUNS);
         compacted[i] = dirty / bench_min(timed.compacted_ms, RUNS);
         compacted_cpu[i] = bench_min(timed.dirty_cpu_ms, RUNS) / bench_min(timed.compacted_cpu_ms, RUNS);
-        chdb[i] = bench_min(timed.chdb_ms, RUNS) / dirty;
+        chdb[i] = bench_min(timed.chdb_ms, FINAL_RUNS) / dirty;
         duckdb[i] = bench_min(timed.duckdb_ms, RUNS) / dirty;
         report_query(options, sides, state, sides->queries[i].name, &timed, out);
     }
