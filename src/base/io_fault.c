@@ -20,6 +20,7 @@ enum { SECTOR = 512, PLANS_MAX = 8 };
 struct inode {
     struct inode *next;
     bool folder;
+    bool is_named; /* of free_unused */
     uint8_t *now, *disk; /* capacity bytes each */
     uint8_t *waiting;    /* one flag a sector */
     uint64_t now_size, disk_size, capacity;
@@ -220,26 +221,24 @@ static void free_inode(struct inode *inode)
     free(inode);
 }
 
-static bool is_named(const struct mg_io_fault *fault, const struct inode *inode)
+static void mark_named(const struct names *names)
 {
-    for (size_t i = 0; i < fault->now.count; i++)
-        if (fault->now.list[i].inode == inode)
-            return true;
-    for (size_t i = 0; i < fault->disk.count; i++)
-        if (fault->disk.list[i].inode == inode)
-            return true;
-    for (size_t i = 0; i < fault->pending_count; i++)
-        if (fault->pending[i].inode == inode)
-            return true;
-    return false;
+    for (size_t i = 0; i < names->count; i++)
+        names->list[i].inode->is_named = true;
 }
 
 /* Inodes that nothing names or has open. */
 static void free_unused(struct mg_io_fault *fault)
 {
+    for (struct inode *inode = fault->inodes; inode; inode = inode->next)
+        inode->is_named = false;
+    mark_named(&fault->now);
+    mark_named(&fault->disk);
+    for (size_t i = 0; i < fault->pending_count; i++)
+        fault->pending[i].inode->is_named = true;
     for (struct inode **link = &fault->inodes; *link;) {
         struct inode *inode = *link;
-        if (inode->open_count > 0 || is_named(fault, inode)) {
+        if (inode->open_count > 0 || inode->is_named) {
             link = &inode->next;
             continue;
         }
@@ -326,7 +325,7 @@ static uint64_t used_bytes(const struct mg_io_fault *fault)
 
 static bool has_room(const struct mg_io_fault *fault, const struct inode *inode, uint64_t size)
 {
-    if (size <= inode->now_size)
+    if (size <= inode->now_size || fault->capacity == UINT64_MAX)
         return true;
     uint64_t used = used_bytes(fault), more = size - inode->now_size;
     return more <= fault->capacity && used <= fault->capacity - more;
