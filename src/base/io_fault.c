@@ -20,7 +20,7 @@ enum { SECTOR = 512, PLANS_MAX = 8 };
 struct inode {
     struct inode *next;
     bool folder;
-    bool is_named; /* of free_unused */
+    bool is_named;       /* of free_unused */
     uint8_t *now, *disk; /* capacity bytes each */
     uint8_t *waiting;    /* one flag a sector */
     uint64_t now_size, disk_size, capacity;

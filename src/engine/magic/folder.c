@@ -28,7 +28,7 @@ static enum mg_code write_format(struct mg_magic *magic, struct mg_error *err)
     return mg_io_write_file(magic->io, magic->folder, "FORMAT", MG_SLICE(text, (size_t)size), err);
 }
 
-static enum mg_code read_format(struct mg_magic *magic, struct mg_slice text, struct mg_error *err)
+static enum mg_code read_format(struct mg_magic *magic, const char *path, struct mg_slice text, struct mg_error *err)
 {
     char copy[FORMAT_MAX + 1];
     unsigned version = 0;
@@ -36,14 +36,14 @@ static enum mg_code read_format(struct mg_magic *magic, struct mg_slice text, st
     memcpy(copy, text.data, text.size);
     copy[text.size] = 0;
     if (sscanf(copy, "magic store\nformat %9u\n", &version) != 1)
-        return mg_corrupt(err, magic->folder, 0, "its FORMAT file does not say what it is");
+        return mg_corrupt(err, path, 0, "it does not say what store this is");
     if (version != MG_STORE_FORMAT && version != MG_STORE_FORMAT_ONCE)
         return mg_fail(
             err, MG_UNIMPLEMENTED,
             "the folder %s has format version %u, and this Magic reads version %d: use the Magic that wrote it",
             magic->folder, version, MG_STORE_FORMAT);
     if (sscanf(copy, "magic store\nformat %*u\nstore %16llx\n", &store_id) != 1 || store_id == 0)
-        return mg_corrupt(err, magic->folder, 0, "its FORMAT file names no store id");
+        return mg_corrupt(err, path, strchr(copy + strlen("magic store\n"), '\n') - copy + 1, "it names no store id");
     magic->store_id = store_id;
     return version == MG_STORE_FORMAT ? MG_OK : write_format(magic, err);
 }
@@ -84,7 +84,7 @@ enum mg_code mg_folder__open(struct mg_magic *magic, struct mg_error *err)
     snprintf(path, sizeof path, "%s/FORMAT", magic->folder);
     code = mg_io_read_file(magic->io, path, &text, err);
     if (code == MG_OK)
-        code = read_format(magic, mg_buffer_slice(&text), err);
+        code = read_format(magic, path, mg_buffer_slice(&text), err);
     mg_buffer_clear(&text);
     snprintf(path, sizeof path, "%s/wal", magic->folder);
     if (code == MG_NOT_FOUND)

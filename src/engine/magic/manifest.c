@@ -218,19 +218,20 @@ enum mg_code mg_manifest__decode(struct mg_slice bytes, struct mg_budget *budget
 {
     memset(out, 0, sizeof *out);
     if (bytes.size < FILE_BYTES_MIN || memcmp(bytes.data, file_magic, sizeof file_magic) != 0)
-        return mg_fail(err, MG_CORRUPT, "it is no manifest");
+        return mg_fail(err, MG_CORRUPT, "it is no manifest: %zu bytes, or another word at byte 0", bytes.size);
     uint64_t format = mg_load_le64(bytes.data + sizeof file_magic);
     if (format != MG_MANIFEST_FORMAT)
         return mg_fail(err, MG_UNIMPLEMENTED, "it has format %llu, and this Magic reads %d", (unsigned long long)format,
                        MG_MANIFEST_FORMAT);
     size_t size = bytes.size - HASH_BYTES;
     if (mg_hash(bytes.data, size, 0) != mg_load_le64(bytes.data + size))
-        return mg_fail(err, MG_CORRUPT, "its checksum is wrong");
+        return mg_fail(err, MG_CORRUPT, "its checksum at byte %zu is not that of the bytes before", size);
     struct mg_reader in = mg_reader_of(MG_SLICE(bytes.data + HEAD_BYTES, size - HEAD_BYTES));
     enum mg_code code = decode_body(&in, budget, out, err);
-    if (code != MG_OK)
-        mg_manifest__clear(out);
-    return code;
+    if (code == MG_OK)
+        return MG_OK;
+    mg_manifest__clear(out);
+    return mg_fail_in(err, code, "before byte %td", in.at - bytes.data);
 }
 
 /* ---- files --------------------------------------------------------------------------------------------------- */

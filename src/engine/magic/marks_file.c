@@ -84,6 +84,7 @@ enum mg_code mg_marks_file__write(struct mg_io *io, const char *folder, uint32_t
 /* ---- in ------------------------------------------------------------------------------------------------------ */
 
 struct decoding {
+    const uint8_t *begin; /* of the file */
     struct mg_reader in;
     uint64_t epoch;
     uint32_t row_count;
@@ -119,7 +120,8 @@ static enum mg_code take_granule(struct decoding *d, uint32_t *after, struct mg_
     uint16_t rows[MG_CHUNK_ROWS];
     uint32_t granule = mg_reader_le32(&d->in), count, new;
     if (d->in.failed || granule < *after || granule >= d->marks->granule_count || !take_rows(d, granule, rows, &count))
-        return mg_fail(err, MG_CORRUPT, "granule %u of its marks cannot be one", granule);
+        return mg_fail(err, MG_CORRUPT, "granule %u of its marks, before byte %td, cannot be one", granule,
+                       d->in.at - d->begin);
     *after = granule + 1;
     MG_TRY(mg_budget_reserve(d->budget, MG_MARK_VERSION_BYTES_MAX, err));
     struct mg_mark_version *version = mg_mark_version__add(NULL, rows, count, d->epoch, &new);
@@ -148,19 +150,20 @@ enum mg_code mg_marks_file__decode(struct mg_slice bytes, uint32_t segment_id, u
                                    struct mg_budget *budget, struct mg_marks **out, struct mg_error *err)
 {
     if (bytes.size < HEAD_BYTES + HASH_BYTES || memcmp(bytes.data, file_magic, sizeof file_magic) != 0)
-        return mg_fail(err, MG_CORRUPT, "it holds no marks");
+        return mg_fail(err, MG_CORRUPT, "it holds no marks: %zu bytes, or another word at byte 0", bytes.size);
     if (mg_load_le32(bytes.data + 8) != MG_MANIFEST_FORMAT)
         return mg_fail(err, MG_UNIMPLEMENTED, "it has format %u, and this Magic reads %d", mg_load_le32(bytes.data + 8),
                        MG_MANIFEST_FORMAT);
     size_t size = bytes.size - HASH_BYTES;
     if (mg_hash(bytes.data, size, 0) != mg_load_le64(bytes.data + size))
-        return mg_fail(err, MG_CORRUPT, "its checksum is wrong");
+        return mg_fail(err, MG_CORRUPT, "its checksum at byte %zu is not that of the bytes before", size);
     if (mg_load_le32(bytes.data + 12) != segment_id || mg_load_le64(bytes.data + 16) != epoch ||
         mg_load_le32(bytes.data + 24) != row_count)
-        return mg_fail(err, MG_CORRUPT, "it holds the marks of segment %u at epoch %llu with %u rows",
+        return mg_fail(err, MG_CORRUPT, "it holds at byte 12 the marks of segment %u at epoch %llu with %u rows",
                        mg_load_le32(bytes.data + 12), (unsigned long long)mg_load_le64(bytes.data + 16),
                        mg_load_le32(bytes.data + 24));
-    struct decoding d = {.in = mg_reader_of(MG_SLICE(bytes.data + HEAD_BYTES, size - HEAD_BYTES)),
+    struct decoding d = {.begin = bytes.data,
+                         .in = mg_reader_of(MG_SLICE(bytes.data + HEAD_BYTES, size - HEAD_BYTES)),
                          .epoch = epoch,
                          .row_count = row_count,
                          .budget = budget};
@@ -170,7 +173,7 @@ enum mg_code mg_marks_file__decode(struct mg_slice bytes, uint32_t segment_id, u
     for (uint32_t i = 0; code == MG_OK && i < granules; i++)
         code = take_granule(&d, &after, err);
     if (code == MG_OK && (mg_reader_left(&d.in) || d.marks->dead_count != mg_load_le32(bytes.data + 28)))
-        code = mg_fail(err, MG_CORRUPT, "it marks %u rows, not the %u that it says", d.marks->dead_count,
+        code = mg_fail(err, MG_CORRUPT, "it marks %u rows, not the %u that it says at byte 28", d.marks->dead_count,
                        mg_load_le32(bytes.data + 28));
     if (code != MG_OK) {
         mg_marks_file__free(d.marks);
