@@ -223,7 +223,7 @@ static void find_ints(struct mg_agg__store *store, uint32_t use, struct mg_agg__
     mg_expr__domain(v->type.id, &low, &high);
     value->low = (int64_t)low;
     value->high = (int64_t)high;
-    if (use & MG_AGG__USED_BOUNDS || v->type.id == MG_TYPE_UINT64)
+    if (use & (MG_AGG__USED_BOUNDS | MG_AGG__USED_KEY) || v->type.id == MG_TYPE_UINT64)
         find_bounds(value);
     if (v->type.id == MG_TYPE_UINT64 && value->low < 0) /* some pass 2^63 */
         value->ints = NULL;
@@ -253,7 +253,8 @@ enum mg_code mg_agg__load(struct mg_agg__memory *memory, struct mg_agg__store *s
         out->dictionary = input->dictionary;
         out->dictionary_id = input->dictionary_id;
     }
-    if (!(use & MG_AGG__USED_INTS) || !type_has_ints(type))
+    bool wants_ints = use & MG_AGG__USED_INTS || (use & MG_AGG__USED_KEY && !out->codes);
+    if (!wants_ints || !type_has_ints(type))
         return MG_OK;
     MG_TRY(make_parts(memory, store, err));
     MG_TRY(mg_agg__lay_out(memory, store, type, out, err));

@@ -60,6 +60,7 @@ enum mg_agg__use {
     MG_AGG__USED = 1,
     MG_AGG__USED_INTS = 2,   /* wanted as ints */
     MG_AGG__USED_BOUNDS = 4, /* whose bounds matter */
+    MG_AGG__USED_KEY = 8,    /* both, unless it comes as codes */
 };
 
 void mg_agg__store_drop(struct mg_agg__memory *memory, struct mg_agg__store *store);
@@ -150,6 +151,20 @@ MG_MUST_CHECK enum mg_code mg_agg__program_vector(struct mg_agg__run_state *stat
 
 enum { MG_AGG__NO_GROUP = UINT32_MAX };
 
+/* What is known of one total in one group. */
+struct mg_agg__cell {
+    union {
+        mg_int128 exact; /* SUM, AVG, MIN, MAX of integers, decimals, dates and times */
+        double real;     /* of floats */
+        struct {
+            uint8_t *data;
+            uint32_t size, room;
+        } text; /* MIN, MAX */
+    };
+    int64_t count; /* values that were there; MIN, MAX: 0 or more */
+    uint64_t key;  /* of a group's first cell: the group's, if keys are integers */
+};
+
 /* Keys  of one column of integers, dates, times, or decimals of up to 18 digits: the value in 64 bits. Else: NULL bits,
  *       one a column; the values at their types' widths, texts as u32 lengths; then the texts. Equal keys are one
  *       group.
@@ -162,10 +177,16 @@ struct mg_agg__groups {
     bool has_int_key;
     uint32_t fixed_bytes;
 
-    uint32_t count, room; /* groups */
-    uint64_t *int_keys;   /* by group, if has_int_key */
-    uint32_t null_group;  /* of them, or NO_GROUP */
-    size_t *key_ends;     /* in keys, by group, if not */
+    uint32_t count; /* groups */
+    /* By group, then by total. A group's cells lie together at the start of a line of the cache, and with them an
+     * integer key: with many groups each look at other memory would be a miss more. */
+    struct mg_agg__cell *cells;
+    uint8_t *cell_memory; /* cells lie in it */
+    uint32_t cell_room;   /* groups */
+    uint32_t stride;      /* cells of a group: at least one */
+    uint32_t null_group;  /* of integer keys, or NO_GROUP */
+    size_t *key_ends;     /* in keys, by group, of other keys */
+    uint32_t end_room;    /* groups */
     uint8_t *keys;
     size_t key_bytes, key_room;
     struct mg_agg__slot {
@@ -181,10 +202,13 @@ struct mg_agg__groups {
 };
 
 MG_MUST_CHECK enum mg_code mg_agg__groups_init(struct mg_agg__groups *groups, const struct mg_aggregate *aggregate,
-                                               struct mg_agg__memory *memory, struct mg_error *err);
+                                               uint32_t total_count, struct mg_agg__memory *memory,
+                                               struct mg_error *err);
 void mg_agg__groups_clear(struct mg_agg__groups *groups);
 /* No groups any more; gives back what grew. */
 MG_MUST_CHECK enum mg_code mg_agg__groups_empty(struct mg_agg__groups *groups, struct mg_error *err);
+/* Without columns: the only group there is. */
+MG_MUST_CHECK enum mg_code mg_agg__groups_only(struct mg_agg__groups *groups, struct mg_error *err);
 /* The group of each row, new ones made. Columns are of the types, or of what they are held in: with ints if
  * has_int_key, else laid out. */
 MG_MUST_CHECK enum mg_code mg_agg__groups_find(struct mg_agg__groups *groups,
@@ -232,19 +256,6 @@ MG_MUST_CHECK enum mg_code mg_agg__direct_find(struct mg_agg__direct *direct, st
 
 /* ---- cells (aggregate_cells.c) ---- */
 
-/* What is known of one total in one group. */
-struct mg_agg__cell {
-    union {
-        mg_int128 exact; /* SUM, AVG, MIN, MAX of integers, decimals, dates and times */
-        double real;     /* of floats */
-        struct {
-            uint8_t *data;
-            uint32_t size, room;
-        } text; /* MIN, MAX */
-    };
-    int64_t count; /* values that were there; MIN, MAX: 0 or more */
-};
-
 enum { MG_AGG__RUNS_MAX = 64, MG_AGG__SPLIT_MAX = 8 };
 
 /* Which rows of a block belong together. */
@@ -268,6 +279,7 @@ struct mg_agg__work {
     /* Very few, where the machine has masks: the rows of each. */
     bool is_split;
     uint64_t split[MG_AGG__SPLIT_MAX][MG_AGG__WORDS];
+    uint32_t split_counts[MG_AGG__SPLIT_MAX];
 
     int64_t cleared[MG_SCALAR_ROWS_MAX]; /* an argument with 0 for NULL */
     uint64_t there[MG_AGG__WORDS];

@@ -74,7 +74,8 @@ void mg_agg__work_order(struct mg_agg__work *work)
     if (!work->group)
         return;
     if (work->group_count <= MG_AGG__SPLIT_MAX && mg_agg__kernels()->split_groups) {
-        mg_agg__kernels()->split_groups(work->group, work->row_count, work->rows, work->group_count, work->split);
+        mg_agg__kernels()->split_groups(work->group, work->row_count, work->rows, work->group_count, work->split,
+                                        work->split_counts);
         work->is_split = true;
     } else {
         mg_agg__work_need_runs(work);
@@ -88,13 +89,13 @@ static struct mg_agg__cell *cell_of(const struct mg_agg__work *work, struct mg_a
     return &cells[(size_t)group * work->stride];
 }
 
-/* Rows of a group that are there too; there NULL: all. */
+/* Rows of a group that are there too. */
 static uint32_t count_split(const struct mg_agg__work *work, uint32_t group, const uint64_t *there)
 {
     uint32_t count = 0;
 
     for (uint32_t w = 0; w < (work->row_count + 63) / 64; w++)
-        count += (uint32_t)__builtin_popcountll(work->split[group][w] & (there ? there[w] : ~UINT64_C(0)));
+        count += (uint32_t)__builtin_popcountll(work->split[group][w] & there[w]);
     return count;
 }
 
@@ -118,7 +119,7 @@ static void count(const struct mg_agg__work *work, const uint64_t *there, struct
         cells->count += count_rows(rows, work->row_count);
     } else if (work->is_split) {
         for (uint32_t g = 0; g < work->group_count; g++)
-            cell_of(work, cells, g)->count += count_split(work, g, there);
+            cell_of(work, cells, g)->count += there ? count_split(work, g, there) : work->split_counts[g];
     } else if (work->run_count) {
         for (uint32_t r = 0; r < work->run_count; r++)
             cell_of(work, cells, work->runs[r].group)->count += count_run(work, &work->runs[r], there);

@@ -21,7 +21,8 @@ static bool machine_has(const char *name)
 #if defined(MG_EXPR_AVX2)
     if (strcmp(name, "avx512") == 0)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("popcnt");
     if (strcmp(name, "avx2") == 0)
         return __builtin_cpu_supports("avx2");
 #endif

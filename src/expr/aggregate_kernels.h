@@ -34,9 +34,10 @@ struct mg_agg__kernels {
      * words. NULL: rows in order of their groups are faster on such a machine. */
     void (*sum_groups)(const any_int64 *x, uint32_t count, const uint64_t (*rows)[16], uint32_t group_count,
                        int64_t *sums);
-    /* rows[g] = the rows of `rows` whose group is g, for each g below group_count (at most 8). With sum_groups. */
+    /* out[g] = the rows of `rows` whose group is g, counts[g] how many, for each g below group_count (at most 8). With
+     * sum_groups. */
     void (*split_groups)(const uint32_t *group, uint32_t count, const uint64_t *rows, uint32_t group_count,
-                         uint64_t (*out)[16]);
+                         uint64_t (*out)[16], uint32_t *counts);
     /* index += (1 + code) * stride; index += (1 + x - low) * stride: where the row is in rows. */
     void (*add_codes)(const uint16_t *codes, uint32_t count, const uint64_t *rows, uint32_t stride, uint32_t *index);
     void (*add_window)(const any_int64 *x, uint32_t count, const uint64_t *rows, int64_t low, uint32_t stride,

@@ -86,8 +86,10 @@ static void sum_groups(const any_int64 *x, uint32_t count, const uint64_t (*rows
 }
 
 static void split_groups(const uint32_t *group, uint32_t count, const uint64_t *rows, uint32_t group_count,
-                         uint64_t (*out)[16])
+                         uint64_t (*out)[16], uint32_t *counts)
 {
+    for (uint32_t g = 0; g < 8; g++)
+        counts[g] = 0;
     for (uint32_t first = 0; first < count; first += 64) {
         uint64_t words[8] = {0};
         uint32_t end = count - first < 64 ? count - first : 64;
@@ -97,8 +99,11 @@ static void split_groups(const uint32_t *group, uint32_t count, const uint64_t *
             for (uint32_t g = 0; g < group_count; g++)
                 words[g] |= (uint64_t)_mm512_mask_cmpeq_epi32_mask(all, v, _mm512_set1_epi32((int)g)) << i;
         }
-        for (uint32_t g = 0; g < 8; g++)
-            out[g][first / 64] = rows ? words[g] & rows[first / 64] : words[g];
+        for (uint32_t g = 0; g < 8; g++) {
+            uint64_t word = rows ? words[g] & rows[first / 64] : words[g];
+            out[g][first / 64] = word;
+            counts[g] += (uint32_t)__builtin_popcountll(word);
+        }
     }
 }
 

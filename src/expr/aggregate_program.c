@@ -124,7 +124,7 @@ static void mark_uses(struct mg_agg__program *program, uint32_t group_count)
         use(program, step->right, how);
     }
     for (uint32_t i = 0; i < group_count; i++)
-        use(program, program->groups[i], MG_AGG__USED_INTS | MG_AGG__USED_BOUNDS);
+        use(program, program->groups[i], MG_AGG__USED_KEY);
     for (uint32_t i = 0; i < program->total_count; i++)
         if (program->totals[i].function > MG_AGGREGATE_COUNT)
             use(program, program->totals[i].step, MG_AGG__USED_INTS);

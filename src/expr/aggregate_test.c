@@ -679,73 +679,184 @@ static void too_many_groups(void **state)
     mg_schema_unref(in.schema);
 }
 
+/* A table, a request over it, and the aggregation. */
+struct example {
+    struct mg_schema *schema;
+    struct mg_arena arena;
+    struct mg_aggregate *aggregate;
+    struct mg_aggregation *a;
+};
+
+static void begin(struct example *e)
+{
+    e->schema = make_table(column_types, COLUMNS, 0);
+    mg_arena_init(&e->arena, 1 << 20);
+}
+
+static void bind(struct example *e, const struct mg_aggregate_request *request)
+{
+    struct mg_error err;
+
+    assert_ok(mg_aggregate_bind(request, e->schema, &e->aggregate, &err));
+    assert_ok(mg_aggregation_new(e->aggregate, NULL, 0, &e->a, &err));
+}
+
+static void end(struct example *e)
+{
+    mg_aggregation_free(e->a);
+    mg_aggregate_free(e->aggregate);
+    mg_arena_clear(&e->arena);
+    mg_schema_unref(e->schema);
+}
+
 static void what_is_known_is_added(void **state)
 {
-    struct mg_schema *schema = make_table(column_types, COLUMNS, 0);
-    struct mg_arena arena;
+    struct example e;
     struct mg_error err;
-    struct mg_aggregation *a;
-    struct mg_aggregate *aggregate;
     struct mg_batch *batch;
 
-    mg_arena_init(&arena, 1 << 20);
-    const struct mg_expr *c10 = mg_expr_column(&arena, mg_slice_text("c10"));
+    begin(&e);
+    const struct mg_expr *c10 = make_column(&e.arena, 10);
     struct mg_aggregate_call calls[] = {
         {MG_AGGREGATE_COUNT_ALL, NULL}, {MG_AGGREGATE_SUM, c10}, {MG_AGGREGATE_AVG, c10}};
-    struct mg_aggregate_request request = {
-        .rules = MG_RULES_SPARK, .calls = calls, .call_count = 3, .is_partial = true};
-    assert_ok(mg_aggregate_bind(&request, schema, &aggregate, &err));
-    assert_int_equal(aggregate->column_count, 4);
-    assert_string_equal(aggregate->columns[3].name, "call_2_count");
-    assert_ok(mg_aggregation_new(aggregate, NULL, 0, &a, &err));
-    assert_ok(mg_aggregation_next(a, 10, &batch, &err));
+    bind(&e,
+         &(struct mg_aggregate_request){.rules = MG_RULES_SPARK, .calls = calls, .call_count = 3, .is_partial = true});
+    assert_int_equal(e.aggregate->column_count, 4);
+    assert_string_equal(e.aggregate->columns[3].name, "call_2_count");
+    assert_ok(mg_aggregation_next(e.a, 10, &batch, &err));
     assert_null(batch); /* partial, and no row came */
-    assert_ok(mg_aggregation_add(a, 0, 0, 1000, &err));
-    assert_ok(mg_aggregation_add(a, 1, 12345, 900, &err));
-    assert_ok(mg_aggregation_add(a, 2, 12345, 900, &err));
-    assert_ok(mg_aggregation_next(a, 10, &batch, &err));
-    assert_int_equal(((const int64_t *)batch->vectors[0].values)[0], 1000);
-    assert_true(((const mg_int128 *)batch->vectors[1].values)[0] == 12345);
+    assert_ok(mg_aggregation_add(e.a, 0, 0, 1000, &err));
+    assert_ok(mg_aggregation_add(e.a, 1, 12345, 900, &err));
+    assert_ok(mg_aggregation_add(e.a, 2, 12345, 900, &err));
+    struct mg_agg_input inputs[COLUMNS] = {[10] = {.ints = (const int64_t[]){5, 6}, .low = 0, .high = 6}};
+    assert_ok(mg_aggregation_take(e.a, inputs, 2, NULL, &err)); /* and rows beside it */
+    assert_ok(mg_aggregation_next(e.a, 10, &batch, &err));
+    assert_int_equal(((const int64_t *)batch->vectors[0].values)[0], 1002);
+    assert_true(((const mg_int128 *)batch->vectors[1].values)[0] == 12356);
+    assert_true(((const mg_int128 *)batch->vectors[2].values)[0] == 12356);
     assert_int_equal(batch->vectors[1].type.precision, 25);
-    assert_int_equal(((const int64_t *)batch->vectors[3].values)[0], 900);
+    assert_int_equal(((const int64_t *)batch->vectors[3].values)[0], 902);
     mg_batch_unref(batch);
-    mg_aggregation_free(a);
-    mg_aggregate_free(aggregate);
-    mg_arena_clear(&arena);
-    mg_schema_unref(schema);
+    end(&e);
 }
 
 static void nan_is_one_group(void **state)
 {
-    struct mg_schema *schema = make_table(column_types, COLUMNS, 0);
-    struct mg_arena arena;
+    struct example e;
     struct mg_error err;
-    struct mg_aggregation *a;
-    struct mg_aggregate *aggregate;
     struct mg_batch *batch;
     double values[5] = {NAN, -NAN, 0.0, -0.0, 1.0};
     uint64_t mask = 31;
     struct mg_vector v = {.type = {.id = MG_TYPE_FLOAT64}, .row_count = 5, .values = values};
     const struct mg_vector *vectors[COLUMNS] = {[9] = &v};
 
-    mg_arena_init(&arena, 1 << 20);
-    const struct mg_expr *c9 = mg_expr_column(&arena, mg_slice_text("c9"));
+    begin(&e);
+    const struct mg_expr *c9 = make_column(&e.arena, 9);
     struct mg_aggregate_call calls[] = {{MG_AGGREGATE_COUNT_ALL, NULL}, {MG_AGGREGATE_MAX, c9}};
-    struct mg_aggregate_request request = {
-        .rules = MG_RULES_SPARK, .groups = &c9, .group_count = 1, .calls = calls, .call_count = 2};
-    assert_ok(mg_aggregate_bind(&request, schema, &aggregate, &err));
-    assert_ok(mg_aggregation_new(aggregate, NULL, 0, &a, &err));
-    assert_ok(mg_aggregation_update(a, vectors, 5, &mask, &err));
-    assert_ok(mg_aggregation_next(a, 10, &batch, &err));
+    bind(&e, &(struct mg_aggregate_request){
+                 .rules = MG_RULES_SPARK, .groups = &c9, .group_count = 1, .calls = calls, .call_count = 2});
+    assert_ok(mg_aggregation_update(e.a, vectors, 5, &mask, &err));
+    assert_ok(mg_aggregation_next(e.a, 10, &batch, &err));
     assert_int_equal(batch->row_count, 3);
     assert_int_equal(((const int64_t *)batch->vectors[1].values)[0], 2);
     assert_true(isnan(((const double *)batch->vectors[2].values)[0]));
     assert_int_equal(((const int64_t *)batch->vectors[1].values)[1], 2);
     mg_batch_unref(batch);
-    mg_aggregation_free(a);
-    mg_aggregate_free(aggregate);
-    mg_arena_clear(&arena);
-    mg_schema_unref(schema);
+    end(&e);
+}
+
+/* A mask of most rows, which are not copied together: rows outside it make no group and no error. */
+static void rows_outside_the_mask_do_nothing(void **state)
+{
+    const int64_t keys[4] = {7, 8, 7, 7}, values[4] = {1, 2, 3, INT64_MAX};
+    const uint64_t mask = 5;
+
+    for (int narrow = 0; narrow < 2; narrow++) {
+        struct example e;
+        struct mg_error err;
+        struct mg_batch *batch;
+        begin(&e);
+        const struct mg_expr *group = make_column(&e.arena, 2), *c3 = make_column(&e.arena, 3);
+        struct mg_value two = {.type = {.id = MG_TYPE_INT64}, .i = 2};
+        struct mg_expr *args[2] = {make_column(&e.arena, 3), mg_expr_literal(&e.arena, &two)};
+        const struct mg_expr *twice = mg_expr_call(&e.arena, MG_EXPR_MULTIPLY, args, 2);
+        struct mg_aggregate_call calls[] = {{MG_AGGREGATE_SUM, narrow ? c3 : twice}};
+        struct mg_agg_input inputs[COLUMNS] = {
+            [2] = {.ints = keys, .low = 7, .high = 8}, [3] = {.ints = values, .low = 1, .high = INT64_MAX}};
+        bind(&e, &(struct mg_aggregate_request){.groups = &group, .group_count = 1, .calls = calls, .call_count = 1});
+        assert_ok(mg_aggregation_take(e.a, inputs, 4, &mask, &err));
+        assert_ok(mg_aggregation_next(e.a, 10, &batch, &err));
+        assert_int_equal(batch->row_count, 1);
+        assert_int_equal(((const int32_t *)batch->vectors[0].values)[0], 7);
+        assert_true(((const mg_int128 *)batch->vectors[1].values)[0] == (narrow ? 4 : 8));
+        mg_batch_unref(batch);
+        assert_code(narrow ? MG_OK : MG_OUT_OF_RANGE, mg_aggregation_take(e.a, inputs, 4, NULL, &err));
+        end(&e);
+    }
+}
+
+/* More than fit any table at its first size, in both kinds of keys; each comes twice. */
+static void many_groups(void **state)
+{
+    enum { MANY = 200000, STEP = MG_SCALAR_ROWS_MAX };
+
+    for (uint32_t column_count = 1; column_count <= 2; column_count++) {
+        static int64_t ints[STEP];
+        struct example e;
+        struct mg_error err;
+        struct mg_batch *batch;
+        uint64_t rows = 0, sum = 0;
+        begin(&e);
+        const struct mg_expr *groups[] = {make_column(&e.arena, 3), make_column(&e.arena, 12)};
+        struct mg_aggregate_call calls[] = {{MG_AGGREGATE_COUNT_ALL, NULL}, {MG_AGGREGATE_MAX, groups[0]}};
+        bind(&e, &(struct mg_aggregate_request){
+                     .groups = groups, .group_count = column_count, .calls = calls, .call_count = 2});
+        for (uint32_t first = 0; first < 2 * MANY; first += STEP) {
+            struct mg_agg_input inputs[COLUMNS] = {
+                [3] = {.ints = ints, .high = (int64_t)MANY << 20}, [12] = {.ints = (const int64_t[STEP]){0}}};
+            uint32_t count = MG_MIN(2u * MANY - first, (uint32_t)STEP);
+            for (uint32_t i = 0; i < count; i++)
+                ints[i] = (int64_t)((first + i) % MANY) << 20;
+            assert_ok(mg_aggregation_take(e.a, inputs, count, NULL, &err));
+        }
+        for (;;) {
+            assert_ok(mg_aggregation_next(e.a, 0, &batch, &err));
+            if (!batch)
+                break;
+            const struct mg_vector *v = batch->vectors;
+            for (uint32_t i = 0; i < batch->row_count; i++) {
+                int64_t key = ((const int64_t *)v[0].values)[i];
+                assert_int_equal(((const int64_t *)v[column_count].values)[i], 2);
+                assert_int_equal(((const int64_t *)v[column_count + 1].values)[i], key);
+                sum += (uint64_t)key >> 20;
+            }
+            rows += batch->row_count;
+            mg_batch_unref(batch);
+        }
+        assert_int_equal(rows, MANY);
+        assert_int_equal(sum, (uint64_t)MANY * (MANY - 1) / 2);
+        end(&e);
+    }
+}
+
+/* Many expressions to group by, and no call. */
+static void nodes_of_groups_are_counted(void **state)
+{
+    struct example e;
+    struct mg_error err;
+    const struct mg_expr *groups[MG_AGGREGATE_GROUPS_MAX];
+
+    begin(&e);
+    struct mg_expr *sum = make_column(&e.arena, 2);
+    for (int i = 0; i < 60; i++)
+        sum = mg_expr_call(&e.arena, MG_EXPR_ADD, (struct mg_expr *[]){sum, make_column(&e.arena, 1)}, 2);
+    for (int i = 0; i < MG_AGGREGATE_GROUPS_MAX; i++)
+        groups[i] = sum;
+    struct mg_aggregate_request request = {.groups = groups, .group_count = MG_AGGREGATE_GROUPS_MAX};
+    assert_code(MG_TOO_BIG, mg_aggregate_bind(&request, e.schema, &e.aggregate, &err));
+    request.group_count = 2;
+    bind(&e, &request);
+    end(&e);
 }
 
 static void bad_requests_are_refused(void **state)
@@ -778,8 +889,13 @@ static void bad_requests_are_refused(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_aggregates),        cmocka_unit_test(too_many_groups),
-        cmocka_unit_test(what_is_known_is_added),   cmocka_unit_test(nan_is_one_group),
+        cmocka_unit_test(random_aggregates),
+        cmocka_unit_test(too_many_groups),
+        cmocka_unit_test(what_is_known_is_added),
+        cmocka_unit_test(nan_is_one_group),
+        cmocka_unit_test(rows_outside_the_mask_do_nothing),
+        cmocka_unit_test(many_groups),
+        cmocka_unit_test(nodes_of_groups_are_counted),
         cmocka_unit_test(bad_requests_are_refused),
     };
 

@@ -28,9 +28,6 @@ struct mg_aggregation {
     struct mg_agg__memory memory;
     struct mg_agg__groups groups;
     struct mg_agg__direct direct;
-    struct mg_agg__cell *cells; /* by group, then by total */
-    uint32_t cell_room;         /* groups that cells have room for */
-    uint32_t stride;            /* cells of a group: at least one */
     uint32_t next_group;        /* of what goes out */
     struct mg_agg__cell *known; /* by call: what mg_aggregation_add said */
 
@@ -65,17 +62,20 @@ static bool keeps_texts(const struct mg_aggregation *a, uint32_t call)
     return bound->type.id == MG_TYPE_UTF8;
 }
 
-static void drop_cells(struct mg_aggregation *a)
+static struct mg_agg__cell *cell_of(const struct mg_aggregation *a, uint32_t group, uint32_t call)
 {
-    for (uint32_t i = 0; a->cells && i < a->aggregate->call_count; i++) {
-        struct mg_agg__cell *cells = a->cells + a->program->total_of_call[i];
-        for (uint32_t g = 0; keeps_texts(a, i) && g < a->cell_room; g++) { /* of two calls the first one does it */
-            mg_agg__drop(&a->memory, &cells[(size_t)g * a->stride].text.data, cells[(size_t)g * a->stride].text.room);
-            cells[(size_t)g * a->stride].text.room = 0;
+    return &a->groups.cells[(size_t)group * a->groups.stride + a->program->total_of_call[call]];
+}
+
+/* What cells hold beside themselves, and what was added to them. */
+static void drop_texts(struct mg_aggregation *a)
+{
+    for (uint32_t i = 0; a->program && i < a->aggregate->call_count; i++)
+        for (uint32_t g = 0; keeps_texts(a, i) && g < a->groups.count; g++) { /* of two calls the first one does it */
+            struct mg_agg__cell *cell = cell_of(a, g, i);
+            mg_agg__drop(&a->memory, &cell->text.data, cell->text.room);
+            cell->text.room = 0;
         }
-    }
-    mg_agg__drop(&a->memory, &a->cells, a->cell_room * a->stride * sizeof *a->cells);
-    a->cell_room = 0;
     if (a->known)
         memset(a->known, 0, a->aggregate->call_count * sizeof *a->known);
 }
@@ -84,7 +84,7 @@ void mg_aggregation_free(struct mg_aggregation *a)
 {
     if (!a)
         return;
-    drop_cells(a);
+    drop_texts(a);
     mg_agg__groups_clear(&a->groups);
     mg_agg__direct_clear(&a->direct);
     for (uint32_t i = 0; a->stores && i < a->aggregate->schema_column_count; i++)
@@ -126,7 +126,6 @@ static enum mg_code set_up(struct mg_aggregation *a, struct mg_error *err)
 {
     MG_TRY(mg_agg__program_new(a->aggregate, &a->program, err));
     MG_TRY(make_places(a, err));
-    a->stride = MG_MAX(a->program->total_count, 1u);
     size_t bytes = (size_t)a->program->slot_count * MG_AGG__SLOT + 16;
     MG_TRY(mg_agg__grow(&a->memory, &a->frame, 0, bytes, err));
     a->frame_bytes = bytes;
@@ -141,7 +140,7 @@ static enum mg_code set_up(struct mg_aggregation *a, struct mg_error *err)
     for (uint32_t i = 0; i < a->aggregate->group_count; i++)
         a->key_types[i] = a->program->steps[a->program->groups[i]].node->storage;
     mg_agg__direct_init(&a->direct, a->aggregate->group_count, &a->memory);
-    return mg_agg__groups_init(&a->groups, a->aggregate, &a->memory, err);
+    return mg_agg__groups_init(&a->groups, a->aggregate, a->program->total_count, &a->memory, err);
 }
 
 enum mg_code mg_aggregation_new(const struct mg_aggregate *aggregate, struct mg_budget *budget, size_t bytes_max,
@@ -156,7 +155,7 @@ enum mg_code mg_aggregation_new(const struct mg_aggregate *aggregate, struct mg_
     a->memory.budget = budget;
     enum mg_code code = set_up(a, err);
     if (code == MG_OK && !aggregate->is_partial && aggregate->group_count == 0)
-        a->groups.count = 1; /* over no rows there is a result, too */
+        code = mg_agg__groups_only(&a->groups, err); /* over no rows there is a result, too */
     size_t most = bytes_max               ? bytes_max
                   : aggregate->is_partial ? (size_t)PARTIAL_BYTES_MAX
                                           : (size_t)COMPLETE_BYTES_MAX;
@@ -178,26 +177,14 @@ bool mg_aggregation_is_full(const struct mg_aggregation *a)
 
 /* ---- groups of a block --------------------------------------------------------------------------------------- */
 
-static enum mg_code make_cells(struct mg_aggregation *a, struct mg_error *err)
-{
-    size_t room = MG_MAX(a->groups.room, 1u), old = a->cell_room, size = a->stride * sizeof *a->cells;
-
-    if (room <= old)
-        return MG_OK;
-    MG_TRY(mg_agg__grow(&a->memory, &a->cells, old * size, room * size, err));
-    memset(a->cells + old * a->stride, 0, (room - old) * size);
-    a->cell_room = (uint32_t)room;
-    return MG_OK;
-}
-
 /* Rows of many groups go to as many places: ask for them all before the first is waited for. */
 static void fetch_cells(const struct mg_aggregation *a, uint32_t row_count)
 {
-    const size_t size = a->stride * sizeof *a->cells;
+    const size_t size = a->groups.stride * sizeof *a->groups.cells;
 
     for (uint32_t i = 0; i < row_count; i++)
         for (size_t at = 0; a->group_of[i] != MG_AGG__NO_GROUP && at < size; at += 64)
-            __builtin_prefetch((const uint8_t *)a->cells + a->group_of[i] * size + at, 1);
+            __builtin_prefetch((const uint8_t *)a->groups.cells + a->group_of[i] * size + at, 1);
 }
 
 /* Which rows belong together: of those whose groups stand in group_of. */
@@ -206,14 +193,13 @@ static enum mg_code order_rows(struct mg_aggregation *a, uint32_t row_count, con
     bool is_grouped = a->aggregate->group_count > 0;
 
     if (!is_grouped)
-        a->groups.count = 1;
-    MG_TRY(make_cells(a, err));
+        MG_TRY(mg_agg__groups_only(&a->groups, err));
     a->work.memory = &a->memory;
     a->work.row_count = row_count;
     a->work.rows = mask;
     a->work.group = is_grouped ? a->group_of : NULL;
     a->work.group_count = a->groups.count;
-    a->work.stride = a->stride;
+    a->work.stride = a->groups.stride;
     a->work.trims = a->aggregate->rules == MG_RULES_MYSQL;
     a->work.err = err;
     mg_agg__work_order(&a->work);
@@ -255,7 +241,7 @@ static enum mg_code group_rows(struct mg_aggregation *a, uint32_t row_count, con
 static enum mg_code take_total(struct mg_aggregation *a, uint32_t number, struct mg_error *err)
 {
     const struct mg_agg__total *total = &a->program->totals[number];
-    struct mg_agg__cell *cells = a->cells + number;
+    struct mg_agg__cell *cells = a->groups.cells + number;
     const struct mg_vector *v = NULL;
 
     MG_TRY(mg_agg__program_run(&a->state, total->end_step, err));
@@ -380,7 +366,7 @@ static enum mg_code merge_block(struct mg_aggregation *a, const struct mg_batch 
         if (function == MG_AGGREGATE_AVG)
             number = mg_agg__slice(&partials->vectors[column++], first, row_count);
         if (a->program->totals[total].merged_call == i)
-            MG_TRY(mg_agg__cells_merge(&a->work, function, &v, &number, a->cells + total));
+            MG_TRY(mg_agg__cells_merge(&a->work, function, &v, &number, a->groups.cells + total));
     }
     return MG_OK;
 }
@@ -400,7 +386,7 @@ enum mg_code mg_aggregation_add(struct mg_aggregation *a, uint32_t call, mg_int1
     mg_assert(a->aggregate->group_count == 0 && call < a->aggregate->call_count);
     enum mg_aggregate_function function = a->aggregate->calls[call].function;
     struct mg_agg__cell *cell = &a->known[call];
-    a->groups.count = 1;
+    MG_TRY(mg_agg__groups_only(&a->groups, err));
     cell->count += (int64_t)value_count;
     if (function == MG_AGGREGATE_COUNT_ALL || function == MG_AGGREGATE_COUNT)
         return MG_OK;
@@ -439,7 +425,7 @@ static enum mg_code put_group(struct mg_aggregation *a, uint32_t group, struct m
     }
     for (uint32_t i = 0; i < aggregate->call_count; i++) {
         const struct mg_aggregate_bound_call *call = &aggregate->calls[i];
-        struct mg_agg__cell cell = a->cells[(size_t)group * a->stride + a->program->total_of_call[i]];
+        struct mg_agg__cell cell = *cell_of(a, group, i);
         MG_TRY(add_known(a, i, &cell, err));
         MG_TRY(mg_agg__cell_put(aggregate, call, &cell, builder, column, err));
         column += call->function == MG_AGGREGATE_AVG && aggregate->is_partial ? 2 : 1;
@@ -456,7 +442,7 @@ static enum mg_code put_groups(struct mg_aggregation *a, uint32_t end, struct mg
     for (uint32_t c = 0; c < aggregate->column_count; c++)
         types[c] = aggregate->columns[c].type;
     MG_TRY(mg_batch_builder_init(&builder, types, aggregate->column_count, a->budget, RESULT_BYTES_MAX, err));
-    enum mg_code code = make_cells(a, err);
+    enum mg_code code = MG_OK;
     for (uint32_t g = a->next_group; code == MG_OK && g < end; g++)
         code = put_group(a, g, &builder, err);
     if (code == MG_OK)
@@ -470,7 +456,7 @@ enum mg_code mg_aggregation_next(struct mg_aggregation *a, uint32_t rows_max, st
 {
     if (a->next_group == a->groups.count) {
         a->next_group = 0;
-        drop_cells(a);
+        drop_texts(a);
         mg_agg__direct_forget(&a->direct);
         MG_TRY(mg_agg__groups_empty(&a->groups, err));
         *out = NULL;

@@ -16,7 +16,7 @@
 #include "expr/any.h"
 #include "expr/expr_internal.h"
 
-enum { SLOTS_MIN = 1024, GROUPS_MIN = 64, KEYS_MIN = 4096, INT_KEY_DIGITS = 18 };
+enum { SLOTS_MIN = 1024, GROUPS_MIN = 64, KEYS_MIN = 4096, INT_KEY_DIGITS = 18, LINE_BYTES = 64 };
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
@@ -67,11 +67,12 @@ static bool is_int_key(const struct mg_aggregate *aggregate)
 }
 
 enum mg_code mg_agg__groups_init(struct mg_agg__groups *groups, const struct mg_aggregate *aggregate,
-                                 struct mg_agg__memory *memory, struct mg_error *err)
+                                 uint32_t total_count, struct mg_agg__memory *memory, struct mg_error *err)
 {
     *groups = (struct mg_agg__groups){.memory = memory,
                                       .column_count = aggregate->group_count,
                                       .types = aggregate->group_types,
+                                      .stride = MG_MAX(total_count, 1u),
                                       .trims = aggregate->rules == MG_RULES_MYSQL};
     groups->has_int_key = is_int_key(aggregate);
     groups->fixed_bytes = (aggregate->group_count + 7) / 8;
@@ -82,13 +83,19 @@ enum mg_code mg_agg__groups_init(struct mg_agg__groups *groups, const struct mg_
     return mg_agg__groups_empty(groups, err);
 }
 
+static size_t cell_bytes(const struct mg_agg__groups *groups, size_t room)
+{
+    return room * groups->stride * sizeof *groups->cells + LINE_BYTES;
+}
+
 static void drop_tables(struct mg_agg__groups *groups)
 {
-    mg_agg__drop(groups->memory, &groups->int_keys, groups->room * sizeof *groups->int_keys);
-    mg_agg__drop(groups->memory, &groups->key_ends, groups->room * sizeof *groups->key_ends);
+    mg_agg__drop(groups->memory, &groups->cell_memory, cell_bytes(groups, groups->cell_room));
+    mg_agg__drop(groups->memory, &groups->key_ends, groups->end_room * sizeof *groups->key_ends);
     mg_agg__drop(groups->memory, &groups->keys, groups->key_room);
     mg_agg__drop(groups->memory, &groups->slots, groups->slot_count * sizeof *groups->slots);
-    groups->count = groups->room = groups->slot_count = 0;
+    groups->cells = NULL;
+    groups->count = groups->cell_room = groups->end_room = groups->slot_count = 0;
     groups->key_bytes = groups->key_room = 0;
     groups->null_group = MG_AGG__NO_GROUP;
 }
@@ -143,6 +150,23 @@ static enum mg_code grow_slots(struct mg_agg__groups *groups, struct mg_error *e
     return MG_OK;
 }
 
+/* Cells of new groups are empty. */
+static enum mg_code grow_cells(struct mg_agg__groups *groups, size_t room, struct mg_error *err)
+{
+    size_t old = groups->cell_room, size = groups->stride * sizeof *groups->cells;
+    size_t old_offset = old ? (size_t)((uint8_t *)groups->cells - groups->cell_memory) : 0;
+
+    MG_TRY(mg_agg__grow(groups->memory, &groups->cell_memory, old ? cell_bytes(groups, old) : 0,
+                        cell_bytes(groups, room), err));
+    size_t offset = (LINE_BYTES - (uintptr_t)groups->cell_memory % LINE_BYTES) % LINE_BYTES;
+    if (offset != old_offset)
+        memmove(groups->cell_memory + offset, groups->cell_memory + old_offset, old * size);
+    groups->cells = (struct mg_agg__cell *)(void *)(groups->cell_memory + offset);
+    memset(groups->cell_memory + offset + old * size, 0, (room - old) * size);
+    groups->cell_room = (uint32_t)room;
+    return MG_OK;
+}
+
 /* Room for one more group. */
 static enum mg_code make_room(struct mg_agg__groups *groups, size_t key_size, struct mg_error *err)
 {
@@ -150,13 +174,13 @@ static enum mg_code make_room(struct mg_agg__groups *groups, size_t key_size, st
 
     if (g->count == MG_AGG__NO_GROUP / 4)
         return mg_fail(err, MG_NO_MEMORY, "too many groups: an aggregate holds %u at most", g->count);
-    if (g->count == g->room) {
-        size_t room = g->room, more = room ? room * 2 : GROUPS_MIN;
-        if (g->has_int_key)
-            MG_TRY(mg_agg__grow(g->memory, &g->int_keys, room * sizeof *g->int_keys, more * sizeof *g->int_keys, err));
-        else
-            MG_TRY(mg_agg__grow(g->memory, &g->key_ends, room * sizeof *g->key_ends, more * sizeof *g->key_ends, err));
-        g->room = (uint32_t)more;
+    if (g->count == g->cell_room)
+        MG_TRY(grow_cells(g, MG_MAX((size_t)g->count * 2, (size_t)GROUPS_MIN), err));
+    if (g->count == g->end_room && !g->has_int_key) {
+        size_t more = MG_MAX((size_t)g->count * 2, (size_t)GROUPS_MIN);
+        MG_TRY(
+            mg_agg__grow(g->memory, &g->key_ends, g->end_room * sizeof *g->key_ends, more * sizeof *g->key_ends, err));
+        g->end_room = (uint32_t)more;
     }
     if (g->key_bytes + key_size > g->key_room) {
         size_t more = MG_MAX(MG_MAX(g->key_room * 2, g->key_bytes + key_size), (size_t)KEYS_MIN);
@@ -164,6 +188,20 @@ static enum mg_code make_room(struct mg_agg__groups *groups, size_t key_size, st
         g->key_room = more;
     }
     return g->count >= g->slot_count / 2 ? grow_slots(g, err) : MG_OK;
+}
+
+enum mg_code mg_agg__groups_only(struct mg_agg__groups *groups, struct mg_error *err)
+{
+    mg_assert(groups->column_count == 0);
+    if (groups->cell_room == 0)
+        MG_TRY(grow_cells(groups, 1, err));
+    groups->count = 1;
+    return MG_OK;
+}
+
+static uint64_t *int_key(const struct mg_agg__groups *groups, uint32_t group)
+{
+    return &groups->cells[(size_t)group * groups->stride].key;
 }
 
 static enum mg_code find_key(struct mg_agg__groups *groups, struct mg_slice key, uint32_t hash, uint32_t *out,
@@ -196,7 +234,6 @@ static enum mg_code find_null(struct mg_agg__groups *groups, uint32_t *out, stru
     if (groups->null_group == MG_AGG__NO_GROUP) {
         MG_TRY(make_room(groups, 0, err));
         groups->null_group = groups->count++;
-        groups->int_keys[groups->null_group] = 0;
     }
     *out = groups->null_group;
     return MG_OK;
@@ -208,13 +245,13 @@ static enum mg_code find_int(struct mg_agg__groups *groups, uint64_t key, uint32
     uint32_t mask = groups->slot_count - 1;
 
     for (uint32_t at = hash & mask; groups->slots[at].group != MG_AGG__NO_GROUP; at = (at + 1) & mask)
-        if (groups->slots[at].hash == hash && groups->int_keys[groups->slots[at].group] == key) {
+        if (groups->slots[at].hash == hash && *int_key(groups, groups->slots[at].group) == key) {
             *out = groups->slots[at].group;
             return MG_OK;
         }
     MG_TRY(make_room(groups, 0, err));
     uint32_t group = groups->count++;
-    groups->int_keys[group] = key;
+    *int_key(groups, group) = key;
     put_slot(groups->slots, groups->slot_count - 1, (struct mg_agg__slot){hash, group});
     *out = group;
     return MG_OK;
@@ -231,18 +268,22 @@ static void fetch_slots(const struct mg_agg__groups *groups, uint32_t first, uin
         __builtin_prefetch(&groups->slots[groups->row_hashes[i] & mask]);
 }
 
-static void fetch_keys(const struct mg_agg__groups *groups, uint32_t first, uint32_t end)
+/* out: the first group with the row's hash, most likely its own, or NO_GROUP. */
+static void fetch_keys(const struct mg_agg__groups *groups, uint32_t first, uint32_t end, uint32_t *out)
 {
-    uint32_t mask = groups->slot_count - 1;
+    const uint32_t mask = groups->slot_count - 1;
 
     for (uint32_t i = first; i < end; i++) {
-        uint32_t group = groups->slots[groups->row_hashes[i] & mask].group;
-        if (group == MG_AGG__NO_GROUP)
+        uint32_t hash = groups->row_hashes[i], at = hash & mask;
+        while (groups->slots[at].group != MG_AGG__NO_GROUP && groups->slots[at].hash != hash)
+            at = (at + 1) & mask;
+        out[i] = groups->slots[at].group;
+        if (out[i] == MG_AGG__NO_GROUP)
             continue;
         if (groups->has_int_key)
-            __builtin_prefetch(&groups->int_keys[group]);
+            __builtin_prefetch(int_key(groups, out[i]), 1);
         else
-            __builtin_prefetch(&groups->key_ends[group]);
+            __builtin_prefetch(&groups->key_ends[out[i]]);
     }
 }
 
@@ -372,15 +413,15 @@ static enum mg_code find_ints(struct mg_agg__groups *groups, const struct mg_agg
     for (uint32_t i = 0; i < count; i++)
         groups->row_hashes[i] = hash_int((uint64_t)ints[i]);
     fetch_slots(groups, 0, MG_MIN(count, 2u * STRIDE));
-    fetch_keys(groups, 0, MG_MIN(count, (uint32_t)STRIDE));
+    fetch_keys(groups, 0, MG_MIN(count, (uint32_t)STRIDE), out);
     for (uint32_t first = 0; first < count; first += STRIDE) {
         uint32_t end = MG_MIN(first + STRIDE, count), next = MG_MIN(end + STRIDE, count);
         fetch_slots(groups, next, MG_MIN(next + STRIDE, count));
-        fetch_keys(groups, end, next);
+        fetch_keys(groups, end, next, out);
         for (uint32_t i = first; i < end; i++) {
             if (there && !(there[i / 64] >> i % 64 & 1))
                 MG_TRY(find_null(groups, &out[i], err));
-            else
+            else if (out[i] == MG_AGG__NO_GROUP || *int_key(groups, out[i]) != (uint64_t)ints[i])
                 MG_TRY(find_int(groups, (uint64_t)ints[i], groups->row_hashes[i], &out[i], err));
         }
     }
@@ -407,11 +448,11 @@ enum mg_code mg_agg__groups_find(struct mg_agg__groups *groups, const struct mg_
                                 : find_wide_ints(groups, &columns[0]->vector, row_count, out, err);
     MG_TRY(make_keys(groups, columns, row_count, err));
     fetch_slots(groups, 0, MG_MIN(row_count, 2u * STRIDE));
-    fetch_keys(groups, 0, MG_MIN(row_count, (uint32_t)STRIDE));
+    fetch_keys(groups, 0, MG_MIN(row_count, (uint32_t)STRIDE), out);
     for (uint32_t first = 0; first < row_count; first += STRIDE) {
         uint32_t end = MG_MIN(first + STRIDE, row_count), next = MG_MIN(end + STRIDE, row_count);
         fetch_slots(groups, next, MG_MIN(next + STRIDE, row_count));
-        fetch_keys(groups, end, next);
+        fetch_keys(groups, end, next, out);
         for (uint32_t i = first; i < end; i++) {
             uint32_t begin = i ? groups->row_key_ends[i - 1] : 0, size = groups->row_key_ends[i] - begin;
             MG_TRY(find_key(groups, MG_SLICE(groups->row_keys + begin, size), groups->row_hashes[i], &out[i], err));
@@ -460,9 +501,9 @@ static struct mg_value int_value(const struct mg_agg__groups *groups, uint32_t g
     struct mg_value value = {.type = groups->types[0], .is_null = group == groups->null_group};
 
     if (value.type.id == MG_TYPE_DECIMAL)
-        value.d = (int64_t)groups->int_keys[group];
+        value.d = (int64_t)*int_key(groups, group);
     else
-        value.u = groups->int_keys[group];
+        value.u = *int_key(groups, group);
     return value;
 }
 
