@@ -126,7 +126,14 @@ struct mg_scan_spec {
     uint32_t order_count;
     uint32_t batch_rows_max;  /* 0 = 8,192; batches may be smaller */
     struct mg_budget *budget; /* of the reader; NULL = the engine's */
+    /* Aggregates and rows in an order: so many threads may read at a time, the caller's included; more than
+     * MG_SCAN_THREADS_MAX are as many. 0 = 1. They live during `next` only. */
+    uint32_t threads;
+    /* Asked by any of them now and then, before a block of rows: true ends the scan with MG_CANCELLED. May be NULL. */
+    bool (*is_cancelled)(const void *arg);
+    const void *cancel_arg;
 };
+enum { MG_SCAN_THREADS_MAX = 64 };
 
 /* Keys to look up. All memory is borrowed for the call. */
 struct mg_find_spec {

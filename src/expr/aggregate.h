@@ -85,6 +85,11 @@ MG_MUST_CHECK enum mg_code mg_aggregate_bind(const struct mg_aggregate_request *
                                              struct mg_aggregate **out, struct mg_error *err);
 void mg_aggregate_free(struct mg_aggregate *aggregate); /* NULL is allowed */
 void mg_aggregate_freep(struct mg_aggregate **aggregate);
+/* The same aggregate with partial results that lose nothing, whatever types leave: for the parts of one scan, to be
+ * merged into an aggregation of `from`. Borrows from it. */
+MG_MUST_CHECK enum mg_code mg_aggregate_exchange(const struct mg_aggregate *from, struct mg_aggregate **out,
+                                                 struct mg_error *err);
+void mg_aggregate_exchange_free(struct mg_aggregate *aggregate); /* NULL is allowed */
 /* used[place] becomes true for each column that is read. */
 void mg_aggregate_mark(const struct mg_aggregate *aggregate, bool *used);
 

@@ -12,6 +12,8 @@
 #include "base/version.h"
 #include "server/server_internal.h"
 
+enum { SCAN_THREADS_DEFAULT_MAX = 8 };
+
 /* Carries the connector's function through walks that have none for the group. */
 struct report {
     mg_flight_status_fn *fn;
@@ -161,14 +163,18 @@ static void lag(void *arg, struct mg_flight_lag *out)
     out->known_ts = lag.known_ts;
 }
 
+static uint32_t cores(long most) { return (uint32_t)MG_MIN(MG_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1), most); }
+
 enum mg_code mg_server__apply(struct mg_server *server, enum mg_setting_id id, struct mg_error *err)
 {
     uint64_t value = mg_setting_number(&server->settings, id);
 
     switch (id) {
     case MG_SETTING_SPLITS:
-        mg_flight_set_splits(server->flight,
-                             value ? (uint32_t)value : (uint32_t)MG_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1));
+        mg_flight_set_splits(server->flight, value ? (uint32_t)value : cores(MG_FLIGHT_SPLITS_MAX));
+        return MG_OK;
+    case MG_SETTING_SCAN_THREADS:
+        mg_flight_set_scan_threads(server->flight, value ? (uint32_t)value : cores(SCAN_THREADS_DEFAULT_MAX));
         return MG_OK;
     case MG_SETTING_SPLITS_FORCE: mg_flight_set_splits_force(server->flight, value != 0); return MG_OK;
     case MG_SETTING_LOG_LEVEL:

@@ -145,6 +145,7 @@ static enum mg_code start_connector(struct mg_server *server, struct mg_error *e
 
     MG_TRY(mg_flight_new(&flight, &server->flight, err));
     MG_TRY(mg_server__apply(server, MG_SETTING_SPLITS, err));
+    MG_TRY(mg_server__apply(server, MG_SETTING_SCAN_THREADS, err));
     MG_TRY(mg_server__apply(server, MG_SETTING_SPLITS_FORCE, err));
     grpc.methods = mg_flight_methods(server->flight, &grpc.method_count);
     return mg_grpc_server_new(&grpc, &server->grpc, err);

@@ -121,6 +121,9 @@ static enum mg_code check_value(enum mg_setting_id id, const char *text, uint64_
         return !*text || (number >= 1 && number <= 1024)
                    ? MG_OK
                    : mg_fail(err, MG_INVALID, "'%s' is not between 1 and 1024", text);
+    case MG_SETTING_SCAN_THREADS:
+        return !*text || (number >= 1 && number <= 64) ? MG_OK
+                                                       : mg_fail(err, MG_INVALID, "'%s' is not between 1 and 64", text);
     case MG_SETTING_MEMORY_LIMIT:
         return !*text || number >= (uint64_t)64 << 20 ? MG_OK : mg_fail(err, MG_INVALID, "'%s' is below 64MiB", text);
     case MG_SETTING_BUFFER_SEGMENT:

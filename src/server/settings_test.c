@@ -75,6 +75,7 @@ static void mistakes_name_value_and_place(void **state)
         {"memory_limit = \"99999999999999999999GiB\"\n", "is no size"},
         {"[source]\nmessage_limit = \"2GiB\"\n", ":2: source.message_limit: '2GiB' is not between"},
         {"[source]\npump_memory = \"1MiB\"\n", ":2: source.pump_memory: '1MiB' is below"},
+        {"scan_threads = 65\n", ":1: scan_threads: '65' is not between 1 and 64"},
         {"engine = \"oracle\"\n", "no engine 'oracle'"},
         {"data = [1]\n", "line 1: data is neither"},
         {"data = \n", "line 1"},

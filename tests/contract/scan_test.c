@@ -619,6 +619,7 @@ static void aggregate_case(uint64_t seed)
     spec.predicate = predicate;
     if (below(&random, 4) == 0)
         spec.range = some_range(&random, bounds);
+    spec.threads = (uint32_t)below(&random, 5);
     struct digest slow = slow_aggregate(&spec, complete, &scratch), fast = fast_aggregate(&spec, complete);
     if (slow.count != fast.count || slow.sum != fast.sum)
         fail_msg("case %llu: %llu results, %llu without short cuts; replay: scan_test %llu", (unsigned long long)seed,
@@ -645,9 +646,154 @@ static void test_aggregates(void **state)
     assert_true(only_case || refused_total < CASES / 4); /* otherwise the cases say too little */
 }
 
+/* ---- the first rows in an order ------------------------------------------------------------------------------ */
+
+/* In the order they come in. */
+static void digest_in_order(struct digest *digest, const struct mg_batch *batch)
+{
+    for (uint32_t row = 0; row < batch->row_count; row++) {
+        digest_row(digest, batch, NULL, batch->column_count, row);
+        digest->sum = mg_hash_u64(digest->sum);
+    }
+}
+
+static struct digest slow_top(const struct mg_scan_spec *spec, struct mg_arena *scratch)
+{
+    struct mg_top_request request = {.columns = spec->columns,
+                                     .column_count = spec->column_count,
+                                     .order = spec->order,
+                                     .order_count = spec->order_count,
+                                     .limit = (uint32_t)spec->limit};
+    struct digest digest = {0};
+    struct mg_top *top;
+    struct mg_batch *batch;
+    uint64_t mask[8192 / 64];
+
+    must(mg_top_new(&request, w.wider, NULL, &top, err));
+    for (uint32_t i = 0; i < w.batch_count; i++) {
+        const struct mg_vector *vectors[COLUMNS_MAX];
+        for (uint32_t c = 0; c < w.batches[i]->column_count; c++)
+            vectors[c] = &w.batches[i]->vectors[c];
+        slow_mask(w.batches[i], spec->predicate, spec->range, mask, scratch);
+        must(mg_top_add(top, vectors, w.batches[i]->row_count, mask, err));
+    }
+    for (;;) {
+        must(mg_top_next(top, 1000, &batch, err));
+        if (!batch)
+            break;
+        digest_in_order(&digest, batch);
+        mg_batch_unref(batch);
+    }
+    mg_top_free(top);
+    return digest;
+}
+
+static struct digest fast_top(const struct mg_scan_spec *spec)
+{
+    struct mg_scan *scan = open_scan(*spec);
+    struct digest digest = {0};
+    struct mg_batch *batch;
+
+    for (;;) {
+        must(magic->next(scan, &batch, err));
+        if (!batch)
+            break;
+        digest_in_order(&digest, batch);
+        mg_batch_unref(batch);
+    }
+    magic->scan_close(scan);
+    return digest;
+}
+
+static void top_case(uint64_t seed)
+{
+    uint32_t places[COLUMNS_MAX];
+    struct mg_top_order order[3];
+    struct mg_random random;
+    struct mg_arena arena, scratch;
+    struct mg_predicate *predicate = NULL;
+    struct mg_scan_spec spec = {.columns = places, .order = order};
+
+    mg_random_init(&random, seed);
+    mg_arena_init(&arena, 16 << 20);
+    mg_arena_init(&scratch, 16 << 20);
+    if (below(&random, 2))
+        must(mg_predicate_bind(tree(&random, &arena, 1), w.wider, &predicate, err));
+    spec.predicate = predicate;
+    spec.column_count = (uint32_t)below(&random, 5);
+    for (uint32_t i = 0; i < spec.column_count; i++)
+        places[i] = (uint32_t)below(&random, w.wider->column_count);
+    spec.order_count = 1 + (uint32_t)below(&random, 3);
+    for (uint32_t i = 0; i < spec.order_count; i++) /* the key comes last: no two rows are equal */
+        order[i] = (struct mg_top_order){
+            .column = i + 1 == spec.order_count ? 0 : (uint32_t)below(&random, w.wider->column_count),
+            .is_descending = below(&random, 2),
+            .nulls_last = below(&random, 2)};
+    spec.limit = 1 + below(&random, below(&random, 2) ? 20 : 20000);
+    spec.threads = (uint32_t)below(&random, 5);
+    struct digest slow = slow_top(&spec, &scratch), fast = fast_top(&spec);
+    if (slow.count != fast.count || slow.sum != fast.sum)
+        fail_msg("case %llu: other first rows; replay: scan_test %llu", (unsigned long long)seed,
+                 (unsigned long long)seed);
+    mg_predicate_free(predicate);
+    mg_arena_clear(&arena);
+    mg_arena_clear(&scratch);
+}
+
+static void test_first_rows(void **state)
+{
+    for (uint64_t seed = 1; seed <= CASES / 4; seed++)
+        top_case(only_case ? only_case : seed);
+}
+
+/* ---- ends before the end ------------------------------------------------------------------------------------- */
+
+static _Atomic uint32_t asked;
+
+static bool lose_interest(const void *arg) { return atomic_fetch_add(&asked, 1) >= *(const uint32_t *)arg; }
+
+/* All threads of a scan stop when one must. */
+static void test_stopping(void **state)
+{
+    struct mg_arena arena;
+    struct mg_aggregate *aggregate;
+    const struct mg_expr *group;
+    struct mg_aggregate_call call = {.function = MG_AGGREGATE_COUNT_ALL};
+    struct mg_aggregate_request request = {.groups = &group, .group_count = 1, .calls = &call, .call_count = 1};
+    struct mg_budget small;
+    struct mg_batch *batch;
+    struct mg_scan *scan;
+    struct mg_error error;
+
+    mg_arena_init(&arena, 1 << 20);
+    group = column_of(&arena, 0);
+    must(mg_aggregate_bind(&request, w.wider, &aggregate, err));
+    for (uint32_t round = 0; round < 60; round++) {
+        uint32_t left = round / 4 % 4;
+        mg_budget_init(&small, "small", NULL, (size_t)(round + 1) << 16);
+        struct mg_scan_spec spec = {.table_id = 1, .aggregate = aggregate, .threads = round % 4};
+        if (round % 2)
+            spec.is_cancelled = lose_interest, spec.cancel_arg = &left;
+        else
+            spec.budget = &small;
+        atomic_store(&asked, 0);
+        enum mg_code code = magic->scan(w.snapshot, &spec, &scan, &error);
+        if (code == MG_OK) {
+            code = magic->next(scan, &batch, &error);
+            assert_int_equal(magic->next(scan, &batch, &error) == MG_OK, code == MG_OK);
+            magic->scan_close(scan);
+        }
+        assert_int_equal(code, round % 2 ? MG_CANCELLED : MG_NO_MEMORY);
+        assert_int_equal(mg_budget_used(&small), 0);
+    }
+    mg_aggregate_free(aggregate);
+    mg_arena_clear(&arena);
+}
+
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_aggregates)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_aggregates),
+                                       cmocka_unit_test(test_first_rows), cmocka_unit_test(test_stopping)};
 
     only_case = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -3,8 +3,8 @@
  * The ticket is checked as a whole before the engine is asked for anything. The schema message goes out first, also
  * when no row follows. An error after data is the status of the stream: a partial result never ends with OK.
  * A slow reader blocks this handler in its send, and so its scan, and nobody else; a vanished one is seen at the next
- * batch.
- * Threads  the handler's.
+ * batch, or in a scan that works long for one, at the next block of rows.
+ * Threads  the handler's; the scan of an aggregate that is not split has some of its own while it is asked.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/counter.h"
 #include "connector/flight/flight_internal.h"
@@ -50,6 +50,8 @@ static enum mg_code send_all(struct mg_flight__request *request, struct mg_fligh
     }
 }
 
+static bool is_cancelled(const void *call) { return mg_grpc_call_cancelled(call); }
+
 static enum mg_code get_scan(struct mg_flight__request *request, struct mg_flight__stream *stream,
                              const Magic__V1__TicketBody *body, struct mg_snapshot *snapshot, struct mg_error *err)
 {
@@ -70,10 +72,14 @@ static enum mg_code get_scan(struct mg_flight__request *request, struct mg_fligh
             .order_count = scan.order_count,
             .batch_rows_max = batch_rows(&scan),
             .budget = request->flight->budget,
+            .is_cancelled = is_cancelled,
+            .cancel_arg = request->call,
         };
         if (body->range)
             spec.range = (struct mg_key_range){.low = mg_flight__bytes(body->range->low),
                                                .high = mg_flight__bytes(body->range->high)};
+        if (!spec.range.low.size && !spec.range.high.size) /* splits are read side by side as it is */
+            spec.threads = atomic_load_explicit(&request->flight->scan_threads, memory_order_relaxed);
         code = ops->scan(snapshot, &spec, &rows, err);
     }
     if (code == MG_OK) {

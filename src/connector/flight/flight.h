@@ -66,6 +66,8 @@ const struct mg_grpc_method *mg_flight_methods(const struct mg_flight *flight, s
 /* Splits of a scan that does not say how many it wants: 1 to MG_FLIGHT_SPLITS_MAX. */
 void mg_flight_set_splits(struct mg_flight *flight, uint32_t splits);
 uint32_t mg_flight_splits(const struct mg_flight *flight);
+/* Threads of a scan that is not split, where rows do not leave one by one: 1 to MG_SCAN_THREADS_MAX. */
+void mg_flight_set_scan_threads(struct mg_flight *flight, uint32_t threads);
 /* For tests: split small tables, too. */
 void mg_flight_set_splits_force(struct mg_flight *flight, bool force);
 bool mg_flight_splits_force(const struct mg_flight *flight);

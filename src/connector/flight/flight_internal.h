@@ -32,7 +32,7 @@ struct mg_flight {
     struct mg_latch *latch;
     struct mg_budget *budget;
     struct mg_flight_hooks hooks;
-    atomic_uint splits;
+    atomic_uint splits, scan_threads;
     atomic_bool splits_force;
     struct mg_grpc_method methods[MG_FLIGHT__METHODS];
 

@@ -69,6 +69,7 @@ enum mg_code mg_flight_new(const struct mg_flight_options *options, struct mg_fl
     flight->budget = options->budget;
     flight->hooks = options->hooks;
     atomic_init(&flight->splits, SPLITS_DEFAULT);
+    atomic_init(&flight->scan_threads, 1);
     atomic_init(&flight->splits_force, false);
     mg_mutex_init(&flight->put_lock, MG_RANK_CONNECTOR, "flight.put");
     mg_cond_init(&flight->put_over);
@@ -104,6 +105,12 @@ void mg_flight_set_splits(struct mg_flight *flight, uint32_t splits)
 uint32_t mg_flight_splits(const struct mg_flight *flight)
 {
     return atomic_load_explicit(&flight->splits, memory_order_relaxed);
+}
+
+void mg_flight_set_scan_threads(struct mg_flight *flight, uint32_t threads)
+{
+    mg_assert(threads >= 1 && threads <= MG_SCAN_THREADS_MAX);
+    atomic_store_explicit(&flight->scan_threads, threads, memory_order_relaxed);
 }
 
 void mg_flight_set_splits_force(struct mg_flight *flight, bool force)

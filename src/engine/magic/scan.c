@@ -4,7 +4,7 @@
  * memory, cut at multiples of 512 rows, or, where only some rows of a chunk are left, gather them. An aggregate or an
  * order takes the rows in place of that.
  * Memory     reserved in the reader's budget. A batch keeps what it shows alive by references of its own.
- * Threads    a scan belongs to one thread at a time; it takes no lock.
+ * Threads    a scan belongs to one thread at a time; it takes no lock. scan_threads.c has those that help it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +35,7 @@ void mg_magic__scan_close(struct mg_scan *base)
     if (!scan)
         return;
     mg_scan__reader_clear(&scan->reader);
+    mg_scan__clear_helpers(scan);
     mg_batch_unref(scan->named);
     free(scan->columns);
     free(scan->needed);
@@ -74,7 +75,7 @@ static enum mg_code prepare(struct scan *scan, const uint32_t *only, uint32_t on
         memcpy(scan->columns, scan->spec.columns, scan->spec.column_count * sizeof *scan->columns);
     note_columns(scan);
     MG_TRY(mg_scan__list_units(scan, only, only_count, err));
-    return mg_scan__reader_init(&scan->reader, scan, err);
+    return mg_scan__reader_init(&scan->reader, scan, false, err);
 }
 
 /* only: ids of segments and parts to read; NULL: all. */
@@ -195,11 +196,10 @@ static enum mg_code next_results(struct scan *scan, struct mg_batch **out, struc
     struct scan_reader *reader = &scan->reader;
     for (;;) {
         if (!scan->draining)
-            MG_TRY(mg_scan__advance(reader, err));
-        MG_TRY(mg_scan__add_tallies(reader, err));
+            MG_TRY(mg_scan__read_all(scan, err));
         scan->draining = true;
         MG_TRY(mg_aggregation_next(reader->aggregation, scan->spec.batch_rows_max, out, err));
-        if (*out || reader->done)
+        if (*out || mg_scan__all_done(scan))
             return MG_OK;
         scan->draining = false;
     }
@@ -213,7 +213,8 @@ enum mg_code mg_magic__next(struct mg_scan *base, struct mg_batch **out, struct 
     if (scan->reader.aggregation)
         return next_results(scan, out, err);
     if (scan->reader.top) {
-        MG_TRY(mg_scan__advance(&scan->reader, err)); /* all, at the first call */
+        if (!mg_scan__all_done(scan))
+            MG_TRY(mg_scan__read_all(scan, err));
         return mg_top_next(scan->reader.top, scan->batch_rows, out, err);
     }
     uint64_t left = scan->spec.limit ? scan->spec.limit - scan->row_count : UINT64_MAX;

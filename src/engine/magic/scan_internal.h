@@ -4,9 +4,9 @@
  *           aggregation, or the first rows in an order.
  * Files     scan.c: life, batches; scan_units.c: which units, from unit to unit; scan_chunks.c: a chunk's rows;
  *           scan_groups.c: a row group's rows, by tests on its blocks; scan_rows.c: what is left of it, decoded;
- *           scan_aggregate.c: what is left of it, aggregated.
- * Threads   struct scan: next_unit is atomic, the rest does not change once a reader reads. A reader belongs to one
- *           thread at a time.
+ *           scan_aggregate.c: what is left of it, aggregated; scan_threads.c: several readers at a time.
+ * Threads   struct scan: next_unit and stopped are atomic, the rest does not change while several readers read. A
+ *           reader belongs to one thread at a time.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_ENGINE_MAGIC_SCAN_INTERNAL_H
 #define MG_ENGINE_MAGIC_SCAN_INTERNAL_H
@@ -129,10 +129,14 @@ struct scan {
     bool filters;          /* there is a condition */
     uint64_t *unit_begins; /* by source: its first unit; one more than sources */
     _Atomic uint64_t next_unit;
+    atomic_bool stopped;    /* a reader failed: the others need not go on */
     bool by_key;            /* the rows that the predicate names by their keys, in place of units: */
     struct mg_batch *named; /* until they were taken; NULL: none */
 
-    struct scan_reader reader;
+    struct scan_reader reader; /* of the thread that asks for batches */
+    uint32_t helper_count;
+    struct scan_helper *helpers;   /* of the others (scan_threads.c) */
+    struct mg_aggregate *exchange; /* what helpers aggregate; NULL: none do */
 };
 
 /* ---- scan_units.c ---- */
@@ -140,7 +144,9 @@ struct scan {
 /* Units of the segments and parts of the table, or of those with these ids. */
 MG_MUST_CHECK enum mg_code mg_scan__list_units(struct scan *scan, const uint32_t *only, uint32_t only_count,
                                                struct mg_error *err);
-MG_MUST_CHECK enum mg_code mg_scan__reader_init(struct scan_reader *reader, struct scan *scan, struct mg_error *err);
+/* helps: its results go to another reader. */
+MG_MUST_CHECK enum mg_code mg_scan__reader_init(struct scan_reader *reader, struct scan *scan, bool helps,
+                                                struct mg_error *err);
 void mg_scan__reader_clear(struct scan_reader *reader); /* zeroed and half-made ones are allowed */
 /* To the next rows; loaded.active is false at the end, and where rows are taken: that reads on, an aggregate until it
  * is full. */
@@ -186,6 +192,15 @@ MG_MUST_CHECK enum mg_code mg_scan__gather(struct scan_reader *reader, uint32_t 
                                            const uint16_t *rows, uint32_t count, struct mg_error *err);
 /* Set bits of a vector's words as row numbers. */
 void mg_scan__list_rows(const uint64_t *words, uint16_t *rows);
+
+/* ---- scan_threads.c ---- */
+
+/* Readers beside the first one, as far as the scan may have them and rows are enough. */
+MG_MUST_CHECK enum mg_code mg_scan__add_helpers(struct scan *scan, struct mg_error *err);
+void mg_scan__clear_helpers(struct scan *scan); /* none are allowed */
+/* All readers read on, until units end or groups fill a reader's memory; what they found is the first reader's. */
+MG_MUST_CHECK enum mg_code mg_scan__read_all(struct scan *scan, struct mg_error *err);
+bool mg_scan__all_done(const struct scan *scan);
 
 /* ---- scan_aggregate.c ---- */
 

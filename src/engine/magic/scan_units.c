@@ -11,7 +11,10 @@
 
 #include "engine/magic/scan_internal.h"
 
-enum { SCRATCH_MAX = 64 << 20 };
+enum {
+    SCRATCH_MAX = 64 << 20,
+    HELPER_BYTES_MAX = 128 << 20, /* of groups, before they are handed over */
+};
 
 /* ---- units --------------------------------------------------------------------------------------------------- */
 
@@ -86,8 +89,7 @@ void mg_scan__reader_clear(struct scan_reader *reader)
     free(reader->feeds);
 }
 
-/* What takes the rows, when they do not go out as they are found. */
-static enum mg_code make_consumer(struct scan_reader *reader, struct mg_error *err)
+static enum mg_code make_top(struct scan_reader *reader, bool helps, struct mg_error *err)
 {
     const struct scan *scan = reader->scan;
     struct mg_top_request request = {.columns = scan->columns,
@@ -95,11 +97,31 @@ static enum mg_code make_consumer(struct scan_reader *reader, struct mg_error *e
                                      .order = scan->spec.order,
                                      .order_count = scan->spec.order_count,
                                      .limit = (uint32_t)MG_MIN(scan->spec.limit, (uint64_t)MG_TOP_ROWS_MAX)};
-    if (scan->spec.aggregate) {
-        MG_TRY(mg_scan__plan_aggregate(reader, err));
-        return mg_aggregation_new(scan->spec.aggregate, scan->budget, 0, &reader->aggregation, err);
+    MG_CLEANUP(mg_freep) uint32_t *shown = calloc((size_t)scan->schema->column_count + 1, sizeof *shown);
+    if (!shown)
+        return mg_fail(err, MG_NO_MEMORY, "no memory for a scan of %u columns", scan->schema->column_count);
+    if (helps) { /* all that the other reader needs to put them into order again */
+        request.columns = shown;
+        request.column_count = 0;
+        for (uint32_t c = 0; c < scan->schema->column_count; c++)
+            if (scan->shown[c])
+                shown[request.column_count++] = c;
     }
-    return scan->spec.order_count ? mg_top_new(&request, scan->schema, scan->budget, &reader->top, err) : MG_OK;
+    return mg_top_new(&request, scan->schema, scan->budget, &reader->top, err);
+}
+
+/* What takes the rows, when they do not go out as they are found. */
+static enum mg_code make_consumer(struct scan_reader *reader, bool helps, struct mg_error *err)
+{
+    const struct scan *scan = reader->scan;
+    bool hard = scan->spec.aggregate && !scan->spec.aggregate->is_partial;
+    if (scan->spec.order_count)
+        return make_top(reader, helps, err);
+    if (!scan->spec.aggregate)
+        return MG_OK;
+    MG_TRY(mg_scan__plan_aggregate(reader, err));
+    return mg_aggregation_new(helps ? scan->exchange : scan->spec.aggregate, scan->budget,
+                              helps && hard ? HELPER_BYTES_MAX : 0, &reader->aggregation, err);
 }
 
 /* Roughly what testing a row costs. */
@@ -133,7 +155,7 @@ static enum mg_code make_conditions(struct scan_reader *reader, struct mg_error 
     return MG_OK;
 }
 
-enum mg_code mg_scan__reader_init(struct scan_reader *reader, struct scan *scan, struct mg_error *err)
+enum mg_code mg_scan__reader_init(struct scan_reader *reader, struct scan *scan, bool helps, struct mg_error *err)
 {
     size_t count = (size_t)scan->schema->column_count + 1;
     reader->scan = scan;
@@ -151,7 +173,7 @@ enum mg_code mg_scan__reader_init(struct scan_reader *reader, struct scan *scan,
     for (size_t c = 0; c < count; c++)
         reader->vector_places[c] = &reader->vectors[c];
     MG_TRY(make_conditions(reader, err));
-    return make_consumer(reader, err);
+    return make_consumer(reader, helps, err);
 }
 
 /* ---- columns ------------------------------------------------------------------------------------------------- */
@@ -362,10 +384,15 @@ static enum mg_code load_named(struct scan_reader *reader, struct mg_error *err)
 
 enum mg_code mg_scan__advance(struct scan_reader *reader, struct mg_error *err)
 {
+    const struct scan *scan = reader->scan;
     unload(reader);
-    if (reader->scan->by_key)
+    if (scan->by_key)
         return load_named(reader, err);
     while (!reader->loaded.active && !reader->done && !mg_scan__is_full(reader)) {
+        if (atomic_load_explicit(&scan->stopped, memory_order_relaxed))
+            return MG_OK; /* another reader says why */
+        if (scan->spec.is_cancelled && scan->spec.is_cancelled(scan->spec.cancel_arg))
+            return mg_fail(err, MG_CANCELLED, "the reader has lost interest");
         enum mg_code code = reader->group.active ? take_group(reader, err) : next_unit(reader, err);
         if (code != MG_OK || !reader->loaded.active)
             unload(reader);
