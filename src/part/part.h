@@ -123,6 +123,10 @@ MG_MUST_CHECK enum mg_code mg_part_lower_bound(struct mg_part *part, struct mg_s
 /* The key of a row, appended to out: for splits and merges. */
 MG_MUST_CHECK enum mg_code mg_part_key_at(struct mg_part *part, uint32_t row, struct mg_buffer *out,
                                           struct mg_error *err);
+/* Bytes that are above the key before a vector of MG_VECTOR_ROWS rows and not above its first one, appended to out:
+ * where a range of keys may be cut without looking into a block. */
+MG_MUST_CHECK enum mg_code mg_part_separator(struct mg_part *part, uint32_t vector, struct mg_buffer *out,
+                                             struct mg_error *err);
 /* Read everything and check every checksum, every vector, the order of keys, and the filter: `magic check`. The error
  * names the file and the offset. */
 MG_MUST_CHECK enum mg_code mg_part_check(struct mg_part *part, struct mg_error *err);

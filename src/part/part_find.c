@@ -519,6 +519,18 @@ enum mg_code mg_part_lower_bound(struct mg_part *part, struct mg_slice key, uint
     return lower_bound_inside(part, key, out_row, err);
 }
 
+enum mg_code mg_part_separator(struct mg_part *part, uint32_t vector, struct mg_buffer *out, struct mg_error *err)
+{
+    struct mg_cache_pin pin = {.entry = NULL};
+    struct mg_slice bytes;
+
+    MG_TRY(mg_part__pin(part, mg_part__index_piece(part), &pin, &bytes, err));
+    struct mg_part__index index = mg_part__index_of(bytes);
+    enum mg_code code = mg_part__index_separator(&index, vector, part->footer.low, out, err);
+    mg_cache_unpin(&pin);
+    return code;
+}
+
 enum mg_code mg_part_key_at(struct mg_part *part, uint32_t row, struct mg_buffer *out, struct mg_error *err)
 {
     struct seeker seeker;

@@ -214,3 +214,18 @@ uint32_t mg_part__index_find(const struct mg_part__index *index, struct mg_slice
     }
     return low;
 }
+
+enum mg_code mg_part__index_separator(const struct mg_part__index *index, uint32_t vector, struct mg_slice low,
+                                      struct mg_buffer *out, struct mg_error *err)
+{
+    uint8_t number[8];
+
+    mg_assert(vector < index->vector_count);
+    MG_TRY(mg_buffer_append(out, low.data, index->shared, err));
+    if (index->offsets) {
+        uint32_t begin = index->offsets[vector];
+        return mg_buffer_append(out, index->separators + begin, index->offsets[vector + 1] - begin, err);
+    }
+    mg_store_be64(number, index->prefixes[vector]);
+    return mg_buffer_append(out, number, MG_MIN(low.size - index->shared, sizeof number), err);
+}

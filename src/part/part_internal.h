@@ -160,6 +160,9 @@ struct mg_part__index mg_part__index_of(struct mg_slice bytes);
 uint32_t mg_part__index_find(const struct mg_part__index *index, struct mg_slice key, uint32_t from);
 /* Separator of the vector, without the shared bytes, is above `rest`, a key without them. */
 bool mg_part__index_above(const struct mg_part__index *index, uint32_t vector, struct mg_slice rest);
+/* A vector's separator, appended to out; low is a key of the part. */
+MG_MUST_CHECK enum mg_code mg_part__index_separator(const struct mg_part__index *index, uint32_t vector,
+                                                    struct mg_slice low, struct mg_buffer *out, struct mg_error *err);
 
 /* ---- open parts (part.c) ------------------------------------------------------------------------------------- */
 

@@ -751,6 +751,100 @@ static void test_first_rows(void **state)
         top_case(only_case ? only_case : seed);
 }
 
+/* ---- splits -------------------------------------------------------------------------------------------------- */
+
+static uint64_t rows_in(struct mg_snapshot *snapshot, uint64_t table_id, struct mg_key_range range)
+{
+    struct mg_scan_spec spec = {.table_id = table_id, .range = range, .budget = &w.readers};
+    struct mg_scan *scan;
+    struct mg_batch *batch;
+    uint64_t count = 0;
+
+    must(magic->scan(snapshot, &spec, &scan, err));
+    for (;;) {
+        must(magic->next(scan, &batch, err));
+        if (!batch)
+            break;
+        count += batch->row_count;
+        mg_batch_unref(batch);
+    }
+    magic->scan_close(scan);
+    return count;
+}
+
+/* Ranges follow each other, and each has its share of the rows within a fifth. */
+static void check_splits(struct mg_snapshot *snapshot, uint64_t table_id, uint32_t wanted, uint64_t aligned_to)
+{
+    struct mg_table_stats stats;
+    struct mg_key_range *ranges;
+    struct mg_arena arena;
+    uint32_t count;
+    uint64_t sum = 0;
+
+    mg_arena_init(&arena, 16 << 20);
+    must(magic->stats(snapshot, table_id, &stats, err));
+    must(magic->plan_splits(snapshot, table_id, wanted, false, &arena, &ranges, &count, err));
+    assert_int_equal(count, wanted);
+    assert_int_equal(ranges[0].low.size + ranges[count - 1].high.size, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t rows = rows_in(snapshot, table_id, ranges[i]), share = stats.row_count / wanted;
+        assert_true(i == 0 || mg_slice_equal(ranges[i - 1].high, ranges[i].low));
+        if (rows < share - share / 5 || rows > share + share / 5)
+            fail_msg("split %u of %u holds %llu rows, its share is %llu", i, wanted, (unsigned long long)rows,
+                     (unsigned long long)share);
+        assert_int_equal(aligned_to ? rows % aligned_to : 0, 0);
+        sum += rows;
+    }
+    assert_int_equal(sum, stats.row_count);
+    mg_arena_clear(&arena);
+}
+
+/* Of parts that overlap, with deleted rows and rows in memory. */
+static void test_splits(void **state)
+{
+    static const uint32_t wanted[] = {1, 2, 3, 4, 5, 7, 8, 16, 40, 100};
+
+    for (size_t i = 0; i < MG_COUNT_OF(wanted); i++)
+        check_splits(w.snapshot, 1, wanted[i], 0);
+}
+
+/* Of one part with nothing beside it: cut between row groups, when these make fair shares. */
+static void test_splits_between_row_groups(void **state)
+{
+    struct mg_schema *schema = kit_schema(2, 3, "d", "even", "1 a int64 key; 2 b int32");
+    struct mg_type types[2] = {{.id = MG_TYPE_INT64}, {.id = MG_TYPE_INT32}};
+    struct mg_batch_builder builder;
+    uint32_t row_count = 10 * MG_BLOCK_ROWS;
+    struct mg_batch *batch;
+
+    kit_create(w.engine, schema);
+    w.watermark += 10;
+    must(mg_batch_builder_init(&builder, types, 2, NULL, SIZE_MAX / 2, err));
+    for (uint32_t row = 0; row < row_count; row++) {
+        must(mg_builder_int(&builder, 0, (int64_t)(row / 5000 * 1000000 + row), err));
+        must(mg_builder_int(&builder, 1, row % 7, err));
+    }
+    must(mg_batch_builder_finish(&builder, row_count, &batch, err));
+    mg_batch_builder_clear(&builder);
+    uint8_t *ops = calloc(row_count, 1);
+    assert_non_null(ops);
+    struct mg_epoch *epoch = kit_begin(w.engine);
+    struct mg_changes changes = {2, 3, batch, ops};
+    must(magic->put(epoch, &changes, err));
+    kit_publish(epoch, ++w.watermark);
+    mg_batch_unref(batch);
+    free(ops);
+    must(magic->checkpoint(w.engine, true, err));
+    struct mg_snapshot *snapshot = kit_snapshot(w.engine);
+    check_splits(snapshot, 2, 2, MG_BLOCK_ROWS);
+    check_splits(snapshot, 2, 5, MG_BLOCK_ROWS);
+    check_splits(snapshot, 2, 10, MG_BLOCK_ROWS);
+    check_splits(snapshot, 2, 3, 0);
+    check_splits(snapshot, 2, 300, 0);
+    magic->snapshot_unref(snapshot);
+    mg_schema_unref(schema);
+}
+
 /* ---- ends before the end ------------------------------------------------------------------------------------- */
 
 static _Atomic uint32_t asked;
@@ -797,8 +891,10 @@ static void test_stopping(void **state)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_aggregates),
-                                       cmocka_unit_test(test_first_rows), cmocka_unit_test(test_stopping)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows),       cmocka_unit_test(test_aggregates),
+        cmocka_unit_test(test_first_rows), cmocka_unit_test(test_stopping),
+        cmocka_unit_test(test_splits),     cmocka_unit_test(test_splits_between_row_groups)};
 
     only_case = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
     return cmocka_run_group_tests(tests, set_up, tear_down);
