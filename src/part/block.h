@@ -147,6 +147,9 @@ MG_MUST_CHECK enum mg_code mg_block_test_run(const struct mg_block_test *test, u
  * integers, and decimals (unscaled). Exact: a vector's sum fits 128 bits but for decimals above 10^35, then false. */
 bool mg_block_sum(const struct mg_block *block, uint32_t vector, const uint64_t *mask, mg_int128 *sum, uint32_t *count);
 
+/* Set bits of a vector's mask. */
+uint32_t mg_block_count(const uint64_t mask[MG_VECTOR_WORDS]);
+
 /* What kernels this machine runs: "avx512", "avx2" or "plain". For status, and tests that force one: name NULL gives
  * back the best. False when the machine lacks it. */
 const char *mg_block_kernels(void);

@@ -567,12 +567,6 @@ static enum mg_code test_texts(const struct mg_block_test *test, uint32_t vector
 static enum mg_code test_vector(const struct mg_block_test *test, uint32_t vector, const struct mg_block__view *view,
                                 const uint64_t *mask, uint64_t *words, struct mg_error *err)
 {
-    enum mg_block_verdict verdict = judge_vector(test, view);
-
-    if (verdict == MG_BLOCK_ALL)
-        set_bits(words, 0, view->rows);
-    if (verdict != MG_BLOCK_SOME)
-        return MG_OK;
     if (view->header->encoding == MG_ENCODING_DICTIONARY) {
         test_codes(test, view, words);
         return MG_OK;
@@ -586,20 +580,34 @@ static enum mg_code test_vector(const struct mg_block_test *test, uint32_t vecto
     }
 }
 
+/* Clear the bits of rows that are NULL, or of those that are not. */
+static void keep_nulls(const struct mg_block__view *view, bool wanted, uint64_t *mask)
+{
+    bool all = mg_block__all_null(view);
+
+    for (uint32_t w = 0; w * 64 < view->rows; w++) {
+        uint32_t count = MG_MIN(view->rows - w * 64, 64U);
+        uint64_t there = view->validity ? mg_bits_load(view->validity, w * 64, count) : all ? 0 : UINT64_MAX;
+        mask[w] &= wanted ? ~there : there;
+    }
+}
+
 enum mg_code mg_block_test_run(const struct mg_block_test *test, uint32_t vector, uint64_t *mask, struct mg_error *err)
 {
     struct mg_block__view view = mg_block__view(test->block, vector);
-    uint64_t words[MG_VECTOR_WORDS] = {0}, valid[MG_VECTOR_WORDS] = {0};
-    bool on_nulls = test->op == MG_BLOCK_IS_NULL || test->op == MG_BLOCK_IS_NOT_NULL;
-    uint64_t turn = test->negate || test->op == MG_BLOCK_IS_NULL ? UINT64_MAX : 0;
+    uint64_t words[MG_VECTOR_WORDS] = {0};
 
-    if (view.validity)
-        mg_bits_copy((uint8_t *)valid, 0, view.validity, 0, view.rows);
-    else if (view.header->null_count == 0)
-        set_bits(valid, 0, view.rows);
-    if (!on_nulls)
+    if (test->op == MG_BLOCK_IS_NULL || test->op == MG_BLOCK_IS_NOT_NULL) {
+        keep_nulls(&view, test->op == MG_BLOCK_IS_NULL, mask);
+        return MG_OK;
+    }
+    enum mg_block_verdict verdict = judge_vector(test, &view);
+    uint64_t turn = (verdict == MG_BLOCK_ALL) != test->negate ? UINT64_MAX : 0; /* of words, which stay 0 for ALL */
+    if (verdict == MG_BLOCK_SOME)
         MG_TRY(test_vector(test, vector, &view, mask, words, err));
     for (uint32_t w = 0; w < MG_VECTOR_WORDS; w++)
-        mask[w] &= on_nulls ? valid[w] ^ turn : (words[w] ^ turn) & valid[w];
+        mask[w] &= words[w] ^ turn;
+    if (view.header->null_count)
+        keep_nulls(&view, false, mask);
     return MG_OK;
 }

@@ -15,6 +15,12 @@ struct chosen {
 
 static void choose(const struct mg_block__view *view, const uint64_t *mask, struct chosen *out)
 {
+    if (view->header->null_count == 0 && !mask) {
+        memset(out->words, 0xff, sizeof out->words);
+        out->count = view->rows;
+        out->all = true;
+        return;
+    }
     memset(out->words, 0, sizeof out->words);
     if (view->validity)
         mg_bits_copy((uint8_t *)out->words, 0, view->validity, 0, view->rows);
@@ -119,3 +125,5 @@ bool mg_block_sum(const struct mg_block *block, uint32_t vector, const uint64_t 
     *count = chosen.count;
     return true;
 }
+
+uint32_t mg_block_count(const uint64_t mask[MG_VECTOR_WORDS]) { return mg_block__kernels()->count_bits(mask); }

@@ -119,7 +119,7 @@ static enum mg_code tally_sum(struct scan_reader *reader, uint32_t column, struc
     MG_TRY(mg_part_reader__block(&reader->part, column, &block, err));
     for (uint32_t v = 0; v < reader->group.vector_count && *done; v++) {
         const uint64_t *words = words_of(reader, v);
-        uint32_t left = mg_mask_count(words, MG_VECTOR_ROWS), count;
+        uint32_t left = mg_block_count(words), count;
         mg_int128 sum;
         if (left == 0)
             continue;
@@ -183,8 +183,7 @@ static enum mg_code tally_best(struct scan_reader *reader, uint32_t column, uint
     MG_TRY(mg_part_reader__block(&reader->part, column, &block, err));
     for (uint32_t v = 0; v < reader->group.vector_count && *done; v++) {
         const uint64_t *words = words_of(reader, v);
-        if (mg_mask_count(words, MG_VECTOR_ROWS) == 0 ||
-            mg_block_vector_nulls(block, v) == mg_block_vector_rows(block, v))
+        if (mg_block_count(words) == 0 || mg_block_vector_nulls(block, v) == mg_block_vector_rows(block, v))
             continue;
         *done = mg_block_ints(block, v, ints);
         if (*done)
@@ -233,8 +232,10 @@ static enum mg_code tally_call(struct scan_reader *reader, const struct mg_aggre
 static enum mg_code tally_group(struct scan_reader *reader, bool *done, struct mg_error *err)
 {
     const struct mg_aggregate *aggregate = reader->scan->spec.aggregate;
-    uint32_t live = mg_mask_count(reader->group.mask, MG_BLOCK_ROWS);
+    uint32_t live = 0;
     size_t count = aggregate->call_count;
+    for (uint32_t v = 0; v < reader->group.vector_count; v++)
+        live += mg_block_count(words_of(reader, v));
     struct scan_tally *next = mg_arena_array(&reader->group_scratch, struct scan_tally, count + 1);
     if (!next)
         return mg_arena_fail(&reader->group_scratch, err);
@@ -412,7 +413,7 @@ static enum mg_code feed_column(struct scan_reader *reader, uint32_t column, con
 static enum mg_code feed_vector(struct scan_reader *reader, uint32_t vector, struct mg_error *err)
 {
     const uint64_t *words = words_of(reader, vector);
-    uint32_t live = mg_mask_count(words, MG_VECTOR_ROWS);
+    uint32_t live = mg_block_count(words);
     struct chosen chosen = {.vector = vector};
     uint16_t few[FEW_ROWS];
     if (live == 0)

@@ -164,7 +164,7 @@ static enum mg_code test_vector(struct scan_reader *reader, uint32_t vector, str
 {
     struct scan_group *group = &reader->group;
     uint64_t *words = group->mask + (size_t)vector * MG_VECTOR_WORDS;
-    uint32_t left = mg_mask_count(words, MG_VECTOR_ROWS);
+    uint32_t left = mg_block_count(words);
     for (uint32_t i = 0; i < group->test_count && left; i++) {
         const struct scan_test *test = &group->tests[i];
         struct scan_condition *condition = &reader->conditions[test->condition];
@@ -173,7 +173,7 @@ static enum mg_code test_vector(struct scan_reader *reader, uint32_t vector, str
         else
             MG_TRY(evaluate(reader, test->condition, vector, words, err));
         condition->asked_count += left;
-        left = mg_mask_count(words, MG_VECTOR_ROWS);
+        left = mg_block_count(words);
         condition->kept_count += left;
     }
     return MG_OK;

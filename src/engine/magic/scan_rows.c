@@ -53,7 +53,7 @@ static enum mg_code choose_run(struct scan_reader *reader, struct mg_error *err)
     run->vector_count = run->row_count = 0;
     for (; group->next_vector < group->vector_count; group->next_vector++) {
         const uint64_t *words = group->mask + (size_t)group->next_vector * MG_VECTOR_WORDS;
-        uint32_t count = mg_mask_count(words, MG_VECTOR_ROWS);
+        uint32_t count = mg_block_count(words);
         if (count == 0)
             continue;
         MG_TRY(most_text(reader, group->next_vector, &more, err));
