@@ -457,7 +457,7 @@ static bool has_sum(struct mg_type type)
 }
 
 static void compare_aggregate(struct history *h, const struct pin *pin, const struct mg_schema *schema,
-                              struct mg_scan_spec spec, struct mg_arena *arena)
+                              struct mg_scan_spec spec, uint32_t groups_max, struct mg_arena *arena)
 {
     const struct mg_expr *groups[3];
     struct mg_aggregate_call calls[5];
@@ -466,7 +466,7 @@ static void compare_aggregate(struct history *h, const struct pin *pin, const st
     struct mg_aggregate_request request = {.rules = chance(h, 50) ? MG_RULES_SPARK : MG_RULES_MYSQL,
                                            .is_partial = chance(h, 50),
                                            .groups = groups,
-                                           .group_count = (uint32_t)below(h, 4),
+                                           .group_count = (uint32_t)below(h, groups_max + 1),
                                            .calls = calls,
                                            .call_count = 1 + (uint32_t)below(h, 5)};
     for (uint32_t i = 0; i < request.group_count; i++)
@@ -483,6 +483,7 @@ static void compare_aggregate(struct history *h, const struct pin *pin, const st
     spec.column_count = 0;
     spec.limit = 0;
     spec.aggregate = aggregate;
+    spec.threads = (uint32_t)below(h, 4);
     compare_scan(h, "an aggregate", pin, schema, chance(h, 50) ? random_expr(h, schema, arena) : NULL, spec);
     mg_aggregate_free(aggregate);
 }
@@ -530,9 +531,8 @@ static void compare_table(struct history *h, const struct pin *pin, const struct
     mg_buffer_init(&bounds[0], 1 << 20);
     mg_buffer_init(&bounds[1], 1 << 20);
     compare_splits(h, pin, schema, spec, whole, &arena);
-    /* not where the oracle, which looks every key up in a list, would take long */
-    if (whole.count < 500)
-        compare_aggregate(h, pin, schema, spec, &arena);
+    /* no groups where the oracle, which looks every key up in a list, would take long */
+    compare_aggregate(h, pin, schema, spec, whole.count < 500 ? 3 : 0, &arena);
     compare_order(h, pin, schema, spec, &arena);
     for (int i = 0; i < 3; i++) {
         spec.column_count = (uint32_t)below(h, schema->column_count + 2u);
