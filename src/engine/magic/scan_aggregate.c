@@ -6,6 +6,7 @@
  * Feeding   anything else: vector by vector, exact numbers as int64 with the bounds of their block, texts and grouped
  *           columns as codes of the block's dictionary, the rest in Arrow's layout. Of a vector with few rows left only
  *           these are brought out.
+ * Chunks    of memory know bounds, too, once they are frozen: their numbers are fed as int64.
  * Threads   a reader belongs to one thread at a time.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
@@ -430,6 +431,73 @@ static enum mg_code feed_vector(struct scan_reader *reader, uint32_t vector, str
     return mg_aggregation_take(reader->aggregation, reader->inputs, chosen.row_count,
                                chosen.few || live == chosen.row_count ? NULL : words, err);
 }
+
+/* ---- chunks of memory ---------------------------------------------------------------------------------------- */
+
+/* Exact numbers that fit, to int64. */
+static void widen(const struct mg_vector *v, int64_t *out)
+{
+#define WIDEN(type)                                                   \
+    do {                                                              \
+        typedef type any_type __attribute__((aligned(1), may_alias)); \
+        const any_type *from = v->values;                             \
+        for (uint32_t i = 0; i < v->row_count; i++)                   \
+            out[i] = (int64_t)from[i];                                \
+    } while (0)
+    switch (v->type.id) {
+    case MG_TYPE_INT8: WIDEN(int8_t); break;
+    case MG_TYPE_UINT8: WIDEN(uint8_t); break;
+    case MG_TYPE_INT16: WIDEN(int16_t); break;
+    case MG_TYPE_UINT16: WIDEN(uint16_t); break;
+    case MG_TYPE_UINT32: WIDEN(uint32_t); break;
+    case MG_TYPE_INT32:
+    case MG_TYPE_DATE: WIDEN(int32_t); break;
+    default: WIDEN(mg_int128);
+    }
+#undef WIDEN
+}
+
+/* A frozen chunk knows the bounds of its numbers; what lies there as int64 is taken as it is. */
+static void feed_slice(struct scan_reader *reader, const struct mg_chunk *chunk, uint32_t column, uint32_t first,
+                       uint32_t row_count)
+{
+    struct mg_agg_input *input = &reader->inputs[column];
+    struct scan_feed *feed = &reader->feeds[column];
+    int32_t place = reader->in_segment[column];
+    feed->slice = mg_scan__cut(&reader->vectors[column], first, row_count);
+    *input = (struct mg_agg_input){.vector = &feed->slice};
+    if (!chunk->frozen || place < 0 || !chunk->columns[place].has_zone || !is_exact(feed->slice.type.id) ||
+        feed->as_codes)
+        return;
+    mg_int128 low = exact_of(&chunk->columns[place].low), high = exact_of(&chunk->columns[place].high);
+    if (low != (int64_t)low || high != (int64_t)high)
+        return;
+    bool is_int64 = mg_type_width(feed->slice.type.id) == 8;
+    if (!is_int64)
+        widen(&feed->slice, feed->ints);
+    *input = (struct mg_agg_input){.ints = is_int64 ? feed->slice.values : feed->ints,
+                                   .low = (int64_t)low,
+                                   .high = (int64_t)high,
+                                   .validity = feed->slice.validity,
+                                   .null_count = feed->slice.null_count};
+}
+
+enum mg_code mg_scan__aggregate_chunk(struct scan_reader *reader, const struct mg_chunk *chunk, uint32_t row_count,
+                                      const uint64_t *mask, struct mg_error *err)
+{
+    for (uint32_t first = 0; first < row_count; first += MG_SCALAR_ROWS_MAX) {
+        uint32_t count = MG_MIN(row_count - first, (uint32_t)MG_SCALAR_ROWS_MAX);
+        if (mg_mask_count(mask + first / 64, count) == 0)
+            continue;
+        for (uint32_t c = 0; c < reader->scan->schema->column_count; c++)
+            if (reader->scan->shown[c])
+                feed_slice(reader, chunk, c, first, count);
+        MG_TRY(mg_aggregation_take(reader->aggregation, reader->inputs, count, mask + first / 64, err));
+    }
+    return MG_OK;
+}
+
+/* ---- row groups ---------------------------------------------------------------------------------------------- */
 
 enum mg_code mg_scan__aggregate_group(struct scan_reader *reader, struct mg_error *err)
 {

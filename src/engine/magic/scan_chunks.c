@@ -142,6 +142,8 @@ enum mg_code mg_scan__load_chunk(struct scan_reader *reader, const struct mg_tab
     uint64_t mask[MG_CHUNK_ROWS / 64];
     MG_TRY(load_vectors(reader, chunk, row_count, err));
     MG_TRY(filter(reader, row_count, marks, mask, err));
+    if (reader->aggregation)
+        return mg_scan__aggregate_chunk(reader, chunk, row_count, mask, err);
     MG_TRY(mg_scan__take_rows(reader, row_count, mask, err));
     if (reader->loaded.active)
         reader->loaded.chunk = mg_chunk__ref(chunk);

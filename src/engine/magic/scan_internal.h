@@ -72,6 +72,7 @@ struct scan_tally {
 /* A column's rows on their way into the aggregation. */
 struct scan_feed {
     bool as_codes;               /* it is grouped by and not computed with: codes are better than numbers */
+    struct mg_vector slice;      /* of a chunk */
     struct mg_vector dictionary; /* of the group's block; in group_scratch */
     uint64_t dictionary_id;      /* 0: not made yet */
     int64_t ints[MG_VECTOR_ROWS];
@@ -208,6 +209,9 @@ bool mg_scan__all_done(const struct scan *scan);
 MG_MUST_CHECK enum mg_code mg_scan__plan_aggregate(struct scan_reader *reader, struct mg_error *err);
 /* Take the group's rows, or as many as make the aggregation full; group.active becomes false behind the last. */
 MG_MUST_CHECK enum mg_code mg_scan__aggregate_group(struct scan_reader *reader, struct mg_error *err);
+/* Take the mask's rows of a chunk that is loaded. */
+MG_MUST_CHECK enum mg_code mg_scan__aggregate_chunk(struct scan_reader *reader, const struct mg_chunk *chunk,
+                                                    uint32_t row_count, const uint64_t *mask, struct mg_error *err);
 /* Before results are asked for: what was tallied goes into the aggregation. */
 MG_MUST_CHECK enum mg_code mg_scan__add_tallies(struct scan_reader *reader, struct mg_error *err);
 
