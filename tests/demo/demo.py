@@ -1,7 +1,8 @@
 """The demo: a real TiDB that is written to, magicd behind it, and Spark asking over several tables while the writer runs.
 
 Each answer of Spark stands beside TiDB's own at the same commit_ts and must be equal to it; what must be true across tables is checked
-at each snapshot. Ends with status 0 only when all was equal, rows were seen, and the writer committed while the queries ran.
+at each snapshot. Then a table larger than magicd's memory is loaded, magicd is killed while the writer runs, and all is asked again. Ends
+with status 0 only when all was equal, rows were seen, and the writer committed while the queries ran.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -28,6 +29,7 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "tests" / "e2e")]
 
 import shop  # noqa: E402
+import visits  # noqa: E402
 from lib import paths, process, spark as spark_lib, wait  # noqa: E402
 from lib.magicd import Magicd  # noqa: E402
 from lib.tidb import Tidb  # noqa: E402
@@ -278,7 +280,7 @@ def go_on(steps, keep, folder, tidb=None, magicd=None):
 
 def live(options, steps, folder):
     tidb = Tidb(folder / "tidb")
-    magicd = Magicd(folder / "magicd", tidb=tidb, survives=options.keep)
+    magicd = Magicd(folder / "magicd", tidb=tidb, flags=visits.MAGICD_FLAGS, survives=options.keep)
     steps.say(f"Magic {paths.VERSION}: a live columnar replica of TiDB, read by Spark. Folder: {folder}")
     with contextlib.ExitStack() as cleanup:
         completed = False
@@ -318,6 +320,9 @@ def live(options, steps, folder):
         cleanup.callback(pulse.stop.set)
         told = questions(steps, Asker(spark, tidb), writer, pulse, options.seconds)
         pulse.stop.set()
+        pulse.join()
+        visits.show(steps, spark, magicd, Failed)
+        writer.check()
         writer.stop()
         with Wire(magicd.uri) as wire:
             wire.visible(tidb.now_ts(), 60)

@@ -89,11 +89,15 @@ def price(product):
     return Decimal(199 + product * 37 % 9000) / 100
 
 
+def country(customer):
+    return COUNTRIES[customer * 7 % len(COUNTRIES)]
+
+
 def create(tidb):
     """Schema, customers and stock; then the first orders, through the writer's own transactions."""
     tidb.run(*SCHEMA)
     customers = ",".join(
-        f"({number},'customer {number}','{COUNTRIES[number * 7 % len(COUNTRIES)]}',0,0,'20{10 + number % 15}-0{1 + number % 9}-15')"
+        f"({number},'customer {number}','{country(number)}',0,0,'20{10 + number % 15}-0{1 + number % 9}-15')"
         for number in range(CUSTOMERS)
     )
     stock = ",".join(

@@ -95,6 +95,7 @@ def test_it_ends_well(demo):
     print("\n" + text)
     assert status == 0, text
     assert "each equal to TiDB's answer" in text and "How to go on" in text
+    assert "the same 12 sums" in text
     assert not one.left(), one.left()
 
 
