@@ -21,8 +21,8 @@
 #include "bench.h"
 #include "expr/aggregate.h"
 
-enum { BATCH_ROWS = 8192, COLUMNS = 11, PASSES = 5, BLOCK_ROWS = MG_SCALAR_ROWS_MAX, BLOCKS = 16 };
-enum { MANY_ROWS = 4 << 20, MANY_GROUPS = 1 << 20, SHAPE_PASSES = 40, SHAPE_ROWS = 1 << 19 };
+enum { BATCH_ROWS = 8192, COLUMNS = 11, QUERY_PASSES = 25, BLOCK_ROWS = MG_SCALAR_ROWS_MAX, BLOCKS = 16 };
+enum { MANY_PASSES = 5, MANY_ROWS = 4 << 20, MANY_GROUPS = 1 << 20, SHAPE_PASSES = 200, SHAPE_ROWS = 1 << 17 };
 enum { QUANTITY, PRICE, DISCOUNT, TAX, FLAG, STATUS, SHIPDATE, KEY, LINE, PART, NAME };
 static const double goal_rows_per_s = 100e6;
 
@@ -191,7 +191,7 @@ static double measure(const struct query *q, struct mg_batch *const *batches, si
     int64_t best = INT64_MAX;
 
     mg_arena_init(&scratch, 1 << 20);
-    for (int i = 0; i < PASSES; i++) {
+    for (int i = 0; i < QUERY_PASSES; i++) {
         int64_t began = mg_mono_ns(clock);
         pass(q, batches, count, &scratch);
         best = MG_MIN(best, mg_mono_ns(clock) - began);
@@ -320,7 +320,7 @@ static double measure_many(const struct mg_aggregate *aggregate, int64_t *keys, 
 {
     int64_t spent_us = 0;
 
-    for (uint32_t pass = 0; pass < PASSES; pass++) {
+    for (uint32_t pass = 0; pass < MANY_PASSES; pass++) {
         struct mg_aggregation *a;
         try(mg_aggregation_new(aggregate, NULL, (size_t)1 << 30, &a, err));
         int64_t began = bench_thread_cpu_us();
@@ -334,7 +334,7 @@ static double measure_many(const struct mg_aggregate *aggregate, int64_t *keys, 
         spent_us += bench_thread_cpu_us() - began;
         mg_aggregation_free(a);
     }
-    return (double)spent_us * 1e3 / MANY_ROWS / PASSES;
+    return (double)spent_us * 1e3 / MANY_ROWS / MANY_PASSES;
 }
 
 struct shape {

@@ -12,7 +12,7 @@
 #include "expr/any.h"
 #include "expr/expr_internal.h"
 
-enum { ROWS = MG_SCALAR_ROWS_MAX };
+enum { ROWS = MG_SCALAR_ROWS_MAX, INT64_DIGITS = 18 /* so many are always below 2^63 */ };
 
 /* ---- memory -------------------------------------------------------------------------------------------------- */
 
@@ -211,7 +211,12 @@ static void find_ints(struct mg_agg__store *store, uint32_t use, struct mg_agg__
         if (!kernels->narrow(v->values, v->row_count, store->ints))
             return;
         value->ints = store->ints;
-        find_bounds(value);
+        if (use & (MG_AGG__USED_BOUNDS | MG_AGG__USED_KEY) || v->type.precision > INT64_DIGITS) {
+            find_bounds(value);
+        } else { /* only summed, or compared: what its digits say will do */
+            value->high = (int64_t)mg_decimal_power(v->type.precision) - 1;
+            value->low = -value->high;
+        }
         return;
     }
     if (mg_type_width(v->type.id) == sizeof(int64_t)) {

@@ -174,7 +174,7 @@ struct mg_agg__groups {
     uint32_t column_count;
     const struct mg_type *types;
     bool trims; /* texts under PAD SPACE */
-    bool has_int_key;
+    bool has_int_key, has_text_key;
     uint32_t fixed_bytes;
 
     uint32_t count; /* groups */
@@ -184,7 +184,7 @@ struct mg_agg__groups {
     uint8_t *cell_memory; /* cells lie in it */
     uint32_t cell_room;   /* groups */
     uint32_t stride;      /* cells of a group: at least one */
-    uint32_t null_group;  /* of integer keys, or NO_GROUP */
+    uint32_t null_group;  /* of such keys of one column, or NO_GROUP */
     size_t *key_ends;     /* in keys, by group, of other keys */
     uint32_t end_room;    /* groups */
     uint8_t *keys;
@@ -197,6 +197,7 @@ struct mg_agg__groups {
     uint8_t *row_keys; /* of one block */
     size_t row_key_room;
     uint32_t row_key_ends[MG_SCALAR_ROWS_MAX];
+    struct mg_slice row_texts[MG_SCALAR_ROWS_MAX]; /* keys that are not integers */
     uint32_t row_hashes[MG_SCALAR_ROWS_MAX];
     uint64_t row_ints[MG_SCALAR_ROWS_MAX];
 };

@@ -17,6 +17,28 @@ static inline __mmask8 eight(const uint64_t *rows, uint32_t first, uint32_t coun
     return rows ? all & (__mmask8)(rows[first / 64] >> first % 64) : all;
 }
 
+static bool narrow(const void *decimals, uint32_t count, int64_t *to)
+{
+    const __m512i evens = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0),
+                  odds = _mm512_set_epi64(15, 13, 11, 9, 7, 5, 3, 1);
+    const any_int64 *x = decimals;
+    __m512i differs = _mm512_setzero_si512();
+    int64_t rest = 0;
+    uint32_t i = 0;
+
+    for (; i + 8 <= count; i += 8) {
+        __m512i a = _mm512_loadu_si512(x + 2 * (size_t)i), b = _mm512_loadu_si512(x + 2 * (size_t)i + 8);
+        __m512i low = _mm512_permutex2var_epi64(a, evens, b), high = _mm512_permutex2var_epi64(a, odds, b);
+        differs = _mm512_or_si512(differs, _mm512_xor_si512(high, _mm512_srai_epi64(low, 63)));
+        _mm512_storeu_si512(to + i, low);
+    }
+    for (; i < count; i++) {
+        to[i] = x[2 * (size_t)i];
+        rest |= x[2 * (size_t)i + 1] ^ to[i] >> 63;
+    }
+    return rest == 0 && _mm512_test_epi64_mask(differs, differs) == 0;
+}
+
 static void bounds(const any_int64 *x, uint32_t count, const uint64_t *rows, int64_t *low, int64_t *high)
 {
     __m512i least = _mm512_set1_epi64(INT64_MAX), most = _mm512_set1_epi64(INT64_MIN);

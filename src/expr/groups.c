@@ -1,6 +1,6 @@
 /* groups.c -- which group a row belongs to: keys in a hash table.
  *
- * Integers A key of one column that is an integer underneath is its 64 bits; all others are bytes.
+ * Keys     of one column that is an integer underneath are its 64 bits, of one text the text; all others are bytes.
  * Equal    Keys are made so that equal bytes are equal values: -0.0 is written as 0.0, every NaN as one, NULL as zeros
  *          with its bit, texts without trailing blanks where those do not count.
  * Misses   With many groups a look at the table is one in far memory. A block's rows go together through each step, and
@@ -75,6 +75,7 @@ enum mg_code mg_agg__groups_init(struct mg_agg__groups *groups, const struct mg_
                                       .stride = MG_MAX(total_count, 1u),
                                       .trims = aggregate->rules == MG_RULES_MYSQL};
     groups->has_int_key = is_int_key(aggregate);
+    groups->has_text_key = aggregate->group_count == 1 && aggregate->group_types[0].id == MG_TYPE_UTF8;
     groups->fixed_bytes = (aggregate->group_count + 7) / 8;
     for (uint32_t c = 0; c < aggregate->group_count; c++) {
         uint32_t width = mg_type_width(aggregate->group_types[c].id);
@@ -204,6 +205,43 @@ static uint64_t *int_key(const struct mg_agg__groups *groups, uint32_t group)
     return &groups->cells[(size_t)group * groups->stride].key;
 }
 
+/* Up to 16 bytes are two words, which overlap where there are fewer: most keys need no call. */
+enum { WORDS_BYTES = 16 };
+struct words {
+    uint64_t first, last;
+};
+
+static inline struct words words_of(struct mg_slice key)
+{
+    const uint8_t *at = key.data;
+
+    if (key.size >= 8)
+        return (struct words){mg_load_le64(at), mg_load_le64(at + key.size - 8)};
+    if (key.size >= 4)
+        return (struct words){mg_load_le32(at), mg_load_le32(at + key.size - 4)};
+    if (key.size == 0)
+        return (struct words){0, 0};
+    return (struct words){at[0] | (uint64_t)at[key.size / 2] << 8, at[key.size - 1]};
+}
+
+static inline bool same_bytes(struct mg_slice a, struct mg_slice b)
+{
+    if (a.size != b.size)
+        return false;
+    if (a.size > WORDS_BYTES)
+        return memcmp(a.data, b.data, a.size) == 0;
+    struct words x = words_of(a), y = words_of(b);
+    return x.first == y.first && x.last == y.last;
+}
+
+static inline uint32_t hash_bytes(struct mg_slice key)
+{
+    if (key.size > WORDS_BYTES)
+        return (uint32_t)mg_hash(key.data, key.size, 0);
+    struct words words = words_of(key);
+    return (uint32_t)mg_hash_u64(words.first ^ (mg_hash_u64(words.last + key.size)));
+}
+
 static enum mg_code find_key(struct mg_agg__groups *groups, struct mg_slice key, uint32_t hash, uint32_t *out,
                              struct mg_error *err)
 {
@@ -214,14 +252,15 @@ static enum mg_code find_key(struct mg_agg__groups *groups, struct mg_slice key,
         if (groups->slots[at].hash != hash)
             continue;
         size_t begin = key_begin(groups, group);
-        if (groups->key_ends[group] - begin == key.size && memcmp(groups->keys + begin, key.data, key.size) == 0) {
+        if (same_bytes(MG_SLICE(groups->keys + begin, groups->key_ends[group] - begin), key)) {
             *out = group;
             return MG_OK;
         }
     }
     MG_TRY(make_room(groups, key.size, err));
     uint32_t group = groups->count++;
-    memcpy(groups->keys + groups->key_bytes, key.data, key.size);
+    if (key.size)
+        memcpy(groups->keys + groups->key_bytes, key.data, key.size);
     groups->key_bytes += key.size;
     groups->key_ends[group] = groups->key_bytes;
     put_slot(groups->slots, groups->slot_count - 1, (struct mg_agg__slot){hash, group});
@@ -234,6 +273,8 @@ static enum mg_code find_null(struct mg_agg__groups *groups, uint32_t *out, stru
     if (groups->null_group == MG_AGG__NO_GROUP) {
         MG_TRY(make_room(groups, 0, err));
         groups->null_group = groups->count++;
+        if (groups->has_text_key)
+            groups->key_ends[groups->null_group] = groups->key_bytes;
     }
     *out = groups->null_group;
     return MG_OK;
@@ -396,9 +437,19 @@ static enum mg_code make_keys(struct mg_agg__groups *groups, const struct mg_agg
                 memcpy(at, text.data, text.size);
             at += text.size;
         }
-        groups->row_hashes[i] = (uint32_t)mg_hash(begin, (size_t)(at - begin), 0);
+        groups->row_texts[i] = MG_SLICE(begin, (size_t)(at - begin));
+        groups->row_hashes[i] = hash_bytes(groups->row_texts[i]);
     }
     return MG_OK;
+}
+
+/* The same where the texts are the keys: they stay where they are. */
+static void show_texts(struct mg_agg__groups *groups, const struct mg_vector *v, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        groups->row_texts[i] = mg_agg__is_there(v, i) ? text_at(groups, 0, v, i) : MG_SLICE(NULL, 0);
+        groups->row_hashes[i] = hash_bytes(groups->row_texts[i]);
+    }
 }
 
 enum { STRIDE = 64 /* rows that are asked for ahead: their lines fit the nearest cache */ };
@@ -446,7 +497,11 @@ enum mg_code mg_agg__groups_find(struct mg_agg__groups *groups, const struct mg_
     if (groups->has_int_key)
         return columns[0]->ints ? find_ints(groups, columns[0], row_count, out, err)
                                 : find_wide_ints(groups, &columns[0]->vector, row_count, out, err);
-    MG_TRY(make_keys(groups, columns, row_count, err));
+    const struct mg_vector *texts = groups->has_text_key ? &columns[0]->vector : NULL;
+    if (texts)
+        show_texts(groups, texts, row_count);
+    else
+        MG_TRY(make_keys(groups, columns, row_count, err));
     fetch_slots(groups, 0, MG_MIN(row_count, 2u * STRIDE));
     fetch_keys(groups, 0, MG_MIN(row_count, (uint32_t)STRIDE), out);
     for (uint32_t first = 0; first < row_count; first += STRIDE) {
@@ -454,8 +509,10 @@ enum mg_code mg_agg__groups_find(struct mg_agg__groups *groups, const struct mg_
         fetch_slots(groups, next, MG_MIN(next + STRIDE, row_count));
         fetch_keys(groups, end, next, out);
         for (uint32_t i = first; i < end; i++) {
-            uint32_t begin = i ? groups->row_key_ends[i - 1] : 0, size = groups->row_key_ends[i] - begin;
-            MG_TRY(find_key(groups, MG_SLICE(groups->row_keys + begin, size), groups->row_hashes[i], &out[i], err));
+            if (texts && !mg_agg__is_there(texts, i))
+                MG_TRY(find_null(groups, &out[i], err));
+            else
+                MG_TRY(find_key(groups, groups->row_texts[i], groups->row_hashes[i], &out[i], err));
         }
     }
     return MG_OK;
@@ -469,6 +526,10 @@ enum mg_code mg_agg__groups_find_one(struct mg_agg__groups *groups, const struct
     if (groups->has_int_key) {
         uint64_t key = values[0].is_null ? 0 : (uint64_t)exact_of(&values[0]);
         return values[0].is_null ? find_null(groups, out, err) : find_int(groups, key, hash_int(key), out, err);
+    }
+    if (groups->has_text_key) {
+        struct mg_slice text = values[0].is_null ? MG_SLICE(NULL, 0) : trimmed(groups, 0, values[0].text);
+        return values[0].is_null ? find_null(groups, out, err) : find_key(groups, text, hash_bytes(text), out, err);
     }
     for (uint32_t c = 0; c < groups->column_count; c++)
         bytes += groups->types[c].id == MG_TYPE_UTF8 && !values[c].is_null ? values[c].text.size : 0;
@@ -491,10 +552,19 @@ enum mg_code mg_agg__groups_find_one(struct mg_agg__groups *groups, const struct
         at += width ? width : (uint32_t)sizeof(uint32_t);
     }
     struct mg_slice whole = MG_SLICE(key, (size_t)(text - key));
-    return find_key(groups, whole, (uint32_t)mg_hash(whole.data, whole.size, 0), out, err);
+    return find_key(groups, whole, hash_bytes(whole), out, err);
 }
 
 /* ---- out ----------------------------------------------------------------------------------------------------- */
+
+static struct mg_value text_value(const struct mg_agg__groups *groups, uint32_t group)
+{
+    size_t begin = key_begin(groups, group);
+
+    return (struct mg_value){.type = groups->types[0],
+                             .is_null = group == groups->null_group,
+                             .text = MG_SLICE(groups->keys + begin, groups->key_ends[group] - begin)};
+}
 
 static struct mg_value int_value(const struct mg_agg__groups *groups, uint32_t group)
 {
@@ -511,6 +581,8 @@ struct mg_value mg_agg__groups_value(const struct mg_agg__groups *groups, uint32
 {
     if (groups->has_int_key)
         return int_value(groups, group);
+    if (groups->has_text_key)
+        return text_value(groups, group);
     const uint8_t *key = groups->keys + key_begin(groups, group), *at = key + (groups->column_count + 7) / 8;
     const uint8_t *text = key + groups->fixed_bytes;
     struct mg_value value = {.type = groups->types[column], .is_null = key[column >> 3] >> (column & 7) & 1};
