@@ -72,7 +72,9 @@ static struct mg_value random_value(struct input *in, struct mg_type type)
     } else if (mg_scalar__is_unsigned(type.id)) {
         v.u = is_extreme(in) ? UINT64_MAX >> (64 - bits) : (uint64_t)small & 0x7f;
     } else {
-        v.i = is_extreme(in) && bits < 64 ? INT64_MIN >> (64 - bits) : (int64_t)(int8_t)small;
+        v.i = (int64_t)(int8_t)small;
+        if (is_extreme(in) && (bits < 64 || type.id == MG_TYPE_INT64))
+            v.i = one_in(in, 2) ? INT64_MIN >> (64 - bits) : INT64_MAX >> (64 - bits);
     }
     return v;
 }
@@ -795,6 +797,55 @@ static void rows_outside_the_mask_do_nothing(void **state)
     }
 }
 
+/* Count rows of each group of one block after the other; groups show as "value:count " in the order they came. */
+static void count_groups(uint32_t place, const struct mg_agg_input *blocks, uint32_t block_count, const char *want)
+{
+    struct example e;
+    struct mg_error err;
+    struct mg_batch *batch;
+    char shown[TEXT] = "";
+
+    begin(&e);
+    const struct mg_expr *group = make_column(&e.arena, place);
+    struct mg_aggregate_call call = {MG_AGGREGATE_COUNT_ALL, NULL};
+    bind(&e, &(struct mg_aggregate_request){.groups = &group, .group_count = 1, .calls = &call, .call_count = 1});
+    for (uint32_t i = 0; i < block_count; i++) {
+        struct mg_agg_input inputs[COLUMNS] = {0};
+        inputs[place] = blocks[i];
+        assert_ok(mg_aggregation_take(e.a, inputs, 3, NULL, &err));
+    }
+    assert_ok(mg_aggregation_next(e.a, 100, &batch, &err));
+    for (uint32_t row = 0; row < batch->row_count; row++)
+        for (uint32_t c = 0; c < 2; c++) {
+            struct mg_value v = mg_vector_value(&batch->vectors[c], row);
+            print(shown, &v);
+        }
+    assert_string_equal(shown, want);
+    mg_batch_unref(batch);
+    end(&e);
+}
+
+/* What was remembered of the last block's numbers must not be believed of the next one's. */
+static void small_numbers_change_their_meaning(void **state)
+{
+    static const int32_t offsets[] = {0, 1, 2};
+    static const uint16_t codes[] = {0, 1, 1};
+    struct mg_vector first = {.type = column_types[14], .row_count = 2, .values = "ab", .offsets = offsets};
+    struct mg_vector second = {.type = column_types[14], .row_count = 2, .values = "bc", .offsets = offsets};
+    struct mg_agg_input texts[] = {{.codes = codes, .dictionary = &first, .dictionary_id = 1},
+                                   {.codes = codes, .dictionary = &second, .dictionary_id = 2},
+                                   {.codes = codes, .dictionary = &first},
+                                   {.codes = codes, .dictionary = &second}};
+    struct mg_agg_input ints[] = {
+        {.ints = (const int64_t[]){1, 2, 2}, .low = 1, .high = 2},
+        {.ints = (const int64_t[]){1000001, 1000002, 1000001}, .low = 1000001, .high = 1000002},
+        {.ints = (const int64_t[]){-5, 1, 2}, .low = -5, .high = 2},
+        {.ints = (const int64_t[]){INT32_MIN, INT32_MAX, 1}, .low = INT32_MIN, .high = INT32_MAX}};
+
+    count_groups(14, texts, 4, "a|2|b|6|c|4|");
+    count_groups(2, ints, 4, "1|3|2|3|1000001|2|1000002|1|-5|1|-2147483648|1|2147483647|1|");
+}
+
 /* More than fit any table at its first size, in both kinds of keys; each comes twice. */
 static void many_groups(void **state)
 {
@@ -894,6 +945,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_is_known_is_added),
         cmocka_unit_test(nan_is_one_group),
         cmocka_unit_test(rows_outside_the_mask_do_nothing),
+        cmocka_unit_test(small_numbers_change_their_meaning),
         cmocka_unit_test(many_groups),
         cmocka_unit_test(nodes_of_groups_are_counted),
         cmocka_unit_test(bad_requests_are_refused),
