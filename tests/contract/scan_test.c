@@ -845,6 +845,75 @@ static void test_splits_between_row_groups(void **state)
     mg_schema_unref(schema);
 }
 
+/* ---- what is read of a part ---------------------------------------------------------------------------------- */
+
+/* Rows of column c where b is `wanted`, and how many blocks were fetched for it. */
+static uint64_t blocks_for(struct mg_snapshot *snapshot, const struct mg_schema *schema, int64_t wanted, uint64_t rows)
+{
+    struct mg_value v = {.type = schema->columns[1].type, .i = wanted};
+    uint64_t before = kit_status(w.engine, "cache_misses"), count = 0;
+    uint32_t place = 2;
+    struct mg_arena arena;
+    struct mg_predicate *predicate;
+    struct mg_batch *batch;
+    struct mg_scan *scan;
+
+    mg_arena_init(&arena, 1 << 20);
+    struct mg_expr *args[] = {mg_expr_column(&arena, mg_slice_text("b")), mg_expr_literal(&arena, &v)};
+    must(mg_predicate_bind(mg_expr_call(&arena, MG_EXPR_EQ, args, 2), schema, &predicate, err));
+    struct mg_scan_spec spec = {.table_id = 3, .columns = &place, .column_count = 1, .predicate = predicate};
+    must(magic->scan(snapshot, &spec, &scan, err));
+    for (;;) {
+        must(magic->next(scan, &batch, err));
+        if (!batch)
+            break;
+        count += batch->row_count;
+        mg_batch_unref(batch);
+    }
+    magic->scan_close(scan);
+    assert_int_equal(count, rows);
+    mg_predicate_free(predicate);
+    mg_arena_clear(&arena);
+    return kit_status(w.engine, "cache_misses") - before;
+}
+
+/* Blocks of a column that only goes out are fetched where rows are left; no block where zones tell enough. */
+static void test_blocks_fetched(void **state)
+{
+    struct mg_schema *schema = kit_schema(3, 4, "d", "three", "1 a int64 key; 2 b int32; 3 c int64");
+    struct mg_type types[3] = {{.id = MG_TYPE_INT64}, {.id = MG_TYPE_INT32}, {.id = MG_TYPE_INT64}};
+    struct mg_batch_builder builder;
+    uint32_t row_count = 3 * MG_BLOCK_ROWS;
+    struct mg_batch *batch;
+
+    kit_create(w.engine, schema);
+    w.watermark += 10;
+    must(mg_batch_builder_init(&builder, types, 3, NULL, SIZE_MAX / 2, err));
+    for (uint32_t row = 0; row < row_count; row++) {
+        uint32_t b = row == MG_BLOCK_ROWS + 777 ? 51 : row % 51 * 2; /* even but for one */
+        must(mg_builder_int(&builder, 0, row, err));
+        must(mg_builder_int(&builder, 1, b, err));
+        must(mg_builder_int(&builder, 2, (int64_t)mg_hash_u64(row), err));
+    }
+    must(mg_batch_builder_finish(&builder, row_count, &batch, err));
+    mg_batch_builder_clear(&builder);
+    uint8_t *ops = calloc(row_count, 1);
+    assert_non_null(ops);
+    struct mg_epoch *epoch = kit_begin(w.engine);
+    struct mg_changes changes = {3, 4, batch, ops};
+    must(magic->put(epoch, &changes, err));
+    kit_publish(epoch, ++w.watermark);
+    mg_batch_unref(batch);
+    free(ops);
+    must(magic->checkpoint(w.engine, true, err));
+    struct mg_snapshot *snapshot = kit_snapshot(w.engine);
+    assert_int_equal(blocks_for(snapshot, schema, 1000, 0), 0); /* above every row group's highest */
+    assert_int_equal(blocks_for(snapshot, schema, 53, 0), 3);   /* b of each */
+    assert_int_equal(blocks_for(snapshot, schema, 51, 1), 1);   /* c where the row is */
+    magic->snapshot_unref(snapshot);
+    mg_schema_unref(schema);
+}
+
 /* ---- ends before the end ------------------------------------------------------------------------------------- */
 
 static _Atomic uint32_t asked;
@@ -892,9 +961,10 @@ static void test_stopping(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),       cmocka_unit_test(test_aggregates),
-        cmocka_unit_test(test_first_rows), cmocka_unit_test(test_stopping),
-        cmocka_unit_test(test_splits),     cmocka_unit_test(test_splits_between_row_groups)};
+        cmocka_unit_test(test_rows),          cmocka_unit_test(test_aggregates),
+        cmocka_unit_test(test_first_rows),    cmocka_unit_test(test_stopping),
+        cmocka_unit_test(test_splits),        cmocka_unit_test(test_splits_between_row_groups),
+        cmocka_unit_test(test_blocks_fetched)};
 
     only_case = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
     return cmocka_run_group_tests(tests, set_up, tear_down);

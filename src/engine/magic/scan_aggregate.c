@@ -375,7 +375,10 @@ static enum mg_code feed_codes(struct scan_reader *reader, const struct mg_block
     if (!*done)
         return MG_OK;
     if (!feed->dictionary_id) {
-        MG_TRY(mg_block_dictionary_values(block, &reader->group_scratch, &feed->dictionary, err));
+        enum mg_code code = mg_block_dictionary_values(block, &reader->group_scratch, &feed->dictionary, err);
+        *done = code != MG_NO_MEMORY; /* very long texts: rows one by one take less */
+        if (code != MG_OK)
+            return *done ? code : MG_OK;
         feed->dictionary_id = ++reader->dictionary_count;
     }
     for (uint32_t i = 0; chosen->few && i < chosen->row_count; i++)
