@@ -33,11 +33,13 @@ static _Noreturn void be_server(const char *program, const char *folder, const c
 static bool read_address(const char *path, char *address, size_t size)
 {
     FILE *file = fopen(path, "r");
-    bool read = file && fgets(address, (int)size, file) && *address;
+    char place[64] = "";
+    bool read = file && fgets(place, sizeof place, file) && *place;
 
     if (file)
         fclose(file);
-    address[read ? strcspn(address, "\n") : 0] = 0;
+    place[strcspn(place, "\n")] = 0;
+    snprintf(address, size, "grpc://%s", place);
     return read;
 }
 

@@ -174,8 +174,8 @@ static void report(const struct bench_options *options, const char *name, const 
 
 bool bench_storm(const struct bench_options *options, struct bench_result *out)
 {
-    uint64_t synced = options->rows ? options->rows : 100000;
-    uint64_t in_memory = options->rows ? options->rows * 10 : 3000000;
+    uint64_t synced = options->rows ? options->rows : options->full ? 100000 : 20000;
+    uint64_t in_memory = options->rows ? options->rows * 10 : options->full ? 3000000 : 1000000;
     struct stormed disk = run(options, synced, true), memory = run(options, in_memory, false);
     double ratio = MG_MAX(disk.scan_ms / disk.compacted_ms, memory.scan_ms / memory.compacted_ms);
 
