@@ -1,7 +1,7 @@
 /* lineitem.h -- TPC-H's lineitem as benchmarks read it: rows from a file of tpchgen-cli or made here, the queries that
  * are asked of it, and who of its rows is changed to make a table dirty.
  *
- * Threads  a source belongs to one thread; a query to one at a time, its own scans run on two.
+ * Threads  a source belongs to one thread; a query to one at a time, whose scan runs on two.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_BENCH_LINEITEM_H
 #define MG_BENCH_LINEITEM_H
@@ -51,20 +51,16 @@ struct lineitem_query {
     uint32_t averages; /* bit i: column i of the result is an average, whose digits differ between systems */
     void (*build)(struct lineitem_query *query, struct mg_arena *arena, const struct mg_schema *schema);
     struct mg_predicate *predicate;
-    struct mg_aggregate *partial, *complete;
+    struct mg_aggregate *aggregate;
 };
 
 /* Q1, Q6, Q14's scan, then the others. */
 void lineitem_queries_bind(struct lineitem_query queries[LINEITEM_QUERIES], const struct mg_schema *schema);
 void lineitem_queries_free(struct lineitem_query queries[LINEITEM_QUERIES]);
 
-/* A pinned snapshot and the key ranges that its table is read in, one a thread. */
 struct lineitem_view {
-    struct mg_snapshot *snapshot;
-    struct mg_arena arena;
-    struct mg_key_range *ranges;
-    uint32_t range_count;
-    double plan_ms; /* that planning took */
+    struct mg_snapshot *snapshot; /* pinned */
+    double plan_ms;               /* that planning LINEITEM_THREADS splits of it takes a calculator */
 };
 void lineitem_view_open(struct lineitem_view *view, const struct bench_store *store);
 void lineitem_view_close(struct lineitem_view *view);
@@ -72,7 +68,7 @@ void lineitem_view_close(struct lineitem_view *view);
 struct lineitem_run {
     double wall_ms, cpu_ms;
 };
-/* Ask it, with a thread a range. answer may be NULL; else rows as sorted lines "a|b|c\n". */
+/* Ask it, with LINEITEM_THREADS threads. answer may be NULL; else rows as sorted lines "a|b|c\n". */
 struct lineitem_run lineitem_ask(const struct lineitem_query *query, const struct lineitem_view *view,
                                  struct mg_buffer *answer);
 /* Sort the lines of an answer in place. */

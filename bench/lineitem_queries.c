@@ -1,18 +1,16 @@
 /* lineitem_queries.c -- the queries over lineitem: as SQL for peers, as predicate and aggregate for our scans; how ours
- * are run on two threads; and whether two answers are the same.
+ * are run; and whether two answers are the same.
  *
  * Q14       its scan alone: the month, and sum(price * (1 - discount)). The join with part, which decides what counts
  *           as promotion, belongs to the calculator; peers are asked the same.
  * Rules     MySQL's. Dates are days since 1970: 1994-01-01 is 8766.
- * Planning  the ranges are planned once a view, and timed by themselves, as a calculator plans before it scans.
- * Threads   a query runs its scan on LINEITEM_THREADS threads, one of them the caller's; partial results are merged.
+ * Threads   a query's scan runs on LINEITEM_THREADS threads, one of them the caller's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/lock.h"
 #include "lineitem.h"
 
 static const struct mg_engine_ops *const ops = &mg_engine_magic;
@@ -78,9 +76,7 @@ static void bind(struct lineitem_query *query, const struct building *b, const s
 
     if (condition)
         try(mg_predicate_bind(condition, b->schema, &query->predicate, err));
-    try(mg_aggregate_bind(&request, b->schema, &query->complete, err));
-    request.is_partial = true;
-    try(mg_aggregate_bind(&request, b->schema, &query->partial, err));
+    try(mg_aggregate_bind(&request, b->schema, &query->aggregate, err));
 }
 
 static void build_q1(struct lineitem_query *query, struct mg_arena *arena, const struct mg_schema *schema)
@@ -225,44 +221,13 @@ void lineitem_queries_free(struct lineitem_query queries[LINEITEM_QUERIES])
 {
     for (int i = 0; i < LINEITEM_QUERIES; i++) {
         mg_predicate_free(queries[i].predicate);
-        mg_aggregate_free(queries[i].partial);
-        mg_aggregate_free(queries[i].complete);
+        mg_aggregate_free(queries[i].aggregate);
     }
 }
 
 /* ---- running ------------------------------------------------------------------------------------------------- */
 
-enum { PARTIALS_MAX = 64 };
-
-struct half {
-    const struct lineitem_query *query;
-    struct mg_snapshot *snapshot;
-    struct mg_key_range range;
-    struct mg_batch *partials[PARTIALS_MAX];
-    uint32_t count;
-};
-
-static void run_half(void *arg)
-{
-    struct half *half = arg;
-    struct mg_scan_spec spec = {
-        .table_id = 1, .predicate = half->query->predicate, .aggregate = half->query->partial, .range = half->range};
-    struct mg_scan *scan;
-
-    try(ops->scan(half->snapshot, &spec, &scan, err));
-    for (;;) {
-        struct mg_batch *batch;
-        try(ops->next(scan, &batch, err));
-        if (!batch)
-            break;
-        if (half->count == PARTIALS_MAX)
-            bench_die("a scan gave more than %d partial results", PARTIALS_MAX);
-        half->partials[half->count++] = batch;
-    }
-    ops->scan_close(scan);
-}
-
-static void append_result(struct mg_batch *batch, struct mg_buffer *answer)
+static void append_result(const struct mg_batch *batch, struct mg_buffer *answer)
 {
     for (uint32_t row = 0; row < batch->row_count; row++)
         for (uint32_t c = 0; c < batch->column_count; c++) {
@@ -272,59 +237,41 @@ static void append_result(struct mg_batch *batch, struct mg_buffer *answer)
         }
 }
 
-static void merge(const struct lineitem_query *query, struct half *halves, uint32_t count, struct mg_buffer *answer)
+void lineitem_view_open(struct lineitem_view *view, const struct bench_store *store)
 {
-    struct mg_aggregation *result;
+    struct mg_key_range *ranges;
+    struct mg_arena arena;
+    uint32_t count;
 
-    try(mg_aggregation_new(query->complete, NULL, 0, &result, err));
-    for (uint32_t i = 0; i < count; i++)
-        for (uint32_t p = 0; p < halves[i].count; p++) {
-            try(mg_aggregation_merge(result, halves[i].partials[p], err));
-            mg_batch_unref(halves[i].partials[p]);
-        }
+    mg_arena_init(&arena, 1 << 20);
+    try(ops->snapshot(store->engine, &view->snapshot, err));
+    int64_t start_ns = bench_now_ns();
+    try(ops->plan_splits(view->snapshot, 1, LINEITEM_THREADS, true, &arena, &ranges, &count, err));
+    view->plan_ms = (double)(bench_now_ns() - start_ns) / 1e6;
+    mg_arena_clear(&arena);
+}
+
+void lineitem_view_close(struct lineitem_view *view) { ops->snapshot_unref(view->snapshot); }
+
+struct lineitem_run lineitem_ask(const struct lineitem_query *query, const struct lineitem_view *view,
+                                 struct mg_buffer *answer)
+{
+    struct mg_scan_spec spec = {
+        .table_id = 1, .predicate = query->predicate, .aggregate = query->aggregate, .threads = LINEITEM_THREADS};
+    int64_t start_us = bench_process_cpu_us(), start_ns = bench_now_ns();
+    struct mg_scan *scan;
+
+    try(ops->scan(view->snapshot, &spec, &scan, err));
     for (;;) {
         struct mg_batch *batch;
-        try(mg_aggregation_next(result, 8192, &batch, err));
+        try(ops->next(scan, &batch, err));
         if (!batch)
             break;
         if (answer)
             append_result(batch, answer);
         mg_batch_unref(batch);
     }
-    mg_aggregation_free(result);
-}
-
-void lineitem_view_open(struct lineitem_view *view, const struct bench_store *store)
-{
-    mg_arena_init(&view->arena, 1 << 20);
-    try(ops->snapshot(store->engine, &view->snapshot, err));
-    int64_t start_ns = bench_now_ns();
-    try(ops->plan_splits(view->snapshot, 1, LINEITEM_THREADS, true, &view->arena, &view->ranges, &view->range_count,
-                         err));
-    view->plan_ms = (double)(bench_now_ns() - start_ns) / 1e6;
-}
-
-void lineitem_view_close(struct lineitem_view *view)
-{
-    ops->snapshot_unref(view->snapshot);
-    mg_arena_clear(&view->arena);
-}
-
-struct lineitem_run lineitem_ask(const struct lineitem_query *query, const struct lineitem_view *view,
-                                 struct mg_buffer *answer)
-{
-    int64_t start_us = bench_process_cpu_us(), start_ns = bench_now_ns();
-    struct half halves[LINEITEM_THREADS] = {0};
-    struct mg_thread threads[LINEITEM_THREADS] = {0};
-
-    for (uint32_t i = 0; i < view->range_count; i++)
-        halves[i] = (struct half){.query = query, .snapshot = view->snapshot, .range = view->ranges[i]};
-    for (uint32_t i = 1; i < view->range_count; i++)
-        try(mg_thread_start(&threads[i], "scan", run_half, &halves[i], err));
-    run_half(&halves[0]);
-    for (uint32_t i = 1; i < view->range_count; i++)
-        mg_thread_join(&threads[i]);
-    merge(query, halves, view->range_count, answer);
+    ops->scan_close(scan);
     double wall_ms = (double)(bench_now_ns() - start_ns) / 1e6;
     double cpu_ms = (double)(bench_process_cpu_us() - start_us) / 1e3;
     if (answer) {

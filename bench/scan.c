@@ -106,10 +106,10 @@ bool bench_scan(const struct bench_options *options, struct bench_result *out)
     *out = (struct bench_result){.bench = "scan", .unit = "x of DuckDB", .goal = ">= 1.0, none below 0.5"};
     bench_say(options,
               "scan: %llu rows in %llu parts, 2 threads, %d runs that alternate; minima. "
-              "Planning two ranges: %.1f ms\n",
+              "Planning two splits: %.1f ms\n",
               (unsigned long long)rows, (unsigned long long)bench_store_status(&store, "parts"), RUNS, view.plan_ms);
-    bench_more(out, ",\"peer\":%s,\"rows\":%llu,\"threads\":%u,\"runs\":%d,\"plan_ms\":%.2f",
-               peer ? "\"duckdb 2.0.0\"" : "null", (unsigned long long)rows, view.range_count, RUNS, view.plan_ms);
+    bench_more(out, ",\"peer\":%s,\"rows\":%llu,\"threads\":%d,\"runs\":%d,\"plan_ms\":%.2f",
+               peer ? "\"duckdb 2.0.0\"" : "null", (unsigned long long)rows, LINEITEM_THREADS, RUNS, view.plan_ms);
     bool asked = answers_are_equal(queries, &view, peer);
     for (int i = 0; asked && i < LINEITEM_QUERIES; i++) {
         struct timed timed;
