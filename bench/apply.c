@@ -23,7 +23,15 @@
 #include "base/lock.h"
 #include "base/random.h"
 
-enum { COLUMNS = 20, EPOCH_MS = 10, READ_MS = 100, LOOK_MS = 50, PRELOAD_BATCH = 50000 };
+enum {
+    COLUMNS = 20,
+    EPOCH_MS = 10,
+    READ_MS = 100,
+    LOOK_MS = 50,
+    RETRY_MS = 100,
+    RETRIES_MAX = 600,
+    PRELOAD_BATCH = 50000
+};
 enum { CHANGES_FIRST = 3000, CHANGES_MAX = 50000, BATCH_MAX = 50000 }; /* BATCH_MAX: the larger of both */
 static const double goal_changes_per_s = 300000, goal_dead = 0.3;
 
@@ -245,14 +253,22 @@ static void open_bench(struct bench *b, const struct bench_options *options, con
     try(mg_batch_builder_init(&b->builder, column_types, COLUMNS, NULL, (size_t)1 << 30, err));
 }
 
-static void preload(struct bench *b, uint64_t rows)
+/* An epoch that is refused for want of memory is tried again, as a loader does. Returns how many were. */
+static uint64_t preload(struct bench *b, uint64_t rows)
 {
+    uint64_t refused = 0;
+
     for (uint64_t done = 0; done < rows; done += PRELOAD_BATCH) {
         struct mg_batch *batch = make_inserts(b, (uint32_t)MG_MIN((uint64_t)PRELOAD_BATCH, rows - done));
-        if (!apply(b, batch))
-            bench_die("memory is used up by the preload, after %llu rows", (unsigned long long)done);
+        for (int tries = 0; !apply(b, batch); tries++) {
+            if (tries == RETRIES_MAX)
+                bench_die("memory is used up by the preload, after %llu rows", (unsigned long long)done);
+            refused++;
+            usleep(RETRY_MS * 1000);
+        }
         mg_batch_unref(batch);
     }
+    return refused;
 }
 
 /* Each epoch takes what EPOCH_MS of work at the present speed is. */
@@ -311,7 +327,7 @@ struct apply_measured apply_run(const struct bench_options *options, const struc
 
     open_bench(&b, options, request);
     try(mg_thread_start(&looker, "looker", run_looker, &b, err));
-    preload(&b, request->rows);
+    m.refused = preload(&b, request->rows);
     if (!request->preload_only) {
         bench_store_settle(&b.store);
         measure_beside_reader(&b, request->seconds, &m);

@@ -25,6 +25,7 @@ struct apply_measured {
     uint64_t merges, flushes, parts;
     size_t memory_used, memory_peak; /* accounted */
     uint64_t anonymous_most;         /* RssAnon above that of before the store was opened, looked at every 50 ms */
+    uint64_t refused;                /* epochs of the preload that had to be tried again for want of memory */
     bool out_of_memory;
 };
 
