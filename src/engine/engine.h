@@ -57,6 +57,8 @@ struct mg_engine_options {
     uint64_t segment_bytes;     /* of rows in memory that are flushed together; 0 = up to 64 MiB, by the budget */
     uint64_t checkpoint_bytes;  /* of WAL between two checkpoints; 0 = 256 MiB */
     int64_t checkpoint_ms;      /* time between them; 0 = 60,000 */
+    uint64_t part_rows_max;     /* about how many rows a part has at most; 0 = by the table's size (tests) */
+    uint64_t merge_throttle;    /* bytes of rows that merges take in a second; 0 = no limit */
     bool maintain_by_hand;      /* tests: nothing in the background, checkpoint alone does the work */
     bool sync_off;              /* tests of speed only: no fdatasync. Refused by the server */
 };
@@ -147,9 +149,35 @@ struct mg_find_spec {
 };
 enum { MG_FIND_NONE = UINT32_MAX, MG_FIND_KEYS_MAX = 1 << 20 };
 
+/* What can be changed while an engine is open. */
+enum mg_engine_option {
+    MG_OPTION_MERGE_THROTTLE = 1, /* as merge_throttle of the options */
+};
+
+enum mg_compaction_state {
+    MG_COMPACTION_QUEUED = 0,
+    MG_COMPACTION_RUNNING = 1,
+    MG_COMPACTION_DONE = 2, /* this and what follows: it is over */
+    MG_COMPACTION_FAILED = 3,
+    MG_COMPACTION_CANCELLED = 4,
+};
+/* A compaction that somebody asked for. Times are unix milliseconds, 0: not yet. */
+struct mg_compaction_info {
+    uint64_t id, table_id;
+    char database[MG_NAME_MAX], table[MG_NAME_MAX]; /* as they were called then */
+    bool has_range;
+    enum mg_compaction_state state;
+    double progress;                    /* 0 to 1; 1 only when it is done */
+    uint64_t rows_read, rows_written;   /* read: dead ones included, of inputs that are done */
+    uint64_t bytes_read, bytes_written; /* of files */
+    int64_t asked_ms, started_ms, ended_ms;
+    char message[MG_ERROR_TEXT_MAX]; /* once it is over */
+};
+
 /* Called once per item, with borrowed arguments; another code than MG_OK ends the walk and is returned. */
 typedef enum mg_code mg_schema_fn(void *arg, const struct mg_schema *schema, struct mg_error *err);
 typedef enum mg_code mg_name_item_fn(void *arg, const char *name, struct mg_error *err);
+typedef enum mg_code mg_compaction_fn(void *arg, const struct mg_compaction_info *info, struct mg_error *err);
 typedef enum mg_code mg_status_fn(void *arg, const char *name, const char *value, const char *unit,
                                   struct mg_error *err);
 
@@ -202,6 +230,24 @@ struct mg_engine_ops {
      * before it need not be replayed. flush: what is only in memory and the log goes into files of its own. Waits for
      * the epoch that is being staged; may take long. MG_OK where an engine has no such thing. */
     enum mg_code (*checkpoint)(struct mg_engine *engine, bool flush, struct mg_error *err);
+
+    /* ---- instructions: any thread ---- */
+
+    /* Ask for a compaction of the table, or of the parts of it that hold keys in the range (both bounds empty: all, and
+     * rows that are only in memory are flushed first). Returns at once; it runs beside readers and the writer, and
+     * leaves what was there when it began in few files without deleted rows. MG_NOT_FOUND: no such table at the newest
+     * snapshot. MG_BUSY: too many wait. Nothing of it survives a restart but the work that is done. */
+    enum mg_code (*compact)(struct mg_engine *engine, uint64_t table_id, struct mg_key_range range, uint64_t *out_id,
+                            struct mg_error *err);
+    /* The compaction with that id (MG_NOT_FOUND), or with 0 all that are known, in the order in which they were asked
+     * for: the last 128, those that are not over among them. */
+    enum mg_code (*compactions)(struct mg_engine *engine, uint64_t id, mg_compaction_fn *fn, void *arg,
+                                struct mg_error *err);
+    /* It ends soon, and nothing that it did not finish is left. MG_INVALID: it is over already. */
+    enum mg_code (*cancel_compaction)(struct mg_engine *engine, uint64_t id, struct mg_error *err);
+    /* MG_INVALID: this engine has no such option. */
+    enum mg_code (*set_option)(struct mg_engine *engine, enum mg_engine_option option, uint64_t value,
+                               struct mg_error *err);
 
     /* ---- reading ---- */
 

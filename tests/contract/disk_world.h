@@ -11,7 +11,7 @@
 #include "base/io_fault.h"
 #include "engine/engine.h"
 
-enum { EPOCHS_MAX = 64, TEXT_MAX = 4096, WORLD_STEPS = 20 };
+enum { EPOCHS_MAX = 64, TEXT_MAX = 4096, WORLD_STEPS = 21 };
 
 /* What a reader saw after each published epoch. */
 struct story {
@@ -39,6 +39,8 @@ enum mg_code world_change(struct world *w, enum mg_schema_change_kind kind, stru
                           uint64_t table_id);
 enum mg_code world_rows(struct world *w, const struct mg_schema *schema, const char *changes);
 enum mg_code world_flush(struct world *w);
+/* Ask for a compaction, which a round then does; MG_IO when it failed. *out may be NULL. */
+enum mg_code world_compact(struct world *w, uint64_t table_id, struct mg_compaction_info *out);
 /* The history, step by step; MG_NOT_FOUND behind the last. */
 enum mg_code world_step(struct world *w, unsigned number);
 /* A step that publishes nothing: it may fail, and the history goes on. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -1535,6 +1536,127 @@ static void a_folder_is_locked_and_versioned(void **state)
     open_with(f, SIZE_MAX, 0);
 }
 
+static enum mg_code note_compaction(void *arg, const struct mg_compaction_info *info, struct mg_error *err)
+{
+    struct mg_compaction_info *seen = arg;
+    assert_true(info->id > seen->id); /* in the order in which they were asked for */
+    *seen = *info;
+    return MG_OK;
+}
+
+static enum mg_code copy_compaction(void *arg, const struct mg_compaction_info *info, struct mg_error *err)
+{
+    *(struct mg_compaction_info *)arg = *info;
+    return MG_OK;
+}
+
+static void wait_until_over(struct fixture *f, uint64_t id)
+{
+    struct mg_compaction_info info;
+    do {
+        must(f->ops->compactions(f->engine, id, copy_compaction, &info, err));
+        if (info.state < MG_COMPACTION_DONE)
+            usleep(1000);
+    } while (info.state < MG_COMPACTION_DONE);
+    assert_int_equal(info.state, MG_COMPACTION_DONE);
+}
+
+static void compactions_are_asked_for_and_listed(void **state)
+{
+    struct fixture *f = *state;
+    struct mg_schema *schema = people(f);
+    struct mg_compaction_info info = {0};
+    uint64_t first, second;
+    kit_apply(f->engine, schema, "I 1,a,1 | I 2,b,2");
+    must(f->ops->checkpoint(f->engine, true, err));
+    kit_apply(f->engine, schema, "U 2,c,3 | I 3,d,4");
+    must(f->ops->compactions(f->engine, 0, note_compaction, &info, err));
+    assert_int_equal(info.id, 0); /* none */
+    struct mg_buffer low;
+    struct mg_value key = {.type = schema->columns[0].type, .i = 2};
+    mg_buffer_init(&low, 64);
+    must(mg_key_encode_values(&key, 1, &low, err));
+    must(f->ops->compact(f->engine, 1, (struct mg_key_range){.low = mg_buffer_slice(&low)}, &first, err));
+    mg_buffer_clear(&low);
+    must(f->ops->compact(f->engine, 1, (struct mg_key_range){0}, &second, err));
+    assert_true(second > first);
+    wait_until_over(f, first);
+    wait_until_over(f, second);
+    must(f->ops->compactions(f->engine, first, note_compaction, &info, err));
+    assert_true(info.has_range && info.state == MG_COMPACTION_DONE && info.progress == 1);
+    must(f->ops->compactions(f->engine, 0, note_compaction, &(struct mg_compaction_info){0}, err));
+    must(f->ops->compactions(f->engine, second, note_compaction, &info, err));
+    assert_true(info.id == second && !info.has_range && info.table_id == 1);
+    assert_string_equal(info.table, schema->table);
+    assert_int_equal(info.state, MG_COMPACTION_DONE);
+    assert_true(info.ended_ms >= info.started_ms && info.started_ms >= info.asked_ms && info.asked_ms > 0);
+    assert_string_equal(kit_now(f->engine, 1), "1,a,1.00\n2,c,3.00\n3,d,4.00");
+    if (f->durable) {
+        assert_int_equal(kit_status(f->engine, "parts"), 1);
+        assert_int_equal(kit_status(f->engine, "delta_bytes"), 0);
+        assert_int_equal(kit_status(f->engine, "rows_deleted"), 0);
+    }
+    refused(f->ops->cancel_compaction(f->engine, second, err), MG_INVALID);
+    refused(f->ops->cancel_compaction(f->engine, second + 1, err), MG_NOT_FOUND);
+    refused(f->ops->compactions(f->engine, second + 1, note_compaction, &info, err), MG_NOT_FOUND);
+    refused(f->ops->compact(f->engine, 77, (struct mg_key_range){0}, &first, err), MG_NOT_FOUND);
+    mg_schema_unref(schema);
+}
+
+static void the_list_of_compactions_is_bounded(void **state)
+{
+    struct fixture *f = *state;
+    struct mg_schema *schema = people(f);
+    struct mg_compaction_info info = {0};
+    uint64_t id = 0;
+    for (int i = 0; i < 300; i++) {
+        must(f->ops->compact(f->engine, 1, (struct mg_key_range){0}, &id, err));
+        wait_until_over(f, id);
+    }
+    assert_int_equal(id, 300);
+    must(f->ops->compactions(f->engine, 300, note_compaction, &info, err));
+    refused(f->ops->compactions(f->engine, 300 - 128, note_compaction, &info, err), MG_NOT_FOUND);
+    info.id = 0;
+    must(f->ops->compactions(f->engine, 300 - 127, note_compaction, &info, err));
+    mg_schema_unref(schema);
+}
+
+static void options_change_while_it_is_open(void **state)
+{
+    struct fixture *f = *state;
+    must(f->ops->set_option(f->engine, MG_OPTION_MERGE_THROTTLE, 50000000, err));
+    if (f->durable)
+        assert_int_equal(kit_status(f->engine, "merge_throttle"), 50000000);
+    must(f->ops->set_option(f->engine, MG_OPTION_MERGE_THROTTLE, 0, err));
+    refused(f->ops->set_option(f->engine, (enum mg_engine_option)99, 1, err), MG_INVALID);
+}
+
+static void what_is_written_is_counted(void **state)
+{
+    struct fixture *f = *state;
+    if (!f->durable)
+        return;
+    struct mg_schema *schema = people(f);
+    uint64_t id;
+    kit_apply(f->engine, schema, "I 1,a,1 | I 2,b,2 | I 9,stays,9");
+    must(f->ops->checkpoint(f->engine, true, err));
+    uint64_t in = kit_status(f->engine, "in_bytes"), flushed = kit_status(f->engine, "flushed_bytes");
+    assert_true(in > 0 && flushed > 0 && kit_status(f->engine, "wal_rows_bytes") > 0);
+    struct mg_epoch *epoch = kit_begin(f->engine);
+    kit_put(epoch, schema, "I 3,aborted,1");
+    f->ops->abort(epoch);
+    assert_int_equal(kit_status(f->engine, "in_bytes"), in); /* what was aborted did not come in */
+    kit_apply(f->engine, schema, "U 2,c,3 | D 1,,");
+    assert_true(kit_status(f->engine, "in_bytes") > in);
+    assert_int_equal(kit_status(f->engine, "merged_bytes"), 0);
+    must(f->ops->compact(f->engine, 1, (struct mg_key_range){0}, &id, err));
+    wait_until_over(f, id);
+    assert_true(kit_status(f->engine, "merged_bytes") > 0 && kit_status(f->engine, "flushed_bytes") > flushed);
+    assert_int_equal(kit_status(f->engine, "rows_reclaimed"), 2);
+    assert_true(kit_status(f->engine, "write_amplification") >= 2);
+    mg_schema_unref(schema);
+}
+
 static void status_says_what_people_ask(void **state)
 {
     struct fixture *f = *state;
@@ -1601,6 +1723,10 @@ static const struct {
     T(a_failing_sync_stops_the_writer_and_readers_go_on),
     T(a_power_cut_keeps_what_was_published),
     T(a_folder_is_locked_and_versioned),
+    T(compactions_are_asked_for_and_listed),
+    T(the_list_of_compactions_is_bounded),
+    T(options_change_while_it_is_open),
+    T(what_is_written_is_counted),
     T(status_says_what_people_ask),
 #undef T
 };

@@ -4,13 +4,13 @@
  *   engine_model [--seeds N] [--seed FIRST] [--ops I,J,...] [--steps N] [--verbose]
  *
  * A history is a list of steps made from a seed: tables of random keys and types, schema changes, epochs (published,
- * aborted, of a watermark alone), snapshots kept and dropped, checkpoints, restarts, power cuts in the middle of a
- * publish, and in some seeds a memory limit that refuses epochs anywhere. After and between them snapshots are
- * compared: rows, filtered rows, ranges of keys, splits, schemas, watermarks, positions, old epochs. The disk is
- * base/io_fault.h's, in memory. Each seed runs in a child process, so that a crash is a failure like any other. A
- * failing history is made smaller by leaving out steps while it still fails; what is printed replays it.
- * Why a step left out does not disturb the others: each step draws from a seed of its own, and looks at the state it
- * finds.
+ * aborted, of a watermark alone), snapshots kept and dropped, checkpoints, compactions asked for and cancelled,
+ * restarts, power cuts in the middle of a publish, and in some seeds a memory limit that refuses epochs anywhere. After
+ * and between them snapshots are compared: rows, filtered rows, ranges of keys, splits, schemas, watermarks, positions,
+ * old epochs. The disk is base/io_fault.h's, in memory. Each seed runs in a child process, so that a crash is a failure
+ * like any other. A failing history is made smaller by leaving out steps while it still fails; what is printed replays
+ * it. Why a step left out does not disturb the others: each step draws from a seed of its own, and looks at the state
+ * it finds.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdarg.h>
@@ -60,7 +60,7 @@ struct history {
     struct mg_budget budget; /* of magic */
     struct mg_budget readers;
     size_t limit_bytes;
-    uint64_t wal_segment_bytes, segment_bytes;
+    uint64_t wal_segment_bytes, segment_bytes, part_rows_max;
     uint64_t checkpoints[CHECKPOINTS_KEPT]; /* epochs of the last ones: what comes after the first can be opened */
     struct mg_engine *magic, *model;
     struct table tables[TABLES_MAX];
@@ -69,6 +69,7 @@ struct history {
     struct pin pins[PINS_MAX];
     uint32_t pin_count;
     uint64_t model_failed; /* the model's verify_failed when magic was opened */
+    uint64_t compaction;   /* the last one that was asked for */
     bool faults_planned;
     bool verbose;
 };
@@ -232,6 +233,7 @@ static enum mg_code try_open(struct history *h, size_t limit_bytes, struct mg_er
                                         .budget = &h->budget,
                                         .wal_segment_bytes = h->wal_segment_bytes,
                                         .segment_bytes = h->segment_bytes,
+                                        .part_rows_max = h->part_rows_max,
                                         .maintain_by_hand = true};
     return mg_engine_magic.open(&options, &h->magic, err);
 }
@@ -1169,6 +1171,72 @@ static void checkpoint(struct history *h)
         compare_newest(h, chance(h, 20));
 }
 
+static enum mg_code note_over(void *arg, const struct mg_compaction_info *info, struct mg_error *err)
+{
+    uint32_t *over = arg;
+    over[info->state >= MG_COMPACTION_DONE]++;
+    if (info->state == MG_COMPACTION_FAILED)
+        over[2]++;
+    return MG_OK;
+}
+
+/* A compaction that was asked for is cancelled while one of its parts is written, if the step likes. */
+static void cancel_in_the_middle(void *arg, const char *name)
+{
+    struct history *h = arg;
+    if (strcmp(name, "part.written") != 0 || !chance(h, 50))
+        return;
+    mg_stop_hook(NULL, NULL);
+    if (chance(h, 50))
+        change_rows(h);
+    (void)mg_engine_magic.cancel_compaction(h->magic, h->compaction, NULL);
+    mg_stop_hook(cancel_in_the_middle, h);
+}
+
+/* Somebody asks for a table, or a range of it, to be compacted; the next round does it, and says so. */
+static void ask_compaction(struct history *h)
+{
+    if (h->table_count == 0)
+        return;
+    const struct table *table = &h->tables[below(h, h->table_count)];
+    struct mg_buffer bounds[2];
+    struct mg_key_range range = {0};
+    struct mg_error story = MG_ERROR_INIT;
+    mg_buffer_init(&bounds[0], 1 << 20);
+    mg_buffer_init(&bounds[1], 1 << 20);
+    if (table->is_ok && chance(h, 40))
+        range = random_range(h, table->schema, bounds);
+    enum mg_code code = mg_engine_magic.compact(h->magic, table->id, range, &h->compaction, &story);
+    mg_buffer_clear(&bounds[0]);
+    mg_buffer_clear(&bounds[1]);
+    if (code == MG_NOT_FOUND && !table->is_ok)
+        return;
+    if (code != MG_OK)
+        fail("compact: %s: %s", mg_code_name(code), story.text);
+    if (chance(h, 20))
+        must(mg_engine_magic.cancel_compaction(h->magic, h->compaction, err));
+    if (!h->faults_planned && chance(h, 50))
+        mg_stop_hook(cancel_in_the_middle, h);
+    code = mg_engine_magic.checkpoint(h->magic, false, &story);
+    mg_stop_hook(NULL, NULL);
+    uint32_t over[3] = {0};
+    must(mg_engine_magic.compactions(h->magic, h->compaction, note_over, over, err));
+    if (code == MG_OK && newest_epoch(h)) {
+        memmove(h->checkpoints, h->checkpoints + 1, sizeof h->checkpoints - sizeof h->checkpoints[0]);
+        h->checkpoints[CHECKPOINTS_KEPT - 1] = newest_epoch(h);
+    }
+    if (code != MG_OK && !h->faults_planned && !(code == MG_NO_MEMORY && h->limit_bytes != SIZE_MAX))
+        fail("a round with a compaction: %s: %s", mg_code_name(code), story.text);
+    if (over[0])
+        fail("a compaction is not over after a round");
+    if (over[2] && !h->faults_planned && h->limit_bytes == SIZE_MAX)
+        fail("a compaction failed");
+    if (code == MG_STOPPED)
+        restart(h);
+    else
+        compare_newest(h, chance(h, 20));
+}
+
 /* Some write or sync to come fails, and all after it. */
 static void plan_faults(struct history *h)
 {
@@ -1190,7 +1258,7 @@ static const struct step {
     {"drop", 2, drop_table},       {"watermark", 6, publish_watermark}, {"keep", 9, keep_snapshot},
     {"release", 7, drop_snapshot}, {"look", 6, look_at_kept},           {"old", 4, look_at_old},
     {"at", 3, ask_epoch_at},       {"checkpoint", 8, checkpoint},       {"restart", 3, restart},
-    {"faults", 2, plan_faults},
+    {"faults", 2, plan_faults},    {"compact", 5, ask_compaction},
 };
 
 static const struct step *choose_step(struct mg_random *random)
@@ -1214,6 +1282,7 @@ static void init(struct history *h, uint64_t seed, bool verbose)
     h->limit_bytes = chance(h, 12) ? (size_t)200000 << below(h, 5) : SIZE_MAX;
     h->wal_segment_bytes = (uint64_t)16384 << below(h, 8);
     h->segment_bytes = (uint64_t)1024 << below(h, 10);
+    h->part_rows_max = chance(h, 50) ? 0 : (uint64_t)64 << below(h, 8); /* merges become pieces */
     h->next_version = h->next_table_id = 1;
     mg_budget_init(&h->readers, "readers", NULL, SIZE_MAX);
     must(mg_engine_model.open(&(struct mg_engine_options){0}, &h->model, err));

@@ -5,8 +5,8 @@
  * written; parts alone are merged (merge.c). A row
  * that dies later is found in the output by its key, as the writer would find it (docs/design/engine-compaction.md says
  * why not by position).
- * Memory   a flush takes the rows twice, in the merge budget.
- * Threads  the maintainer.
+ * Memory   a flush takes the rows twice, in the budget of flushes.
+ * Threads  one lane of the maintenance.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/magic/compaction.h"
 
@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/counter.h"
 #include "base/stop.h"
 
 enum { ROWS_AT_ONCE = MG_BLOCK_ROWS, KEYS_AT_ONCE = 4096, SORT_BYTES_PER_ROW = 100 };
@@ -56,14 +57,14 @@ enum mg_code mg_compaction__add(struct mg_compaction *compaction, struct mg_view
     MG_TRY(mg_list__reserve(&compaction->inputs, &compaction->input_room, compaction->input_count, 1,
                             sizeof *compaction->inputs, err));
     if (!compaction->base) {
-        compaction->magic = mg_magic__of(base->base.engine);
         compaction->table_id = table->table->id;
         compaction->base = pin_newest(compaction->magic);
         compaction->seen = pin_newest(compaction->magic);
         mg_assert(compaction->base == base);
     }
     const struct mg_table_view *view = table_in(base, table->table->id);
-    struct mg_compaction_input input = {.slot = slot, .segment_id = mg_wtable__segment_id(table, slot)};
+    struct mg_compaction_input input = {
+        .slot = slot, .segment_id = mg_wtable__segment_id(table, slot), .end_row = UINT32_MAX};
     if (slot & MG_PART_SLOT)
         input.part = part_in(view, input.segment_id);
     else
@@ -71,6 +72,7 @@ enum mg_code mg_compaction__add(struct mg_compaction *compaction, struct mg_view
     mg_assert(input.part || input.segment);
     input.followed = input.part ? input.part->marks : input.segment->marks;
     compaction->is_flush |= input.segment != NULL;
+    compaction->budget = input.segment ? &compaction->magic->flush_budget : compaction->budget;
     compaction->row_count += (input.part ? mg_part_row_count(input.part->part) : input.segment->rows->row_count) -
                              (input.followed ? input.followed->dead_count : 0);
     compaction->inputs[compaction->input_count++] = input;
@@ -93,7 +95,7 @@ static enum mg_code open_scan(const struct mg_compaction *compaction, const stru
     struct mg_scan_spec spec = {.table_id = compaction->table_id,
                                 .columns = columns,
                                 .column_count = schema->column_count,
-                                .budget = &compaction->magic->merge_budget};
+                                .budget = compaction->budget};
     return mg_magic__scan_segments(&compaction->base->base, &spec, ids, compaction->input_count, out, err);
 }
 
@@ -116,8 +118,8 @@ static enum mg_code read_rows(const struct mg_compaction *compaction, const stru
     for (uint32_t c = 0; c < schema->column_count; c++)
         types[c] = schema->columns[c].type;
     MG_TRY(open_scan(compaction, schema, &scan, err));
-    enum mg_code code = mg_batch_builder_init(&builder, types, schema->column_count, &compaction->magic->merge_budget,
-                                              SIZE_MAX / 2, err);
+    enum mg_code code = mg_batch_builder_init(&builder, types, schema->column_count, compaction->budget, SIZE_MAX / 2,
+                                              err);
     for (bool more = true; code == MG_OK && more;) {
         struct mg_batch *batch;
         code = mg_magic__next(scan, &batch, err);
@@ -162,7 +164,7 @@ static enum mg_code order_rows(const struct mg_batch *rows, const struct mg_sche
 static enum mg_code sort_rows(const struct mg_compaction *compaction, const struct mg_schema *schema,
                               const struct mg_batch *rows, uint32_t *order, struct mg_error *err)
 {
-    struct mg_budget *budget = &compaction->magic->merge_budget;
+    struct mg_budget *budget = compaction->budget;
     size_t bytes = (size_t)rows->row_count * SORT_BYTES_PER_ROW;
     MG_TRY(mg_budget_reserve(budget, bytes, err));
     enum mg_code code = order_rows(rows, schema, order, err);
@@ -178,7 +180,7 @@ static enum mg_code append_sorted(struct mg_compaction *compaction, struct mg_pa
     for (uint32_t first = 0; first < rows->row_count; first += ROWS_AT_ONCE) {
         struct mg_batch *sorted;
         uint32_t count = MG_MIN(rows->row_count - first, (uint32_t)ROWS_AT_ONCE);
-        MG_TRY(mg_batch_select(rows, order + first, count, &compaction->magic->merge_budget, &sorted, err));
+        MG_TRY(mg_batch_select(rows, order + first, count, compaction->budget, &sorted, err));
         enum mg_code code = mg_part_writer_append(writer, sorted, err);
         mg_batch_unref(sorted);
         MG_TRY(code);
@@ -192,11 +194,24 @@ static enum mg_code open_writer(const struct mg_compaction *compaction, struct m
     char path[MG_PATH_MAX];
     struct mg_magic *magic = compaction->magic;
     struct mg_part_writer_options options = {.io = magic->io,
-                                             .budget = &magic->merge_budget,
+                                             .budget = compaction->budget,
                                              .rows_expected = row_count,
                                              .segment_id = compaction->segment_id};
     mg_path__part(magic->folder, compaction->segment_id, path);
     return mg_part_writer_open(path, schema, &options, out, err);
+}
+
+static void count_written(const struct mg_compaction *compaction, uint64_t bytes)
+{
+    struct mg_table *table = table_in(compaction->base, compaction->table_id)->table;
+    struct mg_flow *flows[] = {&table->flow, &compaction->magic->keeping.flow};
+    for (size_t i = 0; i < MG_COUNT_OF(flows); i++)
+        atomic_fetch_add_explicit(compaction->is_flush ? &flows[i]->flushed_bytes : &flows[i]->merged_bytes, bytes,
+                                  memory_order_relaxed);
+    if (compaction->is_flush)
+        mg_count(engine_flushed_bytes, bytes);
+    else
+        mg_count(engine_merged_bytes, bytes);
 }
 
 /* Consumes the writer. code: of what was appended. */
@@ -210,7 +225,7 @@ static enum mg_code finish_writer(struct mg_compaction *compaction, struct mg_pa
         return code;
     }
     MG_TRY(mg_part_writer_finish(writer, &summary, err));
-    atomic_fetch_add_explicit(&magic->keeping.written_bytes, summary.file_bytes, memory_order_relaxed);
+    count_written(compaction, summary.file_bytes);
     MG_STOP("part.written");
     MG_TRY(mg_magic__open_part(magic, compaction->segment_id, &compaction->out, err));
     compaction->dead = calloc((size_t)(summary.row_count + 63) / 64 + 1, sizeof *compaction->dead);
@@ -312,7 +327,9 @@ static enum mg_code follow_granule(struct mg_compaction *compaction, const struc
     if (new && !all_dead)
         mg_mark_version__mask(new, lives, row_count);
     for (uint32_t row = 0; row < row_count; row++) {
-        if (!((lived[row / 64] & ~lives[row / 64]) >> (row % 64) & 1))
+        uint32_t number = granule * MG_CHUNK_ROWS + row;
+        if (!((lived[row / 64] & ~lives[row / 64]) >> (row % 64) & 1) || number < input->first_row ||
+            number >= input->end_row) /* not of this piece */
             continue;
         MG_TRY(encode_key(input, granule, row, mg_lookup__begin(lookup), err));
         mg_lookup__end(lookup);
@@ -373,10 +390,21 @@ enum mg_code mg_compaction__follow(struct mg_compaction *compaction, uint32_t *o
     return MG_OK;
 }
 
+void mg_compaction__release(const struct mg_compaction *compaction)
+{
+    struct mg_wtable *table = mg_store__find_wtable(&compaction->magic->store, compaction->table_id);
+    for (uint32_t i = 0; table && i < compaction->input_count; i++)
+        for (uint32_t p = 0; p < table->part_count; p++)
+            if (table->parts[p] && mg_part_segment_id(table->parts[p]->part) == compaction->inputs[i].segment_id)
+                table->parts[p]->is_busy = false;
+}
+
 void mg_compaction__clear(struct mg_compaction *compaction)
 {
     if (!compaction->magic)
         return;
+    mg_buffer_clear(&compaction->low);
+    mg_buffer_clear(&compaction->high);
     mg_part_unref(compaction->out);
     mg_view__unpin(compaction->base);
     mg_view__unpin(compaction->seen);

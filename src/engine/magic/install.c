@@ -6,11 +6,13 @@
  *
  * Up to (5) a failure puts everything back. If (5) fails in a way that leaves open whether the manifest is there, the
  * writer is stopped: groups that it wrote from now on could name segments that the manifest does not know.
- * Threads  in the writer's turn: nothing is staged and nothing can begin.
+ * Threads  in the writer's turn: nothing is staged and nothing can begin. Until the manifest is noted no sweep looks
+ *          for files (keeping.files_lock), as some of them are in no manifest yet.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/counter.h"
 #include "base/stop.h"
 #include "engine/magic/compaction.h"
 
@@ -88,12 +90,27 @@ static enum mg_code put_output(struct install *install, struct mg_compaction *co
     mg_part_ref(compaction->out);
     compaction->installed->marks_epoch = compaction->installed->marks_file = store->epoch;
     compaction->installed->marks_dead = compaction->dead_count;
+    compaction->installed->is_busy = compaction->stays_busy;
     return MG_OK;
 }
 
 static void **place_of(struct mg_wtable *table, uint32_t slot)
 {
     return slot & MG_PART_SLOT ? (void **)&table->parts[slot - MG_PART_SLOT] : (void **)&table->slots[slot];
+}
+
+/* Where the input lies now: places of parts change with every install. False: it was given up, as its rows all died, or
+ * a piece before this one took it. */
+static bool find_input(const struct mg_wtable *table, struct mg_compaction_input *input)
+{
+    if (input->segment)
+        return table->slots[input->slot] != NULL;
+    for (uint32_t p = 0; p < table->part_count; p++)
+        if (table->parts[p] && mg_part_segment_id(table->parts[p]->part) == input->segment_id) {
+            input->slot = MG_PART_SLOT + p;
+            return true;
+        }
+    return false;
 }
 
 static enum mg_code exchange(struct install *install, struct mg_compaction *compaction, struct mg_error *err)
@@ -108,9 +125,9 @@ static enum mg_code exchange(struct install *install, struct mg_compaction *comp
         table->first_staged_slot = table->slot_count;
     }
     for (uint32_t i = 0; i < compaction->input_count; i++) {
-        void **place = place_of(table, compaction->inputs[i].slot);
-        if (!*place) /* its rows all died, and it was given up */
+        if (!find_input(table, &compaction->inputs[i]))
             continue;
+        void **place = place_of(table, compaction->inputs[i].slot);
         MG_TRY(mg_wtable__supersede_marks(install->store, mg_wtable__deleted(table, compaction->inputs[i].slot)->marks,
                                           err));
         compaction->inputs[i].taken = *place;
@@ -133,6 +150,35 @@ static void put_back(struct install *install, struct mg_compaction *compaction)
         mg_wtable__drop_last_part(table);
     compaction->installed = NULL;
     table->staged = false;
+}
+
+/* Places that inputs left, at the end of which nobody refers to: only a plan's inputs do, and those by their ids. */
+static void close_up(struct mg_wtable *table)
+{
+    uint32_t kept = 0;
+    for (uint32_t p = 0; p < table->part_count; p++)
+        if (table->parts[p])
+            table->parts[kept++] = table->parts[p];
+    table->part_count = kept;
+}
+
+static uint64_t dead_rows(const struct mg_compaction_input *input)
+{
+    const struct mg_wmarks *deleted = input->part ? &((const struct mg_wpart *)input->taken)->deleted
+                                                  : &((const struct mg_wsegment *)input->taken)->deleted;
+    return deleted->marks ? deleted->marks->dead_count : 0;
+}
+
+/* Rows that the inputs show as dead and that are not in the outputs. */
+static void count_reclaimed(struct install *install, const struct mg_compaction *compaction)
+{
+    uint64_t rows = 0;
+    struct mg_wtable *table = mg_store__find_wtable(install->store, compaction->table_id);
+    for (uint32_t i = 0; i < compaction->input_count; i++)
+        rows += compaction->inputs[i].taken ? dead_rows(&compaction->inputs[i]) : 0;
+    atomic_fetch_add_explicit(&table->table->flow.reclaimed, rows, memory_order_relaxed);
+    atomic_fetch_add_explicit(&install->magic->keeping.flow.reclaimed, rows, memory_order_relaxed);
+    mg_count(engine_reclaimed, rows);
 }
 
 static void free_inputs(struct mg_compaction *compaction)
@@ -247,6 +293,7 @@ static enum mg_code describe(struct install *install, struct mg_error *err)
     manifest->epoch = store->epoch;
     manifest->replay_from = store->epoch + 1;
     manifest->next_segment_id = store->next_segment_id;
+    manifest->is_checkpoint = install->is_checkpoint;
     manifest->catalog = mg_catalog__ref(store->catalog);
     mg_mutex_lock(&install->magic->publish); /* reserve() may run meanwhile */
     manifest->next_table_id = store->next_table_id;
@@ -265,7 +312,7 @@ static enum mg_code describe(struct install *install, struct mg_error *err)
     }
     qsort(manifest->parts, manifest->part_count, sizeof *manifest->parts, compare_parts);
     qsort(manifest->deltas, manifest->delta_count, sizeof *manifest->deltas, compare_deltas);
-    return mg_keeper__prepare(install->magic, manifest, install->is_checkpoint, &install->kept, err);
+    return mg_keeper__prepare(install->magic, manifest, &install->kept, err);
 }
 
 /* ---- (4) and (6) the view ------------------------------------------------------------------------------------ */
@@ -282,6 +329,11 @@ static void show(struct install *install)
 {
     struct mg_magic *magic = install->magic;
     struct mg_store *store = install->store;
+    for (uint32_t i = 0; i < install->count; i++)
+        if (!install->compactions[i].abandoned) {
+            count_reclaimed(install, &install->compactions[i]);
+            close_up(mg_store__find_wtable(store, install->compactions[i].table_id));
+        }
     mg_store__committed(store, install->catalog);
     uint64_t delta_bytes = mg_store__delta_bytes(store);
     mg_mutex_lock(&magic->publish);
@@ -290,8 +342,10 @@ static void show(struct install *install)
     mg_mutex_unlock(&magic->publish);
     MG_STOP("install.swapped");
     mg_view__unpin(before);
-    for (uint32_t i = 0; i < install->count; i++)
+    for (uint32_t i = 0; i < install->count; i++) {
         free_inputs(&install->compactions[i]);
+        install->compactions[i].is_done = !install->compactions[i].abandoned;
+    }
 }
 
 /* ---- all of it ----------------------------------------------------------------------------------------------- */
@@ -337,12 +391,16 @@ enum mg_code mg_compaction__install(struct mg_magic *magic, struct mg_compaction
                               .is_checkpoint = is_checkpoint};
     struct mg_error story = MG_ERROR_INIT;
     bool unknown = false;
+    mg_mutex_lock(&magic->keeping.files_lock);
     enum mg_code code = prepare(&install, &story);
     if (code == MG_OK)
         code = mg_manifest__write(magic->io, magic->folder, &install.manifest, &unknown, &story);
     if (code == MG_OK) {
         magic->keeping.next_manifest++;
         mg_keeper__note(magic, MG_TAKE(install.kept));
+    }
+    mg_mutex_unlock(&magic->keeping.files_lock);
+    if (code == MG_OK) {
         show(&install);
     } else {
         roll_back(&install);

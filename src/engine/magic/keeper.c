@@ -7,8 +7,11 @@
  *          files, WAL segments below the lowest replay_from.
  * Order    a manifest is durable before it is noted here; files go once it is durable that the manifests that list them
  *          are gone, for a power cut may bring back an unlinked one.
- * Threads  the list: magic->publish. Files are removed by whoever maintains the store, one thread at a time; a part
- *          that a view still shows stays readable through its open file.
+ * Under way   an output that is being written, and what an install writes before its manifest, are in no list either.
+ *          Numbers of outputs are noted while they are written (keeping.working), installs are kept out while a sweep
+ *          looks (files_lock), and the folder is read before the lists: what appears later is not touched.
+ * Threads  the list: magic->publish. Sweeps: one at a time (sweep_lock). A part that a view still shows stays readable
+ *          through its open file.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,8 +48,8 @@ static uint64_t watermark_in(const struct mg_manifest *manifest, const char *sou
     return 0;
 }
 
-enum mg_code mg_keeper__prepare(struct mg_magic *magic, const struct mg_manifest *manifest, bool is_checkpoint,
-                                struct mg_kept **out, struct mg_error *err)
+enum mg_code mg_keeper__prepare(struct mg_magic *magic, const struct mg_manifest *manifest, struct mg_kept **out,
+                                struct mg_error *err)
 {
     struct mg_kept *kept = calloc(1, sizeof *kept);
     struct mg_manifest_part *parts = calloc((size_t)manifest->part_count + 1, sizeof *parts);
@@ -71,7 +74,7 @@ enum mg_code mg_keeper__prepare(struct mg_magic *magic, const struct mg_manifest
     kept->number = manifest->number;
     kept->epoch = manifest->epoch;
     kept->replay_from = manifest->replay_from;
-    kept->is_checkpoint = is_checkpoint;
+    kept->is_checkpoint = manifest->is_checkpoint;
     *out = kept;
     return MG_OK;
 }
@@ -172,15 +175,18 @@ struct sweep {
     uint32_t count, room;
 };
 
-/* What the kept manifests list. Only the maintainer changes the list, so it needs no lock to look. */
-static enum mg_code list_all(const struct mg_magic *magic, struct sweep *sweep, struct mg_error *err)
+/* What the kept manifests list, and what is under way. */
+static enum mg_code list_under_lock(const struct mg_magic *magic, struct sweep *sweep, struct mg_error *err)
 {
-    size_t room = 1;
+    const struct mg_keeping *keeping = &magic->keeping;
+    size_t room = 1 + keeping->working_count;
     for (uint32_t i = 0; i < magic->kept_count; i++)
         room += 2 * (size_t)magic->kept[i]->part_count;
     sweep->listed = malloc(room * sizeof *sweep->listed);
     if (!sweep->listed)
         return mg_fail(err, MG_NO_MEMORY, "no memory for a list of %zu files", room);
+    for (uint32_t i = 0; i < keeping->working_count; i++)
+        sweep->listed[sweep->listed_count++] = (struct listed){keeping->working[i], UINT64_MAX};
     for (uint32_t i = 0; i < magic->kept_count; i++)
         for (uint32_t p = 0; p < magic->kept[i]->part_count; p++) {
             const struct mg_manifest_part *part = &magic->kept[i]->parts[p];
@@ -188,8 +194,17 @@ static enum mg_code list_all(const struct mg_magic *magic, struct sweep *sweep, 
             if (part->dead_count)
                 sweep->listed[sweep->listed_count++] = (struct listed){part->segment_id, part->marks_file};
         }
-    qsort(sweep->listed, sweep->listed_count, sizeof *sweep->listed, compare_listed);
     return MG_OK;
+}
+
+static enum mg_code list_all(struct mg_magic *magic, struct sweep *sweep, struct mg_error *err)
+{
+    mg_mutex_lock(&magic->publish);
+    enum mg_code code = list_under_lock(magic, sweep, err);
+    mg_mutex_unlock(&magic->publish);
+    if (code == MG_OK)
+        qsort(sweep->listed, sweep->listed_count, sizeof *sweep->listed, compare_listed);
+    return code;
 }
 
 static bool is_listed(const struct sweep *sweep, uint32_t segment_id, uint64_t marks_file)
@@ -199,21 +214,9 @@ static bool is_listed(const struct sweep *sweep, uint32_t segment_id, uint64_t m
            bsearch(&wanted, sweep->listed, sweep->listed_count, sizeof wanted, compare_listed) != NULL;
 }
 
-static enum mg_code note_unlisted(void *arg, const char *name, struct mg_error *err)
+static enum mg_code note_name(void *arg, const char *name, struct mg_error *err)
 {
     struct sweep *sweep = arg;
-    unsigned segment_id;
-    unsigned long long epoch;
-    int end = 0;
-    bool listed = true; /* foreign names are left alone */
-    if (strlen(name) > 4 && strcmp(name + strlen(name) - 4, ".new") == 0)
-        listed = false;
-    else if (sscanf(name, "%8x.part%n", &segment_id, &end) == 1 && end && name[end] == 0)
-        listed = is_listed(sweep, segment_id, UINT64_MAX);
-    else if (sscanf(name, "%8x.marks.%16llx%n", &segment_id, &epoch, &end) == 2 && end && name[end] == 0)
-        listed = is_listed(sweep, segment_id, epoch);
-    if (listed)
-        return MG_OK;
     MG_TRY(mg_list__reserve(&sweep->names, &sweep->room, sweep->count, 1, sizeof(char *), err));
     sweep->names[sweep->count] = strdup(name);
     if (!sweep->names[sweep->count])
@@ -222,18 +225,52 @@ static enum mg_code note_unlisted(void *arg, const char *name, struct mg_error *
     return MG_OK;
 }
 
-static enum mg_code unlink_unlisted(struct mg_magic *magic, struct sweep *sweep, struct mg_error *err)
+enum kind { FOREIGN, PART, SMALL };
+
+/* Foreign names, and what is listed, are left alone. */
+static enum kind unlisted(const struct sweep *sweep, const char *name)
 {
-    char folder[MG_PATH_MAX], path[MG_PATH_MAX + 64];
-    snprintf(folder, sizeof folder, "%s/parts", magic->folder);
-    MG_TRY(list_all(magic, sweep, err));
-    MG_TRY(magic->io->ops->list(magic->io, folder, note_unlisted, sweep, err));
+    unsigned segment_id;
+    unsigned long long epoch;
+    int end = 0;
+    if (strlen(name) > 4 && strcmp(name + strlen(name) - 4, ".new") == 0)
+        return SMALL;
+    if (sscanf(name, "%8x.part%n", &segment_id, &end) == 1 && end && name[end] == 0)
+        return is_listed(sweep, segment_id, UINT64_MAX) ? FOREIGN : PART;
+    if (sscanf(name, "%8x.marks.%16llx%n", &segment_id, &epoch, &end) == 2 && end && name[end] == 0)
+        return is_listed(sweep, segment_id, epoch) ? FOREIGN : SMALL;
+    return FOREIGN;
+}
+
+static enum mg_code unlink_kind(struct mg_magic *magic, struct sweep *sweep, const char *folder, enum kind kind,
+                                struct mg_error *err)
+{
+    char path[MG_PATH_MAX + 64];
     for (uint32_t i = 0; i < sweep->count; i++) {
+        if (unlisted(sweep, sweep->names[i]) != kind)
+            continue;
         snprintf(path, sizeof path, "%s/%s", folder, sweep->names[i]);
         MG_STOP("keeper.unlink");
         MG_TRY(magic->io->ops->unlink(magic->io, path, err));
     }
     return MG_OK;
+}
+
+/* Marks may be written again under the same name, so they go while no install runs; a part's number is never used
+ * again, and removing one may take long. */
+static enum mg_code unlink_unlisted(struct mg_magic *magic, struct sweep *sweep, struct mg_error *err)
+{
+    char folder[MG_PATH_MAX];
+    snprintf(folder, sizeof folder, "%s/parts", magic->folder);
+    mg_mutex_lock(&magic->keeping.files_lock);
+    enum mg_code code = magic->io->ops->list(magic->io, folder, note_name, sweep, err);
+    if (code == MG_OK)
+        code = list_all(magic, sweep, err);
+    if (code == MG_OK)
+        code = unlink_kind(magic, sweep, folder, SMALL, err);
+    mg_mutex_unlock(&magic->keeping.files_lock);
+    MG_TRY(code);
+    return unlink_kind(magic, sweep, folder, PART, err);
 }
 
 static enum mg_code sweep_files(struct mg_magic *magic, struct mg_error *err)
@@ -247,7 +284,7 @@ static enum mg_code sweep_files(struct mg_magic *magic, struct mg_error *err)
     return code;
 }
 
-enum mg_code mg_keeper__sweep(struct mg_magic *magic, struct mg_error *err)
+static enum mg_code sweep_all(struct mg_magic *magic, struct mg_error *err)
 {
     bool removed = false;
     for (struct mg_kept *kept; (kept = take_unneeded(magic)) != NULL; removed = true) {
@@ -265,4 +302,12 @@ enum mg_code mg_keeper__sweep(struct mg_magic *magic, struct mg_error *err)
     mg_mutex_unlock(&magic->publish);
     MG_STOP("keeper.trim");
     return needed == UINT64_MAX ? MG_OK : mg_journal_trim(magic->journal, needed, err);
+}
+
+enum mg_code mg_keeper__sweep(struct mg_magic *magic, struct mg_error *err)
+{
+    mg_mutex_lock(&magic->keeping.sweep_lock);
+    enum mg_code code = sweep_all(magic, err);
+    mg_mutex_unlock(&magic->keeping.sweep_lock);
+    return code;
 }

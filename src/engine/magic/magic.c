@@ -11,7 +11,7 @@
 
 #include "base/counter.h"
 #include "base/stop.h"
-#include "engine/magic/magic_internal.h"
+#include "engine/magic/asked.h"
 
 /* ---- open and close ------------------------------------------------------------------------------------------ */
 
@@ -21,9 +21,11 @@ enum {
     SEGMENT_SHARE = 64, /* a delta segment the same */
     DELTA_EIGHTHS = 5,  /* rows, index and marks get so many eighths of it: what a flush needs is never theirs */
     SEGMENT_BYTES_MIN = 1 << 20,
-    MERGE_SHARE = 8, /* flushes and merges have at least one part in so many for themselves, for they free the rest */
-    MERGE_BYTES_MIN = 24 << 20,
-    MERGE_SHARE_FROM = 64 << 20, /* a smaller memory, of tests, has no room for a share */
+    FLUSH_SHARE = 8, /* flushes have at least one part in so many for themselves, for they free the rest */
+    FLUSH_BYTES_MIN = 24 << 20,
+    FLUSH_SHARE_FROM = 64 << 20,  /* a smaller memory, of tests, has no room for a share */
+    MERGE_SHARE = 16,             /* and merges, */
+    MERGE_SHARE_FROM = 384 << 20, /* of a memory from here on; in a smaller one they take what is free */
 };
 
 static void init_budgets(struct mg_magic *magic, struct mg_budget *outer)
@@ -33,7 +35,7 @@ static void init_budgets(struct mg_magic *magic, struct mg_budget *outer)
     magic->readers = outer;
     mg_budget_init(&magic->budget, "store", outer, limit);
     mg_budget_init(&magic->delta_budget, "store delta", &magic->budget,
-                   limit == SIZE_MAX || limit < MERGE_SHARE_FROM ? limit : limit / 8 * DELTA_EIGHTHS);
+                   limit == SIZE_MAX || limit < FLUSH_SHARE_FROM ? limit : limit / 8 * DELTA_EIGHTHS);
     mg_budget_init(&magic->rows_budget, "store rows", &magic->delta_budget, SIZE_MAX);
     mg_budget_init(&magic->index_budget, "store index", &magic->delta_budget, SIZE_MAX);
     mg_budget_init(&magic->marks_budget, "store marks", &magic->delta_budget, SIZE_MAX);
@@ -46,15 +48,19 @@ static void init_budgets(struct mg_magic *magic, struct mg_budget *outer)
                                             (uint64_t)SEGMENT_BYTES_MIN);
 }
 
-/* What frees memory must not wait for others to free some. */
+/* What frees memory must not wait for others to free some; and a flush not for a merge. */
 static enum mg_code reserve_merges(struct mg_magic *magic, struct mg_error *err)
 {
     size_t limit = magic->budget.limit_bytes;
-    if (limit != SIZE_MAX && limit >= MERGE_SHARE_FROM)
-        return mg_budget_init_growing_share(&magic->merge_budget, "store merges", &magic->budget,
-                                            MG_MAX(limit / MERGE_SHARE, (size_t)MERGE_BYTES_MIN), err);
     mg_budget_init(&magic->merge_budget, "store merges", &magic->budget, SIZE_MAX);
-    return MG_OK;
+    mg_budget_init(&magic->flush_budget, "store flushes", &magic->budget, SIZE_MAX);
+    if (limit == SIZE_MAX || limit < FLUSH_SHARE_FROM)
+        return MG_OK;
+    MG_TRY(mg_budget_init_growing_share(&magic->flush_budget, "store flushes", &magic->budget,
+                                        MG_MAX(limit / FLUSH_SHARE, (size_t)FLUSH_BYTES_MIN), err));
+    if (limit < MERGE_SHARE_FROM)
+        return MG_OK;
+    return mg_budget_init_growing_share(&magic->merge_budget, "store merges", &magic->budget, limit / MERGE_SHARE, err);
 }
 
 static enum mg_code open_journal(struct mg_magic *magic, const struct mg_engine_options *options, struct mg_error *err)
@@ -103,6 +109,7 @@ static void free_magic(struct mg_magic *magic)
     mg_store__clear(&magic->store);
     mg_keeper__clear(magic);
     mg_cache_free(magic->cache);
+    mg_budget_clear_share(&magic->flush_budget);
     mg_budget_clear_share(&magic->merge_budget);
     for (uint32_t i = 0; i < MG_SOURCES_MAX; i++)
         mg_history__clear(&magic->history[i]);
@@ -111,10 +118,8 @@ static void free_magic(struct mg_magic *magic)
     mg_io_nosync__free(magic->nosync);
     mg_cond_destroy(&magic->published);
     mg_cond_destroy(&magic->turned);
-    mg_cond_destroy(&magic->keeping.wake);
+    mg_magic__maintain_clear(magic);
     mg_mutex_destroy(&magic->publish);
-    mg_mutex_destroy(&magic->keeping.lock);
-    mg_mutex_destroy(&magic->keeping.wake_lock);
     free(magic->folder);
     free(magic);
 }
@@ -128,9 +133,7 @@ static enum mg_code magic_open(const struct mg_engine_options *options, struct m
     mg_mutex_init(&magic->publish, MG_RANK_PUBLISH, "publish");
     mg_cond_init(&magic->published);
     mg_cond_init(&magic->turned);
-    mg_mutex_init(&magic->keeping.lock, MG_RANK_WRITER, "maintain");
-    mg_mutex_init(&magic->keeping.wake_lock, MG_RANK_LEAF, "maintain wake");
-    mg_cond_init(&magic->keeping.wake);
+    mg_magic__maintain_init(magic);
     init_budgets(magic, options->budget);
     enum mg_code code = open_all(magic, options, err);
     if (code != MG_OK) {
@@ -389,6 +392,7 @@ static enum mg_code stage(struct mg_magic *magic, struct mg_magic_epoch *epoch, 
         return mg_fail(err, MG_TOO_BIG, "this epoch takes more than %llu bytes", (unsigned long long)MG_WAL_GROUP_MAX);
     struct mg_wtable *table;
     MG_TRY(mg_store__wtable(&magic->store, view->table, &table, err));
+    table->in_bytes += mg_batch_bytes(changes->rows);
     return mg_wtable__put(&magic->store, table, view->schema, changes, err);
 }
 
@@ -630,6 +634,10 @@ const struct mg_engine_ops mg_engine_magic = {
     .publish = mg_magic__publish,
     .abort = magic_abort,
     .checkpoint = magic_checkpoint,
+    .compact = mg_magic__compact,
+    .compactions = mg_magic__compactions,
+    .cancel_compaction = mg_magic__cancel_compaction,
+    .set_option = mg_magic__set_option,
     .wait = magic_wait,
     .wait_watermark = magic_wait_watermark,
     .snapshot = magic_snapshot,

@@ -188,11 +188,21 @@ struct mg_column_ids {
     } ids[];
 };
 
+/* What went in, and what was written for it, since open. */
+struct mg_flow {
+    _Atomic uint64_t in_bytes;      /* of rows of published epochs, in Arrow's layout */
+    _Atomic uint64_t wal_bytes;     /* rows and marks in the WAL */
+    _Atomic uint64_t flushed_bytes; /* files of parts */
+    _Atomic uint64_t merged_bytes;  /* the same */
+    _Atomic uint64_t reclaimed;     /* dead rows that a flush or merge left out */
+};
+
 /* What is the same in all views of a table. */
 struct mg_table {
     atomic_int references;
     uint64_t id;
     _Atomic uint64_t verify_failed; /* changes that contradicted the stored rows, since open */
+    struct mg_flow flow;
 };
 
 struct mg_table_segment {
@@ -502,6 +512,7 @@ struct mg_wpart {
     uint64_t marks_epoch; /* marks up to this epoch are in the file of epoch marks_file */
     uint64_t marks_file;
     uint32_t marks_dead; /* how many; 0: there is no file */
+    bool is_busy;        /* somebody merges it; in the writer's turn */
 };
 
 /* One change of the index, to take back. */
@@ -531,6 +542,7 @@ struct mg_wtable {
     uint32_t first_staged_slot;              /* segments before it got no rows */
     uint64_t live_count, visible_live_count; /* staged included; published */
     uint64_t verify_failed;                  /* of the staged epoch */
+    uint64_t in_bytes, wal_bytes;            /* the same */
     struct mg_undo_list undo;
     struct mg_u64_list marked; /* slot << 32 | row of the staged epoch's marks */
 };
@@ -742,22 +754,56 @@ struct mg_magic_epoch {
     char failed_text[MG_ERROR_TEXT_MAX];
 };
 
-/* The maintainer: one thread that flushes, merges and writes checkpoints (maintain.c). Fields without another word are
- * its own. */
-struct mg_keeping {
+/* Who flushes and merges (maintain.c): a thread for flushes and checkpoints, one for merges of few rows, one for the
+ * others and for what was asked for, so that no flush waits for a merge and no small merge for a large one. */
+enum mg_lane_id { MG_LANE_FLUSH, MG_LANE_SMALL, MG_LANE_LARGE, MG_LANES };
+enum { MG_ASKED_MAX = 128 }; /* compactions that are listed */
+struct mg_asked;
+struct mg_lane {
+    struct mg_magic *magic;
     struct mg_thread thread;
-    struct mg_mutex lock;      /* MG_RANK_WRITER: one round at a time, also of those who ask for one */
-    uint64_t next_manifest;    /* MG_GUARDED_BY(lock) */
+    uint64_t rows_min, rows_max; /* of its merges: more than rows_min, up to rows_max */
+    uint32_t next_table;         /* where its next plan begins; the thread's own */
+    int64_t not_before_ms;       /* no merge until then, as memory or disk is short; the thread's own */
+};
+
+/* What the lanes know. */
+struct mg_keeping {
+    struct mg_lane lanes[MG_LANES];
+    struct mg_mutex lock;      /* MG_RANK_WRITER: rounds of flushes, and rounds by hand: one at a time */
     uint64_t checkpoint_epoch; /* of the last one; MG_GUARDED_BY(lock) */
     uint64_t checkpoint_wal;   /* bytes written until then; MG_GUARDED_BY(lock) */
     int64_t checkpoint_at_ms;  /* MG_GUARDED_BY(lock) */
-    int64_t no_merge_until_ms; /* MG_GUARDED_BY(lock) */
     uint64_t every_bytes;      /* settings */
     int64_t every_ms;
+    uint64_t part_rows_max; /* 0: by the table's size */
+    bool by_hand;
+
+    struct mg_mutex sweep_lock; /* MG_RANK_SWEEP: held while files are removed */
+    /* MG_RANK_FILES: an install writes files that no manifest lists yet, or a sweep looks */
+    struct mg_mutex files_lock;
+
+    uint64_t next_manifest; /* the writer's turn's */
+
     struct mg_mutex wake_lock; /* MG_RANK_LEAF */
     struct mg_cond wake;
-    bool closing, woken; /* MG_GUARDED_BY(wake_lock) */
-    _Atomic uint64_t flush_count, merge_count, checkpoint_count, written_bytes, failed_count;
+    int64_t paid_until_ns; /* of the throttle: when merges may go on; MG_GUARDED_BY(wake_lock) */
+    _Atomic bool closing;
+    _Atomic uint64_t throttle; /* bytes of rows that merges take in a second; 0: no limit */
+
+    /* MG_RANK_LEAF: the list of compactions that were asked for (asked.c), and their infos */
+    struct mg_mutex asked_lock;
+    struct mg_asked *asked[MG_ASKED_MAX]; /* in the order in which they were asked for */
+    uint32_t asked_count;
+    uint64_t last_asked; /* id */
+
+    uint64_t held_table; /* the writer's turn's: no merge of this table begins, as a compaction waits for its parts */
+
+    uint32_t *working; /* segment ids of outputs under way; MG_GUARDED_BY(magic->publish) */
+    uint32_t working_count, working_room;
+
+    _Atomic uint64_t flush_count, merge_count, checkpoint_count, failed_count;
+    struct mg_flow flow; /* of all tables, dropped ones included */
 };
 
 struct mg_magic {
@@ -770,8 +816,8 @@ struct mg_magic {
     struct mg_journal *journal;
     struct mg_budget *readers; /* of options: scans are reserved there; may be NULL */
     struct mg_budget budget;   /* all that the stores keep; below options' */
-    struct mg_budget delta_budget, cache_budget, merge_budget, replay_budget; /* below budget */
-    struct mg_budget rows_budget, index_budget, marks_budget;                 /* below delta_budget */
+    struct mg_budget delta_budget, cache_budget, flush_budget, merge_budget, replay_budget; /* below budget */
+    struct mg_budget rows_budget, index_budget, marks_budget;                               /* below delta_budget */
     struct mg_cache *cache;
     uint64_t segment_bytes_max; /* of row data; a single larger row gets a segment of its own */
     struct mg_keeping keeping;  /* what the maintainer knows */
@@ -806,7 +852,7 @@ struct mg_kept {
 };
 /* For a manifest that is about to be written; note it once it is durable, or forget it. */
 MG_MUST_CHECK enum mg_code mg_keeper__prepare(struct mg_magic *magic, const struct mg_manifest *manifest,
-                                              bool is_checkpoint, struct mg_kept **out, struct mg_error *err);
+                                              struct mg_kept **out, struct mg_error *err);
 void mg_keeper__note(struct mg_magic *magic, struct mg_kept *kept);
 /* From whose epoch on snapshots can be opened; NULL: from 0 on. Under magic->publish. */
 const struct mg_kept *mg_keeper__oldest(const struct mg_magic *magic);
@@ -815,7 +861,7 @@ void mg_keeper__forget(struct mg_kept *kept); /* NULL is allowed */
 MG_MUST_CHECK enum mg_code mg_keeper__pin(struct mg_magic *magic, uint64_t epoch, struct mg_kept **out,
                                           struct mg_error *err);
 void mg_keeper__unpin(struct mg_magic *magic, struct mg_kept *kept); /* NULL is allowed */
-/* Remove what is not needed any more. One thread at a time. */
+/* Remove what is not needed any more. Any thread of the maintenance. */
 MG_MUST_CHECK enum mg_code mg_keeper__sweep(struct mg_magic *magic, struct mg_error *err);
 void mg_keeper__clear(struct mg_magic *magic);
 
@@ -864,9 +910,23 @@ void mg_magic__stop_writer(struct mg_magic *magic, struct mg_error *story);
 /* Frees the staged epoch and lets the next one begin; what it staged is published or aborted. */
 void mg_magic__end_epoch(struct mg_magic_epoch *epoch);
 
-/* maintain.c. One round; flush_all: rows that are only in memory and the WAL become parts. MG_STOPPED. */
+/* maintain.c. A round of flushes, and by hand also of merges; flush_all: rows that are only in memory and the WAL
+ * become parts. MG_STOPPED. */
 MG_MUST_CHECK enum mg_code mg_magic__maintain(struct mg_magic *magic, bool flush_all, bool is_checkpoint,
                                               struct mg_error *err);
+/* Before start, and after stop. */
+void mg_magic__maintain_init(struct mg_magic *magic);
+void mg_magic__maintain_clear(struct mg_magic *magic);
+/* The writer's turn, between two epochs: while it lasts, begin waits. MG_STOPPED: the writer is stopped, and so is
+ * maintenance. */
+MG_MUST_CHECK enum mg_code mg_magic__take_turn(struct mg_magic *magic, struct mg_error *err);
+void mg_magic__give_turn(struct mg_magic *magic);
+/* One round that flushes all rows of the table. */
+MG_MUST_CHECK enum mg_code mg_magic__flush_table(struct mg_magic *magic, uint64_t table_id, struct mg_error *err);
+void mg_magic__wake(struct mg_magic *magic);            /* the lanes look now what there is to do */
+void mg_magic__nap(struct mg_magic *magic, int64_t ms); /* at most so long, and not through a wake */
+enum mg_code mg_magic__set_option(struct mg_engine *engine, enum mg_engine_option option, uint64_t value,
+                                  struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_magic__maintain_start(struct mg_magic *magic, const struct mg_engine_options *options,
                                                     struct mg_error *err);
 void mg_magic__maintain_stop(struct mg_magic *magic);

@@ -28,6 +28,8 @@ void mg_manifest__clear(struct mg_manifest *manifest)
     memset(manifest, 0, sizeof *manifest);
 }
 
+enum { FLAG_CHECKPOINT = 1 };
+
 /* ---- out ----------------------------------------------------------------------------------------------------- */
 
 /* Varints, in order. */
@@ -73,8 +75,9 @@ static enum mg_code put_segments(const struct mg_manifest *manifest, struct mg_b
 enum mg_code mg_manifest__encode(const struct mg_manifest *manifest, struct mg_buffer *out, struct mg_error *err)
 {
     size_t begin = out->size;
-    uint64_t numbers[] = {manifest->epoch, manifest->replay_from, manifest->next_table_id, manifest->next_version,
-                          manifest->next_segment_id};
+    uint64_t numbers[] = {manifest->epoch,           manifest->replay_from,
+                          manifest->next_table_id,   manifest->next_version,
+                          manifest->next_segment_id, manifest->is_checkpoint ? FLAG_CHECKPOINT : 0};
     MG_TRY(mg_buffer_append(out, file_magic, sizeof file_magic, err));
     MG_TRY(mg_buffer_append_le64(out, MG_MANIFEST_FORMAT, err));
     MG_TRY(put_numbers(out, numbers, MG_COUNT_OF(numbers), err));
@@ -188,14 +191,18 @@ static enum mg_code take_deltas(struct mg_reader *in, struct mg_manifest *out, s
     return MG_OK;
 }
 
-static enum mg_code decode_body(struct mg_reader *in, struct mg_budget *budget, struct mg_manifest *out,
-                                struct mg_error *err)
+static enum mg_code decode_body(struct mg_reader *in, uint64_t format, struct mg_budget *budget,
+                                struct mg_manifest *out, struct mg_error *err)
 {
     out->epoch = mg_reader_varint(in);
     out->replay_from = mg_reader_varint(in);
     out->next_table_id = mg_reader_varint(in);
     out->next_version = mg_reader_varint(in);
     out->next_segment_id = take_u32(in);
+    uint64_t flags = format == MG_MANIFEST_FORMAT_ONCE ? FLAG_CHECKPOINT : mg_reader_varint(in);
+    if (flags > FLAG_CHECKPOINT)
+        return mg_fail(err, MG_CORRUPT, "flags %llu are not known", (unsigned long long)flags);
+    out->is_checkpoint = flags == FLAG_CHECKPOINT;
     if (in->failed || out->replay_from == 0 || out->replay_from > out->epoch + 1)
         return mg_fail(err, MG_CORRUPT, "epoch %llu is to be replayed from epoch %llu", (unsigned long long)out->epoch,
                        (unsigned long long)out->replay_from);
@@ -220,14 +227,14 @@ enum mg_code mg_manifest__decode(struct mg_slice bytes, struct mg_budget *budget
     if (bytes.size < FILE_BYTES_MIN || memcmp(bytes.data, file_magic, sizeof file_magic) != 0)
         return mg_fail(err, MG_CORRUPT, "it is no manifest: %zu bytes, or another word at byte 0", bytes.size);
     uint64_t format = mg_load_le64(bytes.data + sizeof file_magic);
-    if (format != MG_MANIFEST_FORMAT)
+    if (format != MG_MANIFEST_FORMAT && format != MG_MANIFEST_FORMAT_ONCE)
         return mg_fail(err, MG_UNIMPLEMENTED, "it has format %llu, and this Magic reads %d", (unsigned long long)format,
                        MG_MANIFEST_FORMAT);
     size_t size = bytes.size - HASH_BYTES;
     if (mg_hash(bytes.data, size, 0) != mg_load_le64(bytes.data + size))
         return mg_fail(err, MG_CORRUPT, "its checksum at byte %zu is not that of the bytes before", size);
     struct mg_reader in = mg_reader_of(MG_SLICE(bytes.data + HEAD_BYTES, size - HEAD_BYTES));
-    enum mg_code code = decode_body(&in, budget, out, err);
+    enum mg_code code = decode_body(&in, format, budget, out, err);
     if (code == MG_OK)
         return MG_OK;
     mg_manifest__clear(out);

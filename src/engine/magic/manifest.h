@@ -13,7 +13,7 @@
 
 #include "engine/magic/magic_internal.h"
 
-enum { MG_MANIFEST_FORMAT = 1 };
+enum { MG_MANIFEST_FORMAT = 2, MG_MANIFEST_FORMAT_ONCE = 1 /* read, too */, MG_MARKS_FORMAT = 1 };
 #define MG_MANIFEST_MAX ((size_t)1 << 30) /* bytes of one; a larger store is refused */
 
 struct mg_manifest_part {
@@ -36,6 +36,7 @@ struct mg_manifest {
     uint64_t epoch, replay_from;
     uint64_t next_table_id, next_version;
     uint32_t next_segment_id;
+    bool is_checkpoint;
     struct mg_catalog *catalog; /* a reference: tables without segments */
     uint64_t *live_counts;      /* by the catalogue's tables: rows of each as of epoch */
     uint32_t source_count, part_count, delta_count;

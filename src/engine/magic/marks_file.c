@@ -53,7 +53,7 @@ enum mg_code mg_marks_file__encode(uint32_t segment_id, uint64_t epoch, uint32_t
     for (uint32_t g = 0; g < marks->granule_count; g++)
         granules += marks->granules[g] != NULL;
     memcpy(head, file_magic, sizeof file_magic);
-    mg_store_le32(head + 8, MG_MANIFEST_FORMAT);
+    mg_store_le32(head + 8, MG_MARKS_FORMAT);
     mg_store_le32(head + 12, segment_id);
     mg_store_le64(head + 16, epoch);
     mg_store_le32(head + 24, row_count);
@@ -151,9 +151,9 @@ enum mg_code mg_marks_file__decode(struct mg_slice bytes, uint32_t segment_id, u
 {
     if (bytes.size < HEAD_BYTES + HASH_BYTES || memcmp(bytes.data, file_magic, sizeof file_magic) != 0)
         return mg_fail(err, MG_CORRUPT, "it holds no marks: %zu bytes, or another word at byte 0", bytes.size);
-    if (mg_load_le32(bytes.data + 8) != MG_MANIFEST_FORMAT)
+    if (mg_load_le32(bytes.data + 8) != MG_MARKS_FORMAT)
         return mg_fail(err, MG_UNIMPLEMENTED, "it has format %u, and this Magic reads %d", mg_load_le32(bytes.data + 8),
-                       MG_MANIFEST_FORMAT);
+                       MG_MARKS_FORMAT);
     size_t size = bytes.size - HASH_BYTES;
     if (mg_hash(bytes.data, size, 0) != mg_load_le64(bytes.data + size))
         return mg_fail(err, MG_CORRUPT, "its checksum at byte %zu is not that of the bytes before", size);

@@ -3,13 +3,15 @@
  * Each input has a cursor: a granule's living rows, decoded, with their keys. Keys are merged first, into the order of
  * an output batch; a batch ends where a cursor does. Then columns follow in two gathers each: every cursor's rows
  * behind one another, and from there into the order. Keys are unique over the inputs, as every row lives in one place.
- * Memory   a granule of each input and two batches, in the merge budget.
- * Threads  the maintainer.
+ * Pace     after each batch it is asked whether to go on, and may have to sleep (pace.c).
+ * Memory   a granule of each input and two batches, in the budget of merges.
+ * Threads  one lane of the maintenance.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/magic/compaction.h"
+#include "engine/magic/merge_choice.h"
 #include "engine/magic/part_reader.h"
 
 enum { BATCH_ROWS_MAX = MG_BLOCK_ROWS };
@@ -31,6 +33,8 @@ struct cursor {
 
 struct merge {
     const struct mg_schema *schema;
+    struct mg_pace *pace;
+    struct mg_key_range range;
     struct mg_budget *budget;
     uint32_t cursor_count;
     struct cursor *cursors;
@@ -66,8 +70,9 @@ static enum mg_code enter(struct merge *merge, struct cursor *cursor, const stru
         return mg_fail(err, MG_NO_MEMORY, "no memory to merge %u columns", schema->column_count);
     for (uint32_t c = 0; c < schema->column_count; c++)
         cursor->places[c] = mg_schema_find_id(mg_part_schema(part->part), schema->columns[c].id);
-    return mg_part_reader__enter(&cursor->reader, part->part, cursor->places, schema->column_count,
-                                 (struct mg_key_range){0}, err);
+    MG_TRY(mg_part_reader__enter(&cursor->reader, part->part, cursor->places, schema->column_count, merge->range, err));
+    cursor->next_granule = cursor->reader.first_row / MG_CHUNK_ROWS;
+    return MG_OK;
 }
 
 static enum mg_code encode_keys(const struct merge *merge, struct cursor *cursor, struct mg_error *err)
@@ -191,8 +196,10 @@ static enum mg_code write_rows(struct merge *merge, struct mg_part_writer *write
             return MG_OK;
         MG_TRY(make_batch(merge, &batch, err));
         enum mg_code code = mg_part_writer_append(writer, batch, err);
+        uint64_t bytes = mg_batch_bytes(batch);
         mg_batch_unref(batch);
         MG_TRY(code);
+        MG_TRY(mg_pace__step(merge->pace, merge->order_count, bytes, err));
         for (uint32_t i = 0; i < merge->cursor_count; i++)
             if (merge->cursors[i].row_count && merge->cursors[i].at == merge->cursors[i].row_count)
                 MG_TRY(load(merge, &merge->cursors[i], err));
@@ -220,7 +227,10 @@ static enum mg_code merge_init(struct merge *merge, const struct mg_compaction *
 {
     memset(merge, 0, sizeof *merge);
     merge->schema = schema;
-    merge->budget = &compaction->magic->merge_budget;
+    merge->pace = compaction->pace;
+    merge->range = (struct mg_key_range){.low = mg_buffer_slice(&compaction->low),
+                                         .high = mg_buffer_slice(&compaction->high)};
+    merge->budget = compaction->budget;
     merge->cursor_count = compaction->input_count;
     merge->cursors = calloc(compaction->input_count, sizeof *merge->cursors);
     merge->constants = calloc((size_t)schema->column_count + 1, sizeof(struct mg_batch *));
@@ -234,8 +244,11 @@ static enum mg_code merge_init(struct merge *merge, const struct mg_compaction *
         merge->types[c] = schema->columns[c].type;
         MG_TRY(mg_magic__missing_rows(&schema->columns[c], merge->budget, &merge->constants[c], err));
     }
-    for (uint32_t i = 0; i < compaction->input_count; i++)
+    for (uint32_t i = 0; i < compaction->input_count; i++) {
         MG_TRY(enter(merge, &merge->cursors[i], compaction->inputs[i].part, err));
+        compaction->inputs[i].first_row = merge->cursors[i].reader.first_row;
+        compaction->inputs[i].end_row = merge->cursors[i].reader.end_row;
+    }
     return MG_OK;
 }
 

@@ -52,7 +52,9 @@ static enum mg_code encode(struct mg_magic *magic, const struct mg_magic_epoch *
         if (!store->tables[i]->staged)
             continue;
         int at = mg_catalog__find_id(next->catalog, store->tables[i]->table->id);
+        uint64_t before = next->wal.data_bytes + next->wal.head.size;
         MG_TRY(mg_wtable__encode(store->tables[i], next->catalog->tables[at]->schema, &next->wal, err));
+        store->tables[i]->wal_bytes = next->wal.data_bytes + next->wal.head.size - before;
     }
     mg_wal_builder__finish(&next->wal);
     uint64_t bytes = next->wal.data_bytes + next->wal.head.size;

@@ -68,7 +68,7 @@ static enum mg_code keep(struct mg_magic *magic, uint64_t number, struct mg_erro
     struct mg_manifest manifest;
     struct mg_kept *kept;
     MG_TRY(mg_manifest__read(magic->io, magic->folder, number, &magic->rows_budget, &manifest, err));
-    enum mg_code code = mg_keeper__prepare(magic, &manifest, true, &kept, err);
+    enum mg_code code = mg_keeper__prepare(magic, &manifest, &kept, err);
     if (code == MG_OK)
         mg_keeper__note(magic, kept);
     bool is_oldest = magic->kept_count == 1 && !magic->has_genesis;

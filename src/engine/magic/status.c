@@ -53,9 +53,59 @@ static void copy_guarded(struct mg_magic *magic, struct guarded *out)
     mg_mutex_unlock(&magic->publish);
 }
 
+/* Bytes written per byte that came in. */
+static void amplification(const struct mg_flow *flow, char text[32])
+{
+    uint64_t in = atomic_load(&flow->in_bytes);
+    uint64_t out = atomic_load(&flow->wal_bytes) + atomic_load(&flow->flushed_bytes) + atomic_load(&flow->merged_bytes);
+    snprintf(text, 32, "%.2f", in ? (double)out / (double)in : 0.0);
+}
+
+enum { TABLES_TOLD = 100 };
+
+static uint64_t in_bytes(const struct mg_table_view *table) { return atomic_load(&table->table->flow.in_bytes); }
+
+/* In place i, or behind all: the tables that most bytes came into, falling. */
+static uint32_t note_busy(const struct mg_table_view **busy, uint32_t count, const struct mg_table_view *table)
+{
+    uint32_t at = count;
+    while (at > 0 && in_bytes(busy[at - 1]) < in_bytes(table))
+        at--;
+    if (at == TABLES_TOLD)
+        return count;
+    count = MG_MIN(count + 1, (uint32_t)TABLES_TOLD);
+    memmove(busy + at + 1, busy + at, (count - at - 1) * sizeof busy[0]);
+    busy[at] = table;
+    return count;
+}
+
+/* A line for each of the busiest tables. */
+static enum mg_code tell_table_flows(const struct teller *teller, const struct mg_catalog *catalog)
+{
+    const struct mg_table_view *busy[TABLES_TOLD];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < catalog->table_count; i++)
+        if (in_bytes(catalog->tables[i]))
+            count = note_busy(busy, count, catalog->tables[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct mg_flow *flow = &busy[i]->table->flow;
+        char name[2 * MG_NAME_MAX + 16], value[256], times[32];
+        amplification(flow, times);
+        snprintf(name, sizeof name, "writes.%s.%s", busy[i]->schema->database, busy[i]->schema->table);
+        snprintf(value, sizeof value,
+                 "in=%llu wal=%llu flushed=%llu merged=%llu amplification=%s reclaimed_rows=%llu parts=%u",
+                 (unsigned long long)in_bytes(busy[i]), (unsigned long long)atomic_load(&flow->wal_bytes),
+                 (unsigned long long)atomic_load(&flow->flushed_bytes),
+                 (unsigned long long)atomic_load(&flow->merged_bytes), times,
+                 (unsigned long long)atomic_load(&flow->reclaimed), busy[i]->part_count);
+        MG_TRY(teller->fn(teller->arg, name, value, "bytes", teller->err));
+    }
+    return MG_OK;
+}
+
 static enum mg_code tell_tables(const struct teller *teller, const struct mg_catalog *catalog)
 {
-    uint64_t live = 0, dead = 0, segments = 0, chunks = 0, parts = 0, part_bytes = 0;
+    uint64_t live = 0, dead = 0, segments = 0, chunks = 0, parts = 0, part_bytes = 0, files_most = 0;
     for (uint32_t i = 0; i < catalog->table_count; i++) {
         const struct mg_table_view *table = catalog->tables[i];
         live += table->live_count;
@@ -64,11 +114,14 @@ static enum mg_code tell_tables(const struct teller *teller, const struct mg_cat
             chunks += table->segments[s].rows->chunk_count;
             dead += table->segments[s].marks ? table->segments[s].marks->dead_count : 0;
         }
+        uint64_t files = table->part_count;
         for (uint32_t p = 0; p < table->part_count; p++) {
             parts++;
+            files += table->parts[p].marks != NULL;
             part_bytes += mg_part_file_bytes(table->parts[p].part);
             dead += table->parts[p].marks ? table->parts[p].marks->dead_count : 0;
         }
+        files_most = MG_MAX(files_most, files);
         uint64_t violations = atomic_load_explicit(&table->table->verify_failed, memory_order_relaxed);
         if (violations == 0)
             continue;
@@ -82,7 +135,9 @@ static enum mg_code tell_tables(const struct teller *teller, const struct mg_cat
     MG_TRY(tell(teller, "segments", segments, "segments"));
     MG_TRY(tell(teller, "chunks", chunks, "chunks"));
     MG_TRY(tell(teller, "parts", parts, "parts"));
-    return tell(teller, "parts_bytes", part_bytes, "bytes");
+    MG_TRY(tell(teller, "table_files_most", files_most, "files"));
+    MG_TRY(tell(teller, "parts_bytes", part_bytes, "bytes"));
+    return tell_table_flows(teller, catalog);
 }
 
 static enum mg_code tell_memory(const struct teller *teller, struct mg_magic *magic)
@@ -94,8 +149,21 @@ static enum mg_code tell_memory(const struct teller *teller, struct mg_magic *ma
     MG_TRY(tell(teller, "memory_index_bytes", mg_budget_used(&magic->index_budget), "bytes"));
     MG_TRY(tell(teller, "memory_marks_bytes", mg_budget_used(&magic->marks_budget), "bytes"));
     MG_TRY(tell(teller, "memory_cache_bytes", mg_budget_used(&magic->cache_budget), "bytes"));
+    MG_TRY(tell(teller, "memory_flushes_bytes", mg_budget_used(&magic->flush_budget), "bytes"));
     MG_TRY(tell(teller, "memory_merges_bytes", mg_budget_used(&magic->merge_budget), "bytes"));
     return tell(teller, "memory_replay_bytes", mg_budget_used(&magic->replay_budget), "bytes");
+}
+
+static enum mg_code tell_flow(const struct teller *teller, const struct mg_flow *flow)
+{
+    char text[32];
+    MG_TRY(tell(teller, "in_bytes", atomic_load(&flow->in_bytes), "bytes"));
+    MG_TRY(tell(teller, "wal_rows_bytes", atomic_load(&flow->wal_bytes), "bytes"));
+    MG_TRY(tell(teller, "flushed_bytes", atomic_load(&flow->flushed_bytes), "bytes"));
+    MG_TRY(tell(teller, "merged_bytes", atomic_load(&flow->merged_bytes), "bytes"));
+    MG_TRY(tell(teller, "rows_reclaimed", atomic_load(&flow->reclaimed), "rows"));
+    amplification(flow, text);
+    return teller->fn(teller->arg, "write_amplification", text, "x", teller->err);
 }
 
 static enum mg_code tell_maintenance(const struct teller *teller, struct mg_magic *magic)
@@ -107,7 +175,8 @@ static enum mg_code tell_maintenance(const struct teller *teller, struct mg_magi
     MG_TRY(tell(teller, "merges", atomic_load(&keeping->merge_count), "parts"));
     MG_TRY(tell(teller, "checkpoints", atomic_load(&keeping->checkpoint_count), "checkpoints"));
     MG_TRY(tell(teller, "maintenance_failed", atomic_load(&keeping->failed_count), "rounds"));
-    MG_TRY(tell(teller, "parts_written_bytes", atomic_load(&keeping->written_bytes), "bytes"));
+    MG_TRY(tell_flow(teller, &keeping->flow));
+    MG_TRY(tell(teller, "merge_throttle", atomic_load(&keeping->throttle), "bytes/s"));
     MG_TRY(tell(teller, "cache_hits", cache.hit_count, "blocks"));
     return tell(teller, "cache_misses", cache.miss_count, "blocks");
 }

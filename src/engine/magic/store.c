@@ -156,6 +156,17 @@ uint64_t mg_store__delta_bytes(const struct mg_store *store)
     return bytes;
 }
 
+static void note_flow(struct mg_store *store, struct mg_wtable *table)
+{
+    struct mg_flow *flows[] = {&table->table->flow, &store->magic->keeping.flow};
+    for (size_t i = 0; i < MG_COUNT_OF(flows); i++) {
+        atomic_fetch_add_explicit(&flows[i]->in_bytes, table->in_bytes, memory_order_relaxed);
+        atomic_fetch_add_explicit(&flows[i]->wal_bytes, table->wal_bytes, memory_order_relaxed);
+    }
+    mg_count(engine_in_bytes, table->in_bytes);
+    table->in_bytes = table->wal_bytes = 0;
+}
+
 void mg_store__committed(struct mg_store *store, struct mg_catalog *catalog)
 {
     uint32_t kept = 0;
@@ -170,6 +181,7 @@ void mg_store__committed(struct mg_store *store, struct mg_catalog *catalog)
             mg_count(engine_marks, table->marked.count);
             mg_count(engine_verify_failed, table->verify_failed);
             atomic_fetch_add_explicit(&store->verify_failed, table->verify_failed, memory_order_relaxed);
+            note_flow(store, table);
             mg_wtable__committed(table, catalog->tables[at]);
         }
         store->tables[kept++] = table;
@@ -181,7 +193,9 @@ void mg_store__committed(struct mg_store *store, struct mg_catalog *catalog)
 
 void mg_store__abort(struct mg_store *store)
 {
-    for (uint32_t i = 0; i < store->table_count; i++)
+    for (uint32_t i = 0; i < store->table_count; i++) {
         mg_wtable__abort(store, store->tables[i]);
+        store->tables[i]->in_bytes = store->tables[i]->wal_bytes = 0;
+    }
     store->superseded_count = 0; /* they are still in the published marks */
 }

@@ -23,7 +23,7 @@
 #include "engine/name.h"
 #include "engine/scan_spec.h"
 
-enum { SCAN_BATCH_ROWS = 8192, SPLIT_ROWS_MIN = 1024, BATCH_BYTES_MAX = 1 << 30 };
+enum { COMPACTIONS_KEPT = 128, SCAN_BATCH_ROWS = 8192, SPLIT_ROWS_MIN = 1024, BATCH_BYTES_MAX = 1 << 30 };
 
 /* One version of one row. Visible at epochs from..to-1; to is 0 while it is the newest. Its columns are those of
  * `schema`. */
@@ -98,6 +98,8 @@ struct model_engine {
     uint64_t next_table_id, next_version;
     struct model_epoch *staged;
     uint64_t snapshot_count;
+    struct mg_compaction_info compactions[COMPACTIONS_KEPT]; /* by id; all that were asked for are over */
+    uint64_t compaction_count;
 };
 
 struct model_snapshot {
@@ -1384,6 +1386,69 @@ static enum mg_code model_status(struct mg_engine *engine, mg_status_fn *fn, voi
     return tell(fn, arg, "memory_left_bytes", mg_budget_left(&model->budget), "bytes", err);
 }
 
+/* ---- instructions: there is nothing to compact, so that is done at once -------------------------------------- */
+
+static enum mg_code model_compact(struct mg_engine *engine, uint64_t table_id, struct mg_key_range range,
+                                  uint64_t *out_id, struct mg_error *err)
+{
+    struct model_engine *model = model_of(engine);
+    struct mg_compaction_info info = {.table_id = table_id,
+                                      .has_range = range.low.size || range.high.size,
+                                      .state = MG_COMPACTION_DONE,
+                                      .progress = 1,
+                                      .message = "nothing to do: it is compact"};
+    info.asked_ms = info.started_ms = info.ended_ms = mg_wall_ms(mg_clock_system());
+    struct mg_snapshot *snapshot;
+    struct mg_schema *schema;
+    MG_TRY(model_snapshot(engine, &snapshot, err));
+    enum mg_code code = model_table_by_id(snapshot, table_id, &schema, err);
+    model_snapshot_unref(snapshot);
+    MG_TRY(code);
+    snprintf(info.database, sizeof info.database, "%s", schema->database);
+    snprintf(info.table, sizeof info.table, "%s", schema->table);
+    mg_schema_unref(schema);
+    mg_mutex_lock(&model->lock);
+    info.id = *out_id = ++model->compaction_count;
+    model->compactions[info.id % COMPACTIONS_KEPT] = info;
+    mg_mutex_unlock(&model->lock);
+    return MG_OK;
+}
+
+static enum mg_code model_compactions(struct mg_engine *engine, uint64_t id, mg_compaction_fn *fn, void *arg,
+                                      struct mg_error *err)
+{
+    struct model_engine *model = model_of(engine);
+    mg_mutex_lock(&model->lock);
+    uint64_t count = model->compaction_count;
+    mg_mutex_unlock(&model->lock);
+    uint64_t first = count >= COMPACTIONS_KEPT ? count - COMPACTIONS_KEPT + 1 : 1;
+    if (id && (id < first || id > count))
+        return mg_fail(err, MG_NOT_FOUND, "there is no compaction %llu", (unsigned long long)id);
+    for (uint64_t i = id ? id : first; i <= (id ? id : count); i++) {
+        mg_mutex_lock(&model->lock);
+        struct mg_compaction_info info = model->compactions[i % COMPACTIONS_KEPT];
+        mg_mutex_unlock(&model->lock);
+        MG_TRY(fn(arg, &info, err));
+    }
+    return MG_OK;
+}
+
+static enum mg_code model_cancel_compaction(struct mg_engine *engine, uint64_t id, struct mg_error *err)
+{
+    struct model_engine *model = model_of(engine);
+    mg_mutex_lock(&model->lock);
+    bool known = id && id <= model->compaction_count;
+    mg_mutex_unlock(&model->lock);
+    return known ? mg_fail(err, MG_INVALID, "compaction %llu is over", (unsigned long long)id)
+                 : mg_fail(err, MG_NOT_FOUND, "there is no compaction %llu", (unsigned long long)id);
+}
+
+static enum mg_code model_set_option(struct mg_engine *engine, enum mg_engine_option option, uint64_t value,
+                                     struct mg_error *err)
+{
+    return option == MG_OPTION_MERGE_THROTTLE ? MG_OK : mg_fail(err, MG_INVALID, "there is no option %d", (int)option);
+}
+
 static enum mg_code model_checkpoint(struct mg_engine *engine, bool flush, struct mg_error *err) { return MG_OK; }
 
 const struct mg_engine_ops mg_engine_model = {
@@ -1399,6 +1464,10 @@ const struct mg_engine_ops mg_engine_model = {
     .publish = model_publish,
     .abort = model_abort,
     .checkpoint = model_checkpoint,
+    .compact = model_compact,
+    .compactions = model_compactions,
+    .cancel_compaction = model_cancel_compaction,
+    .set_option = model_set_option,
     .wait = model_wait,
     .wait_watermark = model_wait_watermark,
     .snapshot = model_snapshot,
