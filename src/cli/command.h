@@ -17,6 +17,9 @@ struct mg_command_line {
     bool create, append, replace; /* load */
     const char *key;              /* load --key; NULL: not said */
     int64_t rows_per_epoch;       /* load; -1: not said */
+    const char *range;            /* compact; NULL: not said */
+    bool wait, list;              /* compact --wait, --status */
+    uint64_t cancel;              /* compact --cancel; 0: not said */
     int arg_count;
     char **args;
 };
@@ -26,6 +29,8 @@ enum mg_code mg_command__tables(const struct mg_command_line *line, struct mg_er
 enum mg_code mg_command__status(const struct mg_command_line *line, struct mg_error *err);
 enum mg_code mg_command__lag(const struct mg_command_line *line, struct mg_error *err);
 enum mg_code mg_command__load(const struct mg_command_line *line, struct mg_error *err);
+enum mg_code mg_command__compact(const struct mg_command_line *line, struct mg_error *err);
+enum mg_code mg_command__compactions(const struct mg_command_line *line, struct mg_error *err);
 enum mg_code mg_command__set(const struct mg_command_line *line, struct mg_error *err);
 
 /* Run one statement on a connection of its own and print its rows to standard output. */

@@ -53,12 +53,26 @@ static const struct command commands[] = {
      "      --rows-per-epoch N    readers see the rows in steps of N, 0 = all at once; default 65536 for --append, "
      "else 0\n",
      mg_command__load},
+    {"compact", "DB.TABLE", "merge a table's files into few without deleted rows",
+     "The server does it beside everything else; without --wait this returns at once and prints the id.\n"
+     "A range names values of the first key column: LOW is included, HIGH is not, either may be left out. Then files\n"
+     "that hold such keys are merged, and rows that are only in memory stay there.\n\n"
+     "      --range LOW..HIGH     only files with these keys: 100..200, 2024-01-01.., ..m\n"
+     "      --wait                until it is over, with its progress; Ctrl-C leaves it running\n"
+     "      --status [ID]         no table: list them, as magic compactions does\n"
+     "      --cancel ID           no table: end this one; nothing that it did not finish stays\n"
+     "  -f, --format FORMAT       table (default) or json\n",
+     mg_command__compact},
+    {"compactions", "[ID]", "compactions that were asked for since the server started",
+     "The last 128 with their state: queued, running, done, failed, cancelled.\n\n"
+     "  -f, --format FORMAT       table (default) or json\n",
+     mg_command__compactions},
     {"set", "NAME VALUE", "change a setting of the running server",
      "magic status lists the settings and their values.\n", mg_command__set},
 };
 
 /* Of later versions: refused by name. */
-static const char *const later[] = {"compact", "verify", "check", "user", "backup", "restore", "repair"};
+static const char *const later[] = {"verify", "check", "user", "backup", "restore", "repair"};
 
 static void print_usage(FILE *to)
 {
@@ -66,7 +80,7 @@ static void print_usage(FILE *to)
             "magic -- shell and operator's tool of Magic %s\n\nUsage: magic [--server ADDRESS] COMMAND [ARGUMENTS]\n\n",
             mg_version());
     for (size_t i = 0; i < MG_COUNT_OF(commands); i++)
-        fprintf(to, "  %-7s %-22s %s\n", commands[i].name, commands[i].arguments, commands[i].sentence);
+        fprintf(to, "  %-11s %-22s %s\n", commands[i].name, commands[i].arguments, commands[i].sentence);
     fprintf(
         to,
         "\nOptions\n"
@@ -145,6 +159,23 @@ static void read_load_option(struct mg_command_line *line, const struct command 
     }
 }
 
+static void read_compact_option(struct mg_command_line *line, const struct command *command, int option)
+{
+    char *end;
+
+    only_for(command, "compact", "--range, --wait, --status, --cancel");
+    switch (option) {
+    case 'G': line->range = optarg; break;
+    case 'W': line->wait = true; break;
+    case 'T': line->list = true; break;
+    default:
+        line->cancel = strtoull(optarg, &end, 10);
+        if (*end || end == optarg || optarg[0] == '-' || line->cancel == 0)
+            wrong("--cancel takes the id of a compaction, not", optarg);
+        break;
+    }
+}
+
 static const struct command *read_options(int argc, char **argv, struct mg_command_line *line)
 {
     static const struct option options[] = {
@@ -158,6 +189,10 @@ static const struct command *read_options(int argc, char **argv, struct mg_comma
         {"replace", no_argument, NULL, 'R'},
         {"key", required_argument, NULL, 'k'},
         {"rows-per-epoch", required_argument, NULL, 'N'},
+        {"range", required_argument, NULL, 'G'},
+        {"wait", no_argument, NULL, 'W'},
+        {"status", no_argument, NULL, 'T'},
+        {"cancel", required_argument, NULL, 'X'},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
@@ -195,6 +230,10 @@ static const struct command *read_options(int argc, char **argv, struct mg_comma
         case 'R':
         case 'k':
         case 'N': read_load_option(line, command, option); break;
+        case 'G':
+        case 'W':
+        case 'T':
+        case 'X': read_compact_option(line, command, option); break;
         case 'h':
             if (command)
                 printf("magic %s %s -- %s\n\n%s", command->name, command->arguments, command->sentence, command->help);

@@ -181,6 +181,8 @@ enum mg_code mg_server__apply(struct mg_server *server, enum mg_setting_id id, s
         mg_log_set_level((enum mg_log_level)mg_log_level_from_name(mg_setting_text(&server->settings, id)));
         return MG_OK;
     case MG_SETTING_SHUTDOWN_GRACE: return MG_OK; /* read when it is needed */
+    case MG_SETTING_MERGE_THROTTLE:
+        return server->engine->ops->set_option(server->engine, MG_OPTION_MERGE_THROTTLE, value, err);
     case MG_SETTING_INTERVAL:
     case MG_SETTING_PAUSED:
         if (!server->syncer)

@@ -38,6 +38,9 @@ struct unit {
 };
 static const struct unit size_units[] = {{"", 1},
                                          {"B", 1},
+                                         {"KB", 1000},
+                                         {"MB", 1000000},
+                                         {"GB", 1000000000},
                                          {"KiB", (uint64_t)1 << 10},
                                          {"MiB", (uint64_t)1 << 20},
                                          {"GiB", (uint64_t)1 << 30},

@@ -118,6 +118,32 @@ class Commands(unittest.TestCase):
         self.assertEqual(magic("set", "splits", "5")[0], "splits = 5\n")
         self.assertIn("nonsense", magic("set", "nonsense", "5", check=1)[1])
 
+    def test_compact(self):
+        out, _ = magic("compact", "shop.big", "--wait")
+        self.assertRegex(out, r"^\d+  shop\.big  done")
+        asked = json.loads(magic("compact", "shop.big", "--range", "100..20000", "-f", "json")[0])
+        self.assertTrue(asked["has_range"])
+        self.assertIn(asked["state"], ("queued", "running", "done"))
+        listed = [json.loads(line) for line in magic("compactions", "-f", "json")[0].splitlines()]
+        self.assertEqual([item["id"] for item in listed], sorted(item["id"] for item in listed))
+        self.assertEqual(json.loads(magic("compactions", str(asked["id"]), "-f", "json")[0])["table"], "big")
+        self.assertEqual(magic("compact", "--status")[0].count("\n"), len(listed))
+        self.assertIn("shop.big", magic("compact", "--status", str(asked["id"]))[0])
+        magic("compact", "shop.big", "--range", "..20000", "--wait")
+        out, error = magic("compact", "--cancel", "1", check=1)
+        self.assertIn("compaction 1 is over", error)
+
+    def test_compact_errors_have_values(self):
+        for arguments, text, status in (
+                (["compact"], "not nothing", 2), (["compact", "shop"], "'shop'", 2),
+                (["compact", "shop.big", "--range", "5"], "'5'", 2), (["compact", "--cancel", "x"], "'x'", 2),
+                (["compact", "shop.nothing"], "nothing", 1), (["compact", "shop.big", "--range", "a..b"], "'a'", 1),
+                (["compact", "shop.big", "--range", "9..2"], "9..2", 1), (["compactions", "77777"], "77777", 1),
+                (["compact", "--cancel", "77777"], "77777", 1), (["compactions", "x"], "'x'", 2),
+                (["status", "--wait"], "--wait", 2)):
+            with self.subTest(arguments=arguments):
+                self.assertIn(text, magic(*arguments, check=status)[1])
+
     def test_lag_watch_goes_on(self):
         child = subprocess.Popen([MAGIC, "-s", SERVER.uri, "lag", "--watch", "0.05"], stdout=subprocess.PIPE)
         lines = [child.stdout.readline() for _ in range(3)]
@@ -128,7 +154,7 @@ class Commands(unittest.TestCase):
 
     def test_help(self):
         out, _ = magic("--help", server=False)
-        for command in ("sql", "tables", "status", "lag", "load", "set"):
+        for command in ("sql", "tables", "status", "lag", "load", "compact", "compactions", "set"):
             self.assertIn(command, out)
             self.assertIn(command, magic(command, "--help", server=False)[0])
         self.assertRegex(magic("--version", server=False)[0], r"^magic \d+\.\d+\.\d+ ")
@@ -141,7 +167,7 @@ class Commands(unittest.TestCase):
                 self.assertTrue(error)
 
     def test_commands_of_later_versions_are_known_by_name(self):
-        for command in ("compact", "verify", "check", "user"):
+        for command in ("verify", "check", "user"):
             _, error = magic(command, check=2)
             self.assertIn(command + " is not in this version", error)
 

@@ -71,6 +71,19 @@ class Magicd(unittest.TestCase):
                 self.assertIn(says, done.stderr)
         self.assertNotEqual(magicd("--config", os.path.join(self.folder, "nothing")).returncode, 0)
 
+    def test_merges_are_throttled_and_compactions_asked_for(self):
+        server = self.start("--merge-throttle", "1GiB")
+        self.assertRegex(self.ask(server, "status").stdout, r"merge_throttle +1073741824 bytes/s")
+        self.assertEqual(self.ask(server, "set", "merge_throttle", "50MB").stdout, "merge_throttle = 50MB\n")
+        status = self.ask(server, "status").stdout
+        self.assertRegex(status, r"merge_throttle +50000000 bytes/s")
+        self.assertRegex(status, r"merge_throttle +50MB \(run time\)")
+        self.assertRegex(status, r"write_amplification +0.00 x")
+        self.assertIn("'fast'", self.ask(server, "set", "merge_throttle", "fast").stderr)
+        self.assertIn("there is no table shop.nothing", self.ask(server, "compact", "shop.nothing").stderr)
+        self.assertEqual(self.ask(server, "compactions").stdout, "")
+        server.stop()
+
     def test_the_example_file_is_read(self):
         with open(os.path.join(flight_server.ROOT, "conf", "magic.toml.example")) as file:
             example = file.read()

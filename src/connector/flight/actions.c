@@ -299,6 +299,10 @@ static const struct action {
     {"magic.databases", "ListDatabasesRequest -> one DatabaseInfo per result", databases},
     {"magic.status", "StatusRequest -> StatusResponse: what the server is doing", status},
     {"magic.lag", "LagRequest -> LagResponse: how far the store is behind its source", lag},
+    {"magic.compact", "CompactRequest -> CompactionInfo: ask for a table, or a range of it, to be compacted",
+     mg_flight__compact},
+    {"magic.compactions", "CompactionsRequest -> one CompactionInfo per result", mg_flight__compactions},
+    {"magic.cancel_compaction", "CancelCompactionRequest -> CompactionInfo", mg_flight__cancel_compaction},
     {"magic.set", "SetRequest -> SetResponse: change a setting while the server runs", set},
 };
 

@@ -244,4 +244,10 @@ MG_MUST_CHECK enum mg_code mg_flight__table_info(const struct mg_snapshot *snaps
 mg_grpc_handler mg_flight__get_flight_info, mg_flight__get_schema, mg_flight__list_flights, mg_flight__do_get,
     mg_flight__do_put, mg_flight__do_action, mg_flight__list_actions, mg_flight__handshake;
 
+/* Actions that have a file of their own (compact.c). */
+enum mg_code mg_flight__compact(struct mg_flight__request *request, struct mg_slice body, struct mg_error *err);
+enum mg_code mg_flight__compactions(struct mg_flight__request *request, struct mg_slice body, struct mg_error *err);
+enum mg_code mg_flight__cancel_compaction(struct mg_flight__request *request, struct mg_slice body,
+                                          struct mg_error *err);
+
 #endif
