@@ -237,6 +237,15 @@ static enum mg_code system_free_space(struct mg_io *io, const char *path, uint64
     return MG_OK;
 }
 
+static enum mg_code system_disk_size(struct mg_io *io, const char *path, uint64_t *out_bytes, struct mg_error *err)
+{
+    struct statvfs st;
+    if (statvfs(path, &st))
+        return mg_fail_errno(err, errno, "could not read the size of the disk at %s", path);
+    *out_bytes = (uint64_t)st.f_blocks * st.f_frsize;
+    return MG_OK;
+}
+
 struct mg_io *mg_io_system(void)
 {
     static const struct mg_io_ops ops = {
@@ -256,6 +265,7 @@ struct mg_io *mg_io_system(void)
         .rename = system_rename,
         .lock = system_lock,
         .free_space = system_free_space,
+        .disk_size = system_disk_size,
     };
     static struct mg_io system = {.ops = &ops};
     return &system;

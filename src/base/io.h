@@ -50,6 +50,8 @@ struct mg_io_ops {
     /* An exclusive lock on the whole file until it is closed; MG_BUSY when another process has it. */
     enum mg_code (*lock)(struct mg_file *, struct mg_error *);
     enum mg_code (*free_space)(struct mg_io *, const char *path, uint64_t *out_bytes, struct mg_error *);
+    /* Of the file system that holds path; UINT64_MAX: it has no end. */
+    enum mg_code (*disk_size)(struct mg_io *, const char *path, uint64_t *out_bytes, struct mg_error *);
 };
 
 struct mg_io {

@@ -680,6 +680,17 @@ static enum mg_code fault_free_space(struct mg_io *io, const char *path, uint64_
     return code;
 }
 
+static enum mg_code fault_disk_size(struct mg_io *io, const char *path, uint64_t *out_bytes, struct mg_error *err)
+{
+    struct mg_io_fault *fault = fault_of(io);
+    enter(fault);
+    enum mg_code code = fail_or_not(fault, MG_FAULT_LOOK, path, err);
+    if (code == MG_OK)
+        *out_bytes = fault->capacity;
+    leave(fault);
+    return code;
+}
+
 /* ---- for tests ----------------------------------------------------------------------------------------------- */
 
 struct mg_io_fault *mg_io_fault_new(uint64_t seed)
@@ -701,6 +712,7 @@ struct mg_io_fault *mg_io_fault_new(uint64_t seed)
         .rename = fault_rename,
         .lock = fault_lock,
         .free_space = fault_free_space,
+        .disk_size = fault_disk_size,
     };
     struct mg_io_fault *fault = must(calloc(1, sizeof *fault));
     fault->io.ops = &ops;

@@ -34,7 +34,7 @@ enum mg_io_fault_kind {
     MG_FAULT_TRUNCATE = 32,
     MG_FAULT_SYNC_FOLDER = 64,
     MG_FAULT_NAME = 128, /* make_folder, rename, unlink */
-    MG_FAULT_LOOK = 256, /* list, size, lock, free_space */
+    MG_FAULT_LOOK = 256, /* list, size, lock, free_space, disk_size */
     MG_FAULT_ANY = 511,
     MG_FAULT_CHANGE = MG_FAULT_WRITE | MG_FAULT_SYNC | MG_FAULT_ALLOCATE | MG_FAULT_TRUNCATE | MG_FAULT_SYNC_FOLDER |
                       MG_FAULT_NAME,

@@ -95,7 +95,10 @@ static void check_contract(struct mg_io *io, const char *folder)
     snprintf(other, sizeof other, "%s/none", path);
     assert_code(MG_NOT_FOUND, mg_io_read_file(io, other, &buffer, &err));
     assert_code(MG_NOT_FOUND, io->ops->list(io, other, count_name, &names, &err));
-    assert_ok(io->ops->free_space(io, folder, &size, &err));
+    uint64_t free_bytes;
+    assert_ok(io->ops->free_space(io, folder, &free_bytes, &err));
+    assert_ok(io->ops->disk_size(io, folder, &size, &err));
+    assert_true(size > 0 && free_bytes <= size);
     assert_true(size > 0);
 }
 

@@ -11,6 +11,7 @@
 #include "base/journal.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -157,6 +158,10 @@ static enum mg_code create_segment(struct mg_journal *journal, uint64_t first_se
         code = mg_file_truncate(file, 0, err);
     if (code == MG_OK)
         code = mg_file_allocate(file, size_bytes, err);
+    uint8_t block[MG_JOURNAL__SEGMENT_HEADER];
+    mg_journal__encode_header(&journal->options, &header, block);
+    if (code == MG_OK)
+        code = mg_file_pwrite(file, block, sizeof block, 0, err);
     if (code != MG_OK) {
         /* Nothing of the journal was touched. What was reserved so far goes back to a disk that is full. */
         mg_file_closep(&file);
@@ -166,9 +171,6 @@ static enum mg_code create_segment(struct mg_journal *journal, uint64_t first_se
         return code;
     }
     *out_broken = true;
-    uint8_t block[MG_JOURNAL__SEGMENT_HEADER];
-    mg_journal__encode_header(&journal->options, &header, block);
-    MG_TRY(mg_file_pwrite(file, block, sizeof block, 0, err));
     MG_TRY(mg_file_sync(file, err));
     MG_TRY(io->ops->rename(io, temporary, path, err));
     MG_TRY(io->ops->sync_folder(io, journal->folder, err));
@@ -208,6 +210,21 @@ static enum mg_code sync_file(struct mg_journal *journal, bool *out_synced, stru
     mg_mutex_unlock(&journal->lock);
     *out_synced = true;
     return MG_OK;
+}
+
+/* The disk would keep less than it is to keep: nothing was touched. */
+static enum mg_code check_room(const struct mg_journal *journal, uint64_t size_bytes, struct mg_error *err)
+{
+    uint64_t keep = journal->options.keep_free_bytes
+                        ? atomic_load_explicit(journal->options.keep_free_bytes, memory_order_relaxed)
+                        : 0;
+    uint64_t free_bytes;
+    if (keep == 0 || journal->io->ops->free_space(journal->io, journal->folder, &free_bytes, NULL) != MG_OK ||
+        (free_bytes >= size_bytes && free_bytes - size_bytes >= keep))
+        return MG_OK;
+    return mg_fail(
+        err, MG_NO_SPACE, "%llu bytes are free for %s: a segment of %llu would leave less than the %llu that are kept",
+        (unsigned long long)free_bytes, journal->folder, (unsigned long long)size_bytes, (unsigned long long)keep);
 }
 
 /* Begin the segment of the next record. The appender calls it; nothing is appended meanwhile. */
@@ -261,6 +278,8 @@ static enum mg_code make_room(struct mg_journal *journal, uint64_t need, struct 
     if (fits)
         return MG_OK;
     uint64_t size_bytes = MG_MAX(journal->options.segment_bytes, MG_JOURNAL__SEGMENT_HEADER + need);
+    if (newest)
+        MG_TRY(check_room(journal, size_bytes, err));
     if (!empty)
         return begin_segment(journal, size_bytes, err);
 
@@ -440,6 +459,17 @@ static enum mg_code write_record(struct mg_journal *journal, uint64_t seq, uint6
     return mg_file_pwritev(journal->file, all, count + 2, offset, err);
 }
 
+/* The disk is full although the room was preallocated: with zeros again where the record began to be, nothing of it is
+ * there. False: they could not be written either. */
+static bool take_back(struct mg_journal *journal, uint64_t offset, uint64_t size)
+{
+    for (uint64_t end = offset + size; offset < end; offset += MG_MIN(end - offset, (uint64_t)sizeof zeros))
+        if (mg_file_pwrite(journal->file, zeros, (size_t)MG_MIN(end - offset, (uint64_t)sizeof zeros), offset, NULL) !=
+            MG_OK)
+            return false;
+    return true;
+}
+
 enum mg_code mg_journal_append(struct mg_journal *journal, const struct iovec *pieces, int count, uint64_t *out_seq,
                                struct mg_error *err)
 {
@@ -469,7 +499,10 @@ enum mg_code mg_journal_append(struct mg_journal *journal, const struct iovec *p
     stop_at(journal->stop_write);
     struct mg_error failure = MG_ERROR_INIT;
     if (write_record(journal, seq, synced_seq, offset, pieces, count, size, many ? many : few, &failure) != MG_OK) {
-        break_with(journal, &failure);
+        if (failure.code != MG_NO_SPACE || !take_back(journal, offset, mg_journal__round(size))) {
+            failure.code = failure.code == MG_NO_SPACE ? MG_IO : failure.code; /* callers go on after NO_SPACE */
+            break_with(journal, &failure);
+        }
         return pass_on(&failure, err);
     }
     stop_at(journal->stop_written);

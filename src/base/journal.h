@@ -11,7 +11,8 @@
  *             record is never dropped silently, but for damage in the last sync that cannot be told from a power cut.
  * Errors      After a failed write or sync the journal is broken: every later append and sync gives MG_STOPPED with
  *             the first reason. A full disk found while allocating the next segment, before anything was written, gives
- *             MG_NO_SPACE and leaves it usable.
+ *             MG_NO_SPACE and leaves it usable; so does one found while writing, if zeros can be put in the place of
+ *             what was written.
  * Threads     append, sync, trim: one thread at a time each, append and sync may overlap (sync covers the appends that
  *             returned before it began). Cursors: any thread, one each; they see only what was synced.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -38,8 +39,9 @@ struct mg_journal_options {
     uint64_t store_id;       /* in each segment's header; another one is refused with MG_CORRUPT */
     uint64_t segment_bytes;  /* preallocated size; one record larger than that gets a segment of its own */
     uint64_t record_max;     /* larger ones are refused with MG_TOO_BIG, and are corrupt when read */
-    const char *stop_prefix; /* stop points <prefix>.write, .written, .synced, .segment (base/stop.h) */
-    bool read_only;          /* cuts nothing off, writes nothing; append is MG_INVALID */
+    const _Atomic uint64_t *keep_free_bytes; /* the next segment must leave so much of the disk free; NULL: 0 */
+    const char *stop_prefix;                 /* stop points <prefix>.write, .written, .synced, .segment (base/stop.h) */
+    bool read_only;                          /* cuts nothing off, writes nothing; append is MG_INVALID */
 };
 
 /* Opens, checks every segment's header, finds the end (reading the newest segment), cuts a torn tail off. */

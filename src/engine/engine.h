@@ -59,6 +59,7 @@ struct mg_engine_options {
     int64_t checkpoint_ms;      /* time between them; 0 = 60,000 */
     uint64_t part_rows_max;     /* about how many rows a part has at most; 0 = by the table's size (tests) */
     uint64_t merge_throttle;    /* bytes of rows that merges take in a second; 0 = no limit */
+    uint64_t disk_reserve;      /* bytes: merges wait when less is free; 0 = 2 % of the disk, at most 1 GiB */
     bool maintain_by_hand;      /* tests: nothing in the background, checkpoint alone does the work */
     bool sync_off;              /* tests of speed only: no fdatasync. Refused by the server */
 };
@@ -152,6 +153,7 @@ enum { MG_FIND_NONE = UINT32_MAX, MG_FIND_KEYS_MAX = 1 << 20 };
 /* What can be changed while an engine is open. */
 enum mg_engine_option {
     MG_OPTION_MERGE_THROTTLE = 1, /* as merge_throttle of the options */
+    MG_OPTION_DISK_RESERVE = 2,   /* as disk_reserve */
 };
 
 enum mg_compaction_state {

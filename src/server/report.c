@@ -183,6 +183,8 @@ enum mg_code mg_server__apply(struct mg_server *server, enum mg_setting_id id, s
     case MG_SETTING_SHUTDOWN_GRACE: return MG_OK; /* read when it is needed */
     case MG_SETTING_MERGE_THROTTLE:
         return server->engine->ops->set_option(server->engine, MG_OPTION_MERGE_THROTTLE, value, err);
+    case MG_SETTING_DISK_RESERVE:
+        return server->engine->ops->set_option(server->engine, MG_OPTION_DISK_RESERVE, value, err);
     case MG_SETTING_INTERVAL:
     case MG_SETTING_PAUSED:
         if (!server->syncer)

@@ -75,6 +75,7 @@ static enum mg_code start_engine(struct mg_server *server, struct mg_error *err)
         .budget = &server->engine_memory,
         .wal_segment_bytes = mg_setting_number(&server->settings, MG_SETTING_WAL_SEGMENT),
         .segment_bytes = mg_setting_number(&server->settings, MG_SETTING_DELTA_SEGMENT),
+        .disk_reserve = mg_setting_number(&server->settings, MG_SETTING_DISK_RESERVE),
         .merge_throttle = mg_setting_number(&server->settings, MG_SETTING_MERGE_THROTTLE),
         .checkpoint_bytes = mg_setting_number(&server->settings, MG_SETTING_CHECKPOINT_WAL),
         .checkpoint_ms = (int64_t)mg_setting_number(&server->settings, MG_SETTING_CHECKPOINT_EVERY),

@@ -128,6 +128,40 @@ static void a_cancelled_compaction_leaves_nothing(void **state)
     world_clear(&w);
 }
 
+static void flush_it(void *arg, const char *name)
+{
+    struct world *w = arg;
+    if (strcmp(name, "part.written") != 0)
+        return;
+    mg_stop_hook(NULL, NULL);
+    assert_int_equal(world_rows(w, w->people, "I 78,new,8.00"), MG_OK);
+    assert_int_equal(world_flush(w), MG_OK); /* with a sweep, while pieces are written */
+}
+
+/* A file that no manifest lists yet is not rubbish while it is written. */
+static void a_sweep_leaves_outputs_under_way_alone(void **state)
+{
+    struct world w;
+    world_init(&w, 4);
+    assert_int_equal(open_pieces(&w, 4), MG_OK);
+    assert_int_equal(world_step(&w, 0), MG_OK);
+    assert_int_equal(world_step(&w, 1), MG_OK);
+    assert_int_equal(world_rows(&w, w.people, "I 1,a,1 | I 3,a,1 | I 5,a,1 | I 7,a,1 | I 9,a,1"), MG_OK);
+    assert_int_equal(world_flush(&w), MG_OK);
+    assert_int_equal(world_rows(&w, w.people, "I 2,a,1 | I 4,a,1 | I 6,a,1 | I 8,a,1 | U 9,b,1"), MG_OK);
+    assert_int_equal(world_flush(&w), MG_OK);
+    mg_stop_hook(flush_it, &w);
+    assert_int_equal(world_compact(&w, 1, NULL), MG_OK);
+    mg_stop_hook(NULL, NULL);
+    char *before = strdup(kit_now(w.engine, 1));
+    world_close(&w);
+    assert_int_equal(open_pieces(&w, 4), MG_OK);
+    assert_string_equal(kit_now(w.engine, 1), before);
+    free(before);
+    world_close(&w);
+    world_clear(&w);
+}
+
 /* A part for each of many commits of one row: there are few files at any time. */
 static void a_storm_of_small_commits_leaves_few_files(void **state)
 {
@@ -191,6 +225,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_cancelled_compaction_leaves_nothing),
+        cmocka_unit_test(a_sweep_leaves_outputs_under_way_alone),
         cmocka_unit_test(a_storm_of_small_commits_leaves_few_files),
         cmocka_unit_test(a_manifest_of_format_1_is_read),
     };

@@ -323,6 +323,10 @@ static enum mg_code plan_pass(struct job *job, struct mg_round *round, struct mg
         rows += mg_wpart__living(table->parts[places[i]]);
     atomic_store(&job->asked->rows_total,
                  MG_MAX(atomic_load(&job->asked->rows_total), atomic_load(&job->asked->rows_done) + rows));
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < width; i++)
+        bytes += mg_part_file_bytes(table->parts[places[i]]->part);
+    MG_TRY(mg_space__check_merge(job->magic, bytes, err));
     sort(places, width);
     round->newest = job->magic->store.newest;
     MG_TRY(mg_round__plan_merge(round, table, places, width, err));

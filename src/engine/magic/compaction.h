@@ -15,10 +15,11 @@ struct mg_asked;
 /* What a merge looks at between two batches: whether it is to end, and how fast it may go (pace.c). */
 struct mg_pace {
     struct mg_magic *magic;
-    struct mg_asked *asked; /* counts and cancels; NULL: nobody asked for it */
+    struct mg_asked *asked;   /* counts and cancels; NULL: nobody asked for it */
+    uint64_t unchecked_bytes; /* that went by since the disk was looked at */
 };
 /* So many rows went from inputs to the output. May sleep. MG_CANCELLED: the engine closes, or who asked has
- * cancelled. */
+ * cancelled. MG_NO_SPACE: flushes wait for room, too. */
 MG_MUST_CHECK enum mg_code mg_pace__step(struct mg_pace *pace, uint64_t rows, uint64_t bytes, struct mg_error *err);
 
 struct mg_compaction_input {
@@ -63,7 +64,8 @@ struct mg_round {
     struct mg_pace pace;
     struct mg_view *newest; /* borrowed, while planning: it stays the newest during the turn */
     bool flush_all, is_checkpoint;
-    uint64_t only_table; /* flushes: 0: all */
+    uint64_t only_table;       /* flushes: 0: all */
+    enum mg_space_state space; /* when it was planned */
     struct mg_compaction *items;
     uint32_t count, room;
 };

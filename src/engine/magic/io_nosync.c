@@ -55,6 +55,11 @@ static enum mg_code nosync_free_space(struct mg_io *io, const char *path, uint64
     return nosync_of(io)->under->ops->free_space(nosync_of(io)->under, path, out_bytes, err);
 }
 
+static enum mg_code nosync_disk_size(struct mg_io *io, const char *path, uint64_t *out_bytes, struct mg_error *err)
+{
+    return nosync_of(io)->under->ops->disk_size(nosync_of(io)->under, path, out_bytes, err);
+}
+
 struct mg_io *mg_io_nosync__new(struct mg_io *under)
 {
     struct nosync *nosync = calloc(1, sizeof *nosync);
@@ -72,6 +77,7 @@ struct mg_io *mg_io_nosync__new(struct mg_io *under)
     nosync->ops.unlink = nosync_unlink;
     nosync->ops.rename = nosync_rename;
     nosync->ops.free_space = nosync_free_space;
+    nosync->ops.disk_size = nosync_disk_size;
     nosync->io.ops = &nosync->ops;
     return &nosync->io;
 }

@@ -67,14 +67,16 @@ static enum mg_code open_journal(struct mg_magic *magic, const struct mg_engine_
 {
     char wal[4096];
     snprintf(wal, sizeof wal, "%s/wal", magic->folder);
+    magic->space.wal_segment_bytes = options->wal_segment_bytes ? options->wal_segment_bytes : MG_WAL_SEGMENT_BYTES;
     struct mg_journal_options journal = {
         .folder = wal,
         .suffix = "wal",
         .magic = {'M', 'A', 'G', 'I', 'C', 'W', 'A', 'L'},
         .format_version = MG_WAL_FORMAT,
         .store_id = magic->store_id,
-        .segment_bytes = options->wal_segment_bytes ? options->wal_segment_bytes : MG_WAL_SEGMENT_BYTES,
+        .segment_bytes = magic->space.wal_segment_bytes,
         .record_max = MG_WAL_GROUP_MAX + 4,
+        .keep_free_bytes = &magic->space.wal_keep_bytes,
         .stop_prefix = "wal",
     };
     return mg_journal_open(magic->io, &journal, &magic->journal, err);
@@ -93,6 +95,7 @@ static enum mg_code open_all(struct mg_magic *magic, const struct mg_engine_opti
     MG_TRY(reserve_merges(magic, err));
     MG_TRY(mg_store__init(&magic->store, magic, false, err));
     MG_TRY(mg_folder__open(magic, err));
+    mg_space__set_reserve(magic, options->disk_reserve);
     if (options->segment_bytes)
         magic->segment_bytes_max = options->segment_bytes;
     MG_TRY(mg_cache_new(&magic->cache_budget, 0, &magic->cache, err));

@@ -806,6 +806,28 @@ struct mg_keeping {
     struct mg_flow flow; /* of all tables, dropped ones included */
 };
 
+/* How full the disk is (space.c). */
+enum mg_space_state { MG_SPACE_OK, MG_SPACE_MERGES_WAIT, MG_SPACE_FLUSHES_WAIT, MG_SPACE_WRITES_WAIT };
+struct mg_space {
+    _Atomic uint64_t reserve_bytes, wal_keep_bytes; /* setting, and what the WAL leaves of it */
+    uint64_t wal_segment_bytes;                     /* setting */
+    _Atomic uint64_t free_bytes;                    /* when it was looked at last */
+    _Atomic int state;                              /* the same */
+    _Atomic uint64_t file_bytes;                    /* of the file that is given back for a checkpoint; 0: none */
+};
+/* Look now; a change is logged. */
+enum mg_space_state mg_space__look(struct mg_magic *magic);
+const char *mg_space__state_text(const struct mg_magic *magic);
+uint64_t mg_space__reserve(const struct mg_magic *magic);
+/* 0: by the disk's size. */
+void mg_space__set_reserve(struct mg_magic *magic, uint64_t bytes);
+/* MG_NO_SPACE: so many bytes more would leave less than the reserve. */
+MG_MUST_CHECK enum mg_code mg_space__check_merge(struct mg_magic *magic, uint64_t bytes, struct mg_error *err);
+/* The file: give it back (false: there is none), and make it again if there is room. Under keeping.lock. */
+void mg_space__open(struct mg_magic *magic); /* take what is there, or make it */
+bool mg_space__release(struct mg_magic *magic);
+void mg_space__refill(struct mg_magic *magic);
+
 struct mg_magic {
     struct mg_engine base;
     char *folder;
@@ -821,6 +843,7 @@ struct mg_magic {
     struct mg_cache *cache;
     uint64_t segment_bytes_max; /* of row data; a single larger row gets a segment of its own */
     struct mg_keeping keeping;  /* what the maintainer knows */
+    struct mg_space space;
 
     struct mg_store store;
     struct mg_magic_epoch *staged; /* the writer's */

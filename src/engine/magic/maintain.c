@@ -28,6 +28,7 @@
 enum {
     ROUND_EVERY_MS = 200,
     RETRY_AFTER_MS = 5000,
+    FULL_AGAIN_MS = 1000, /* after the disk was full */
     FOLLOW_ROUNDS_MAX = 8,
     FOLLOW_FEW = 2000,      /* marks that may be left to the turn */
     SMALL_ROWS = 1 << 22,   /* a second or two of merging */
@@ -144,6 +145,8 @@ static bool wants_flush(const struct mg_round *round, const struct mg_wtable *ta
         return false;
     if (segment->deleted.marks && segment->deleted.marks->dead_count == segment->row_count && segment->sealed)
         return false; /* it goes with the table's next view */
+    if (round->space >= MG_SPACE_FLUSHES_WAIT && !round->flush_all && !round->is_checkpoint)
+        return false;
     bool is_old = round->is_checkpoint && segment->first_epoch <= round->magic->keeping.checkpoint_epoch;
     return segment->sealed || slot + 1 < table->slot_count || round->flush_all || is_old;
 }
@@ -376,7 +379,12 @@ static enum mg_code flush_round(struct mg_round *round, bool merges, struct mg_e
 {
     struct mg_magic *magic = round->magic;
     uint64_t flushes = atomic_load_explicit(&magic->keeping.flush_count, memory_order_relaxed);
-    enum mg_code code = plan_and_run(round, true, merges, err);
+    round->space = mg_space__look(magic);
+    enum mg_code code = plan_and_run(round, true, merges && round->space == MG_SPACE_OK, err);
+    if (code == MG_NO_SPACE && mg_space__release(magic)) /* what is written frees more: parts and WAL that are old */
+        code = plan_and_run(round, true, false, err);
+    if (code == MG_OK)
+        mg_space__refill(magic);
     if (code == MG_NO_MEMORY)
         mg_cache_shrink(magic->cache, SIZE_MAX);
     note_end(magic, atomic_load_explicit(&magic->keeping.flush_count, memory_order_relaxed) > flushes);
@@ -436,6 +444,7 @@ enum mg_code mg_magic__set_option(struct mg_engine *engine, enum mg_engine_optio
     struct mg_magic *magic = mg_magic__of(engine);
     switch (option) {
     case MG_OPTION_MERGE_THROTTLE: atomic_store(&magic->keeping.throttle, value); break;
+    case MG_OPTION_DISK_RESERVE: mg_space__set_reserve(magic, value); break;
     default: return mg_fail(err, MG_INVALID, "there is no option %d", (int)option);
     }
     mg_magic__wake(magic);
@@ -449,7 +458,7 @@ static enum mg_code run_lane(struct mg_lane *lane, bool *out_more, struct mg_err
     *out_more = false;
     if (lane == &lane->magic->keeping.lanes[MG_LANE_LARGE])
         MG_TRY(mg_asked__run_next(lane->magic, out_more, err));
-    if (mg_mono_ms(mg_clock_system()) < lane->not_before_ms)
+    if (mg_mono_ms(mg_clock_system()) < lane->not_before_ms || mg_space__look(lane->magic) > MG_SPACE_OK)
         return MG_OK;
     MG_TRY(plan(&round, false, true, err));
     *out_more |= round.count > 0;
@@ -468,7 +477,10 @@ static void lane_main(void *arg)
         struct mg_error err = MG_ERROR_INIT;
         bool more = false;
         enum mg_code code = flushes ? mg_magic__maintain(magic, false, false, &err) : run_lane(lane, &more, &err);
-        wait_ms = code == MG_OK && more ? 0 : code == MG_OK || code == MG_NO_MEMORY ? ROUND_EVERY_MS : RETRY_AFTER_MS;
+        wait_ms = code == MG_NO_SPACE                     ? FULL_AGAIN_MS
+                  : code == MG_OK && more                 ? 0
+                  : code == MG_OK || code == MG_NO_MEMORY ? ROUND_EVERY_MS
+                                                          : RETRY_AFTER_MS;
         if (code == MG_OK || code == MG_STOPPED || is_closing(&magic->keeping))
             continue;
         atomic_fetch_add_explicit(&magic->keeping.failed_count, 1, memory_order_relaxed);
@@ -514,6 +526,7 @@ enum mg_code mg_magic__maintain_start(struct mg_magic *magic, const struct mg_en
     keeping->part_rows_max = options->part_rows_max;
     keeping->by_hand = options->maintain_by_hand;
     atomic_store(&keeping->throttle, options->merge_throttle);
+    mg_space__open(magic);
     enum mg_code code = MG_OK;
     if (!keeping->by_hand)
         code = mg_thread_start(&keeping->lanes[MG_LANE_FLUSH].thread, "maintainer", lane_main,

@@ -75,8 +75,13 @@ static enum mg_code plan_table(struct mg_round *round, struct mg_wtable *table, 
     if (picked == 0)
         return MG_OK;
     *rows += mg_merge__living(parts, picks, picked);
-    for (uint32_t i = 0; i < picked; i++)
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < picked; i++) {
         picks[i] = places[picks[i]];
+        bytes += mg_part_file_bytes(table->parts[picks[i]]->part);
+    }
+    if (mg_space__check_merge(round->magic, bytes, NULL) != MG_OK)
+        return MG_OK; /* it waits for room; smaller ones may have it */
     return mg_round__plan_merge(round, table, picks, picked, err);
 }
 

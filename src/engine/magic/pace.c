@@ -7,7 +7,7 @@
 #include "engine/magic/asked.h"
 #include "engine/magic/compaction.h"
 
-enum { SLEEP_MS = 20, NS = 1000000000, MS = 1000000 };
+enum { SLEEP_MS = 20, NS = 1000000000, MS = 1000000, LOOK_EVERY_BYTES = 32 << 20 };
 
 static enum mg_code check(const struct mg_pace *pace, struct mg_error *err)
 {
@@ -16,6 +16,20 @@ static enum mg_code check(const struct mg_pace *pace, struct mg_error *err)
     if (pace->asked && atomic_load_explicit(&pace->asked->is_cancelled, memory_order_relaxed))
         return mg_fail(err, MG_CANCELLED, "cancelled");
     return MG_OK;
+}
+
+static enum mg_code check_space(struct mg_pace *pace, uint64_t bytes, struct mg_error *err)
+{
+    pace->unchecked_bytes += bytes;
+    if (pace->unchecked_bytes < LOOK_EVERY_BYTES)
+        return MG_OK;
+    pace->unchecked_bytes = 0;
+    if (mg_space__look(pace->magic) < MG_SPACE_FLUSHES_WAIT)
+        return MG_OK;
+    return mg_fail(err, MG_NO_SPACE,
+                   "the merge is given up: %llu bytes are free at %s, less than half of the reserve of %llu",
+                   (unsigned long long)atomic_load(&pace->magic->space.free_bytes), pace->magic->folder,
+                   (unsigned long long)mg_space__reserve(pace->magic));
 }
 
 /* Nanoseconds to wait for bytes that were taken in. */
@@ -36,6 +50,7 @@ enum mg_code mg_pace__step(struct mg_pace *pace, uint64_t rows, uint64_t bytes, 
     if (pace->asked)
         mg_asked__count(pace->asked, rows);
     MG_TRY(check(pace, err));
+    MG_TRY(check_space(pace, bytes, err));
     for (int64_t wait = rate ? pay(keeping, bytes, rate) : 0; wait > 0; wait -= (int64_t)SLEEP_MS * MS) {
         mg_mutex_lock(&keeping->wake_lock);
         mg_cond_wait_ms(&keeping->wake, &keeping->wake_lock, MG_MIN(wait / MS + 1, (int64_t)SLEEP_MS));

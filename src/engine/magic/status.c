@@ -176,6 +176,11 @@ static enum mg_code tell_maintenance(const struct teller *teller, struct mg_magi
     MG_TRY(tell(teller, "checkpoints", atomic_load(&keeping->checkpoint_count), "checkpoints"));
     MG_TRY(tell(teller, "maintenance_failed", atomic_load(&keeping->failed_count), "rounds"));
     MG_TRY(tell_flow(teller, &keeping->flow));
+    mg_space__look(magic);
+    MG_TRY(teller->fn(teller->arg, "disk", mg_space__state_text(magic), "", teller->err));
+    MG_TRY(tell(teller, "disk_free_bytes", atomic_load(&magic->space.free_bytes), "bytes"));
+    MG_TRY(tell(teller, "disk_reserve_bytes", mg_space__reserve(magic), "bytes"));
+    MG_TRY(tell(teller, "disk_reserve_file_bytes", atomic_load(&magic->space.file_bytes), "bytes"));
     MG_TRY(tell(teller, "merge_throttle", atomic_load(&keeping->throttle), "bytes/s"));
     MG_TRY(tell(teller, "cache_hits", cache.hit_count, "blocks"));
     return tell(teller, "cache_misses", cache.miss_count, "blocks");

@@ -1446,7 +1446,9 @@ static enum mg_code model_cancel_compaction(struct mg_engine *engine, uint64_t i
 static enum mg_code model_set_option(struct mg_engine *engine, enum mg_engine_option option, uint64_t value,
                                      struct mg_error *err)
 {
-    return option == MG_OPTION_MERGE_THROTTLE ? MG_OK : mg_fail(err, MG_INVALID, "there is no option %d", (int)option);
+    return option == MG_OPTION_MERGE_THROTTLE || option == MG_OPTION_DISK_RESERVE
+               ? MG_OK
+               : mg_fail(err, MG_INVALID, "there is no option %d", (int)option);
 }
 
 static enum mg_code model_checkpoint(struct mg_engine *engine, bool flush, struct mg_error *err) { return MG_OK; }
