@@ -21,7 +21,7 @@
 #include "base/random.h"
 #include "engine/engine.h"
 
-enum { READERS = 4, ACCOUNTS = 30000, CHANGES = 300, LEDGER_MAX = 40000, ABORTED_OF = 7, OLD_OF = 4, FLUSH_EVERY = 25 };
+enum { READERS = 4, ACCOUNTS = 30000, CHANGES = 300, LEDGER_MAX = 40000, ABORTED_OF = 7, OLD_OF = 4, FLUSH_EVERY = 25, ASK_OF = 6 };
 
 #define must(call)                                                                          \
     do {                                                                                    \
@@ -45,6 +45,7 @@ static const struct mg_engine_ops *const ops = &mg_engine_magic;
 static struct mg_engine *engine;
 static atomic_bool stop;
 static _Atomic uint64_t epochs_published, held_reads, new_reads, old_reads;
+static uint32_t compactions_done, compactions_cancelled; /* the writer's, until it has ended */
 
 /* ---- tables -------------------------------------------------------------------------------------------------- */
 
@@ -161,8 +162,29 @@ static void begin_world(struct writer *w)
     free(inserts);
 }
 
+/* Asked compactions run beside the writer and the other lanes; some are cancelled, at once or when the next comes. */
+static void ask_compaction(struct writer *w, uint64_t *last)
+{
+    if (*last && mg_random_below(&w->random, 3) == 0)
+        (void)ops->cancel_compaction(engine, *last, NULL); /* it may be over */
+    enum mg_code code = ops->compact(engine, 1 + mg_random_below(&w->random, 2), (struct mg_key_range){0}, last, NULL);
+    must_hold(code == MG_OK || code == MG_BUSY, "a compaction is refused: %d", (int)code);
+    if (code == MG_OK && mg_random_below(&w->random, 4) == 0)
+        (void)ops->cancel_compaction(engine, *last, NULL);
+}
+
+static enum mg_code count_over(void *arg, const struct mg_compaction_info *info, struct mg_error *err)
+{
+    uint32_t *states = arg;
+    states[info->state]++;
+    must_hold(info->state != MG_COMPACTION_FAILED, "compaction %llu failed: %s",
+              (unsigned long long)info->id, info->message);
+    return MG_OK;
+}
+
 static void write_epochs(struct writer *w)
 {
+    uint64_t last_asked = 0;
     int64_t *saved = malloc(ACCOUNTS * sizeof *saved);
     for (uint64_t watermark = 3; !atomic_load(&stop); watermark++) {
         struct mg_epoch *epoch;
@@ -181,7 +203,13 @@ static void write_epochs(struct writer *w)
         must(ops->publish(epoch, watermark, MG_SLICE("here", 4), NULL, err));
         if (atomic_fetch_add(&epochs_published, 1) % FLUSH_EVERY == 0) /* the maintainer flushes by the clock, too */
             must(ops->checkpoint(engine, true, err));
+        if (mg_random_below(&w->random, ASK_OF) == 0)
+            ask_compaction(w, &last_asked);
     }
+    uint32_t states[MG_COMPACTION_CANCELLED + 1] = {0};
+    must(ops->compactions(engine, 0, count_over, states, err));
+    compactions_done = states[MG_COMPACTION_DONE];
+    compactions_cancelled = states[MG_COMPACTION_CANCELLED];
     free(saved);
 }
 
@@ -416,10 +444,11 @@ int main(int argc, char **argv)
     must_hold(atomic_load(&epochs_published) > 0 && atomic_load(&held_reads) > 0, "nothing happened");
     printf("engine_readers: %d readers for %.0f s: %llu epochs published, %llu reads of held snapshots, %llu of new, "
            "%llu of "
-           "rebuilt ones, %llu flushes, %llu merges, %llu checkpoints: none changed, all whole\n",
+           "rebuilt ones, %llu flushes, %llu merges, %llu checkpoints, %u compactions done and %u cancelled: none changed, "
+           "all whole\n",
            READERS, (double)run_ms / 1000, (unsigned long long)atomic_load(&epochs_published),
            (unsigned long long)atomic_load(&held_reads), (unsigned long long)atomic_load(&new_reads),
            (unsigned long long)atomic_load(&old_reads), (unsigned long long)flushes, (unsigned long long)merges,
-           (unsigned long long)checkpoints);
+           (unsigned long long)checkpoints, compactions_done, compactions_cancelled);
     return 0;
 }
