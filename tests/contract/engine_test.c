@@ -1631,6 +1631,45 @@ static void options_change_while_it_is_open(void **state)
     refused(f->ops->set_option(f->engine, (enum mg_engine_option)99, 1, err), MG_INVALID);
 }
 
+/* At a byte a second the merge takes minutes: flushes are done meanwhile, and it ends when it is cancelled. */
+static void a_flush_does_not_wait_for_a_merge(void **state)
+{
+    struct fixture *f = *state;
+    if (!f->durable)
+        return;
+    struct mg_schema *schema = people(f);
+    struct mg_compaction_info info;
+    uint64_t id;
+    must(f->ops->set_option(f->engine, MG_OPTION_MERGE_THROTTLE, 1, err));
+    for (int i = 0; i < 2; i++) {
+        kit_apply(f->engine, schema, i ? "I 2,b,2" : "I 1,a,1");
+        must(f->ops->checkpoint(f->engine, true, err));
+    }
+    must(f->ops->compact(f->engine, 1, (struct mg_key_range){0}, &id, err));
+    do {
+        must(f->ops->compactions(f->engine, id, copy_compaction, &info, err));
+        usleep(1000);
+    } while (info.rows_written == 0);
+    assert_int_equal(info.state, MG_COMPACTION_RUNNING);
+    uint64_t flushes = kit_status(f->engine, "flushes");
+    kit_apply(f->engine, schema, "I 3,c,3");
+    must(f->ops->checkpoint(f->engine, true, err));
+    assert_true(kit_status(f->engine, "flushes") > flushes);
+    must(f->ops->compactions(f->engine, id, copy_compaction, &info, err));
+    assert_int_equal(info.state, MG_COMPACTION_RUNNING);
+    must(f->ops->cancel_compaction(f->engine, id, err));
+    do {
+        must(f->ops->compactions(f->engine, id, copy_compaction, &info, err));
+        usleep(1000);
+    } while (info.state == MG_COMPACTION_RUNNING);
+    assert_int_equal(info.state, MG_COMPACTION_CANCELLED);
+    must(f->ops->set_option(f->engine, MG_OPTION_MERGE_THROTTLE, 0, err));
+    must(f->ops->compact(f->engine, 1, (struct mg_key_range){0}, &id, err));
+    wait_until_over(f, id);
+    assert_string_equal(kit_now(f->engine, 1), "1,a,1.00\n2,b,2.00\n3,c,3.00");
+    mg_schema_unref(schema);
+}
+
 static void what_is_written_is_counted(void **state)
 {
     struct fixture *f = *state;
@@ -1726,6 +1765,7 @@ static const struct {
     T(compactions_are_asked_for_and_listed),
     T(the_list_of_compactions_is_bounded),
     T(options_change_while_it_is_open),
+    T(a_flush_does_not_wait_for_a_merge),
     T(what_is_written_is_counted),
     T(status_says_what_people_ask),
 #undef T

@@ -21,7 +21,16 @@
 #include "base/random.h"
 #include "engine/engine.h"
 
-enum { READERS = 4, ACCOUNTS = 30000, CHANGES = 300, LEDGER_MAX = 40000, ABORTED_OF = 7, OLD_OF = 4, FLUSH_EVERY = 25, ASK_OF = 6 };
+enum {
+    READERS = 4,
+    ACCOUNTS = 30000,
+    CHANGES = 300,
+    LEDGER_MAX = 40000,
+    ABORTED_OF = 7,
+    OLD_OF = 4,
+    FLUSH_EVERY = 25,
+    ASK_OF = 6
+};
 
 #define must(call)                                                                          \
     do {                                                                                    \
@@ -177,8 +186,8 @@ static enum mg_code count_over(void *arg, const struct mg_compaction_info *info,
 {
     uint32_t *states = arg;
     states[info->state]++;
-    must_hold(info->state != MG_COMPACTION_FAILED, "compaction %llu failed: %s",
-              (unsigned long long)info->id, info->message);
+    must_hold(info->state != MG_COMPACTION_FAILED, "compaction %llu failed: %s", (unsigned long long)info->id,
+              info->message);
     return MG_OK;
 }
 
@@ -444,7 +453,8 @@ int main(int argc, char **argv)
     must_hold(atomic_load(&epochs_published) > 0 && atomic_load(&held_reads) > 0, "nothing happened");
     printf("engine_readers: %d readers for %.0f s: %llu epochs published, %llu reads of held snapshots, %llu of new, "
            "%llu of "
-           "rebuilt ones, %llu flushes, %llu merges, %llu checkpoints, %u compactions done and %u cancelled: none changed, "
+           "rebuilt ones, %llu flushes, %llu merges, %llu checkpoints, %u compactions done and %u cancelled: none "
+           "changed, "
            "all whole\n",
            READERS, (double)run_ms / 1000, (unsigned long long)atomic_load(&epochs_published),
            (unsigned long long)atomic_load(&held_reads), (unsigned long long)atomic_load(&new_reads),
