@@ -7,7 +7,7 @@
  *             merge stays as large as a few parts however large the table is. A part's density is the number of rows
  *             that the table would have if all of it were like the part's range: pieces of one merge are as dense as
  *             the whole.
- *   dead      a part of whose rows two in seven are dead; smaller ones in its range go with it.
+ *   dead      a part of whose rows one in four is dead; smaller ones in its range go with it.
  *   many      the smallest, when a table has more than PARTS_MANY.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/magic/merge_choice.h"
@@ -20,8 +20,8 @@ enum {
     OVERLAPS = 4,         /* full parts over one another */
     LEVEL_ROWS = 1 << 14, /* parts below it are of the lowest level */
     LEVELS = 12,
-    DEAD_AT_MOST = 2, /* rows of DEAD_OF */
-    DEAD_OF = 7,
+    DEAD_AT_MOST = 1, /* rows of DEAD_OF */
+    DEAD_OF = 4,
     PARTS_MANY = 28,
     FULL_MAX = 128, /* more than that are taken as equally dense */
     ROUNDS = 12,
