@@ -41,6 +41,7 @@ enum mg_lock_rank {
     MG_RANK_LATCH = 50,
     MG_RANK_HISTORY = 55, /* the latch's cache of replayed snapshots */
     MG_RANK_WRITER = 60,  /* an engine's one writer at a time */
+    MG_RANK_PARTS = 62,   /* who writes a part in the memory of flushes */
     MG_RANK_SWEEP = 64,   /* an engine's files are removed */
     MG_RANK_FILES = 66,   /* an engine's files are listed, or made known */
     MG_RANK_PUBLISH = 70, /* an engine's current view and pins */

@@ -55,6 +55,7 @@ struct mg_engine_options {
     struct mg_budget *budget;   /* memory is accounted here; NULL = not limited */
     uint64_t wal_segment_bytes; /* 0 = 64 MiB */
     uint64_t segment_bytes;     /* of rows in memory that are flushed together; 0 = up to 64 MiB, by the budget */
+    uint64_t stage_bytes;       /* of an epoch in memory, the rest waits on disk; 0 = up to 256 MiB, by the budget */
     uint64_t checkpoint_bytes;  /* of WAL between two checkpoints; 0 = 256 MiB */
     int64_t checkpoint_ms;      /* time between them; 0 = 60,000 */
     uint64_t part_rows_max;     /* about how many rows a part has at most; 0 = by the table's size (tests) */

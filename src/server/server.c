@@ -77,6 +77,7 @@ static enum mg_code start_engine(struct mg_server *server, struct mg_error *err)
         .segment_bytes = mg_setting_number(&server->settings, MG_SETTING_DELTA_SEGMENT),
         .disk_reserve = mg_setting_number(&server->settings, MG_SETTING_DISK_RESERVE),
         .merge_throttle = mg_setting_number(&server->settings, MG_SETTING_MERGE_THROTTLE),
+        .stage_bytes = mg_setting_number(&server->settings, MG_SETTING_EPOCH_MEMORY),
         .checkpoint_bytes = mg_setting_number(&server->settings, MG_SETTING_CHECKPOINT_WAL),
         .checkpoint_ms = (int64_t)mg_setting_number(&server->settings, MG_SETTING_CHECKPOINT_EVERY),
     };

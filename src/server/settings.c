@@ -137,6 +137,7 @@ static enum mg_code check_value(enum mg_setting_id id, const char *text, uint64_
     case MG_SETTING_PUMP_MEMORY:
         return number >= (uint64_t)17 << 20 ? MG_OK : mg_fail(err, MG_INVALID, "'%s' is below 17MiB", text);
     case MG_SETTING_DELTA_SEGMENT:
+    case MG_SETTING_EPOCH_MEMORY:
         return !*text || (number >= (uint64_t)16 << 10 && number <= (uint64_t)1 << 30)
                    ? MG_OK
                    : mg_fail(err, MG_INVALID, "'%s' is not between 16KiB and 1GiB", text);

@@ -40,6 +40,9 @@ PASSES = {
     "sorter.settled": (1, 3),
     "writer.ddl": (1, 4),
     "wal.segment": (1, 1),
+    "spill.written": (1, 3),
+    "spill.staged": (1, 3),
+    "publish.parts": (1, 1),
     "compact.planned": (1, 6),
     "part.written": (1, 6),
     "marks.followed": (1, 6),
@@ -57,7 +60,7 @@ PASSES = {
 }
 PASSES_OFTEN = (5, 150)
 NEED_READERS = ("snapshot.pinned", "scan.next", "latch.acquired", "at.kept", "at.rebuilt")
-NEED_BULK = ("wal.segment", "buffer.segment", "buffer.trim")
+NEED_BULK = ("wal.segment", "buffer.segment", "buffer.trim", "spill.written", "spill.staged", "publish.parts")
 HIT_SECONDS = 120
 LEFT_OUT_DATABASES = ("information_schema", "mysql", "performance_schema", "metrics_schema", "sys", "test")
 
@@ -69,7 +72,8 @@ def steps():
 
 
 # Small, so that flushes, merges and checkpoints happen all the time.
-FLAGS = ["--wal-segment", "1MiB", "--delta-segment", "64KiB", "--checkpoint-interval", "1s", "--checkpoint-wal", "2MiB"]
+FLAGS = ["--wal-segment", "1MiB", "--delta-segment", "64KiB", "--epoch-memory", "2MiB"]
+FLAGS += ["--checkpoint-interval", "1s", "--checkpoint-wal", "2MiB"]
 
 
 class ArmedMagicd(Magicd):

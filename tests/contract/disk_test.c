@@ -90,6 +90,44 @@ static void changes_come_while_a_part_is_written(void **state)
     world_clear(&w);
 }
 
+static uint32_t file_count(struct world *w);
+
+/* What a large epoch wrote goes when it is aborted; what it published is there, whatever the maintainer does. */
+static void a_large_epoch_is_there_or_not(void **state)
+{
+    struct world w;
+    struct mg_epoch *epoch;
+    world_init(&w, 9);
+    world_tell(&w);
+    assert_int_equal(world_flush(&w), MG_OK);
+    world_note(&w);
+    uint32_t files = file_count(&w);
+    uint64_t spills = kit_status(w.engine, "spills");
+    assert_int_equal(magic->begin(w.engine, "test", 1, &epoch, NULL), MG_OK);
+    assert_int_equal(world_stage_much(&w, epoch, 500), MG_OK);
+    assert_true(kit_status(w.engine, "spills") >= spills + 3);
+    assert_true(file_count(&w) >= files + 3);
+    world_note(&w); /* nobody sees it */
+    magic->abort(epoch);
+    assert_int_equal(file_count(&w), files);
+    world_compare_all(&w, &w.story, w.story.newest);
+    assert_int_equal(world_much(&w, 600, true), MG_OK);
+    world_note(&w);
+    for (int i = 0; i < 6; i++) { /* merges take the parts; old epochs need them until they cannot be opened any more */
+        assert_int_equal(world_flush(&w), MG_OK);
+        world_note(&w);
+        world_compare_all(&w, &w.story, w.story.newest);
+        assert_int_equal(world_much(&w, 700 + 100 * i, i % 2 == 0), MG_OK);
+        world_note(&w);
+        world_compare_all(&w, &w.story, w.story.newest);
+        world_close(&w);
+        assert_int_equal(world_open(&w, NULL), MG_OK);
+        world_compare_all(&w, &w.story, w.story.newest);
+    }
+    world_close(&w);
+    world_clear(&w);
+}
+
 /* Memory that an old snapshot holds cannot be flushed away: new rows are not flushed one by one because of it. */
 static void rows_of_old_snapshots_are_no_reason_to_flush(void **state)
 {
@@ -100,6 +138,7 @@ static void rows_of_old_snapshots_are_no_reason_to_flush(void **state)
     world_init(&w, 5);
     memset(text, 'x', TEXT);
     text[TEXT] = 0;
+    w.stage_bytes = 0; /* no epoch is large here */
     assert_int_equal(world_open_limited(&w, LIMIT, 1 << 20, NULL), MG_OK);
     assert_int_equal(world_step(&w, 0), MG_OK);
     assert_int_equal(world_step(&w, 1), MG_OK);
@@ -267,6 +306,14 @@ static enum mg_code note_name(void *arg, const char *name, struct mg_error *err)
     return MG_OK;
 }
 
+static uint32_t file_count(struct world *w)
+{
+    struct names names = {.folder = "/store/parts"};
+    struct mg_io *io = mg_io_fault_io(w->disk);
+    assert_int_equal(io->ops->list(io, names.folder, note_name, &names, NULL), MG_OK);
+    return names.count;
+}
+
 /* All that can be read, or the code of the first thing that cannot. */
 static enum mg_code read_all(struct world *w, struct mg_error *err)
 {
@@ -388,6 +435,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_is_what_it_was),
         cmocka_unit_test(changes_come_while_a_part_is_written),
+        cmocka_unit_test(a_large_epoch_is_there_or_not),
         cmocka_unit_test(rows_of_old_snapshots_are_no_reason_to_flush),
         cmocka_unit_test(a_power_cut_at_every_call),
         cmocka_unit_test(every_write_may_be_torn_at_any_byte),

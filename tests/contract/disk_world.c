@@ -18,6 +18,7 @@ enum mg_code world_open_limited(struct world *w, size_t limit_bytes, uint64_t se
                                         .budget = &w->budget,
                                         .wal_segment_bytes = 16 << 10,
                                         .segment_bytes = segment_bytes,
+                                        .stage_bytes = w->stage_bytes,
                                         .maintain_by_hand = true};
     mg_budget_init(&w->budget, "disk test", NULL, limit_bytes);
     MG_TRY(w->ops->open(&options, &w->engine, err));
@@ -39,6 +40,7 @@ void world_init(struct world *w, uint64_t seed)
     memset(w, 0, sizeof *w);
     w->ops = &mg_engine_magic;
     w->disk = mg_io_fault_new(seed);
+    w->stage_bytes = 1024;
     w->people = kit_schema(1, 1, "d", "people", "1 id int64 key; 2 name utf8 null; 3 price decimal(12,2) null");
     w->wider = kit_schema(1, 4, "d", "people",
                           "1 id int64 key; 2 name utf8 null; 3 price decimal(12,2) null; 4 born date null");
@@ -90,6 +92,46 @@ enum mg_code world_rows(struct world *w, const struct mg_schema *schema, const c
     return publish(w, epoch);
 }
 
+/* Keys [first, end) of people, as one put: op, a text that says which. */
+static enum mg_code put_people(struct world *w, struct mg_epoch *epoch, char op, int first, int end, const char *text)
+{
+    static char changes[4096];
+    size_t size = 0;
+    for (int id = first; id < end; id++)
+        size += (size_t)snprintf(changes + size, sizeof changes - size, "%s%c %d,%s%d,%d.25,%d", size ? " | " : "", op,
+                                 id, text, id, id, id);
+    return kit_try_put(epoch, w->wider, changes, NULL);
+}
+
+/* Larger than stage_bytes many times: new rows, rows of this epoch that change and go, in parts of it and in memory;
+ * rows from before; another table beside it; rows that come back. */
+enum mg_code world_stage_much(struct world *w, struct mg_epoch *epoch, int first)
+{
+    MG_TRY(put_people(w, epoch, 'I', first, first + 12, "new"));
+    MG_TRY(put_people(w, epoch, 'I', first + 12, first + 24, "more"));
+    MG_TRY(put_people(w, epoch, 'U', first + 3, first + 15, "changed"));
+    MG_TRY(kit_try_put(epoch, w->things, "U a,2,7.5 | I z,1,1", NULL));
+    MG_TRY(put_people(w, epoch, 'D', first + 5, first + 8, "gone"));
+    MG_TRY(put_people(w, epoch, 'U', first + 8, first + 20, "again"));
+    MG_TRY(put_people(w, epoch, 'I', first + 6, first + 8, "back"));
+    MG_TRY(kit_try_put(epoch, w->wider, "U 5,fay,5.75,8 | U 6,gus,6.75,9", NULL));
+    MG_TRY(put_people(w, epoch, 'I', first + 24, first + 36, "tail"));
+    MG_TRY(kit_try_put(epoch, w->things, "D z,1,", NULL));
+    MG_TRY(put_people(w, epoch, 'D', first + 22, first + 30, "gone"));
+    return put_people(w, epoch, 'U', first, first + 2, "last");
+}
+
+enum mg_code world_much(struct world *w, int first, bool publishes)
+{
+    struct mg_epoch *epoch;
+    MG_TRY(w->ops->begin(w->engine, "test", 1, &epoch, NULL));
+    enum mg_code code = world_stage_much(w, epoch, first);
+    if (code == MG_OK && publishes)
+        return publish(w, epoch);
+    w->ops->abort(epoch);
+    return code;
+}
+
 enum mg_code world_flush(struct world *w) { return w->ops->checkpoint(w->engine, true, NULL); }
 
 static enum mg_code note_compaction(void *arg, const struct mg_compaction_info *info, struct mg_error *err)
@@ -134,13 +176,20 @@ enum mg_code world_step(struct world *w, unsigned number)
     case 18: return world_flush(w);
     case 19: return world_compact(w, 1, NULL);
     case 20: return world_rows(w, w->things, "U c,9,2");
+    case 21: return world_much(w, 100, true);
+    case 22: return world_rows(w, w->wider, "U 101,one,1.00,1 | D 108,,, | I 105,five,5,5");
+    case 23: return world_much(w, 200, false);
+    case 24: return world_flush(w);
+    case 25: return world_much(w, 300, true);
+    case 26: return world_rows(w, w->wider, "U 303,three,3.00,3 | D 320,,,");
     default: return MG_NOT_FOUND; /* the end */
     }
 }
 
 bool world_is_flush(unsigned number)
 {
-    return number == 7 || number == 10 || number == 14 || number == 16 || number == 18 || number == 19;
+    return number == 7 || number == 10 || number == 14 || number == 16 || number == 18 || number == 19 ||
+           number == 23 || number == 24;
 }
 
 /* ---- what a reader sees -------------------------------------------------------------------------------------- */

@@ -1,8 +1,8 @@
 /* disk_world.h -- one scripted history of the magic engine on a disk in memory, for tests that run it with a disaster.
  *
  * It makes every kind of file: WAL, parts of two tables, marks, manifests, an old epoch to open, a column that came
- * later, a table that was dropped. Every step can fail, and says so; what a reader saw after each epoch is a story that
- * another run is compared with.
+ * later, a table that was dropped, epochs that go to parts while they are staged. Every step can fail, and says so;
+ * what a reader saw after each epoch is a story that another run is compared with.
  * Threads  one. Errors of the world itself end the test.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_TESTS_CONTRACT_DISK_WORLD_H
@@ -11,7 +11,7 @@
 #include "base/io_fault.h"
 #include "engine/engine.h"
 
-enum { EPOCHS_MAX = 64, TEXT_MAX = 4096, WORLD_STEPS = 21 };
+enum { EPOCHS_MAX = 64, TEXT_MAX = 4096, WORLD_STEPS = 27 };
 
 /* What a reader saw after each published epoch. */
 struct story {
@@ -24,6 +24,7 @@ struct world {
     struct mg_io_fault *disk;
     struct mg_engine *engine;
     struct mg_budget budget;
+    uint64_t stage_bytes; /* by world_init: what a put of a dozen rows takes */
     struct mg_schema *people, *wider, *things, *gone;
     struct story story;
 };
@@ -41,6 +42,9 @@ enum mg_code world_rows(struct world *w, const struct mg_schema *schema, const c
 enum mg_code world_flush(struct world *w);
 /* Ask for a compaction, which a round then does; MG_IO when it failed. *out may be NULL. */
 enum mg_code world_compact(struct world *w, uint64_t table_id, struct mg_compaction_info *out);
+/* Stage what is stage_bytes many times over, of keys from first on; world_much ends the epoch, too. */
+enum mg_code world_stage_much(struct world *w, struct mg_epoch *epoch, int first);
+enum mg_code world_much(struct world *w, int first, bool publishes);
 /* The history, step by step; MG_NOT_FOUND behind the last. */
 enum mg_code world_step(struct world *w, unsigned number);
 /* A step that publishes nothing: it may fail, and the history goes on. */

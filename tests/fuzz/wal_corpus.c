@@ -105,14 +105,29 @@ static void change(struct mg_epoch *epoch, struct mg_schema_change change)
     must(ops->change_schema(epoch, &change, err));
 }
 
-/* Histories: rows of two tables, schema changes, deletions, and one that fills a chunk. */
+/* An epoch that goes to parts while it is staged, and marks in them: bitmaps and lists. */
+static void run_large(struct mg_engine *engine, const struct mg_schema *schema)
+{
+    struct mg_epoch *epoch = begin(engine);
+    put(epoch, schema, 0, 3000, MG_CHANGE_INSERT);
+    put(epoch, schema, 3000, 200, MG_CHANGE_INSERT);
+    put(epoch, schema, 100, 1500, MG_CHANGE_DELETE);
+    put(epoch, schema, 3000, 20, MG_CHANGE_DELETE);
+    put(epoch, schema, 2000, 50, MG_CHANGE_UPDATE);
+    publish(epoch, 30);
+    epoch = begin(engine);
+    put(epoch, schema, 0, 10, MG_CHANGE_DELETE);
+    publish(epoch, 31);
+}
+
+/* Histories: rows of two tables, schema changes, deletions, one that fills a chunk, and a large epoch. */
 static void run_history(struct mg_engine *engine, int which)
 {
     static const enum mg_type_id narrow[] = {MG_TYPE_INT32, MG_TYPE_UTF8, MG_TYPE_DECIMAL, MG_TYPE_FLOAT64,
                                              MG_TYPE_INT8};
     static const enum mg_type_id texts[] = {MG_TYPE_UTF8, MG_TYPE_UINT16, MG_TYPE_UTF8};
     static const enum mg_type_id one[] = {MG_TYPE_INT64};
-    struct mg_schema *a = make_schema(1, 1, "a", which == 4 ? one : narrow, which == 4 ? 1 : 3, 1);
+    struct mg_schema *a = make_schema(1, 1, "a", which >= 4 ? one : narrow, which >= 4 ? 1 : 3, 1);
     struct mg_schema *b = make_schema(2, 2, "b", texts, 3, 2);
     struct mg_schema *wider = make_schema(1, 3, "a", narrow, 5, 1);
     struct mg_epoch *epoch = begin(engine);
@@ -120,7 +135,9 @@ static void run_history(struct mg_engine *engine, int which)
     change(epoch, (struct mg_schema_change){.kind = MG_SCHEMA_PUT_TABLE, .schema = a});
     change(epoch, (struct mg_schema_change){.kind = MG_SCHEMA_PUT_TABLE, .schema = b});
     publish(epoch, 1);
-    for (uint64_t e = 2; which > 0 && e < 8; e++) {
+    if (which == 5)
+        run_large(engine, a);
+    for (uint64_t e = 2; which > 0 && which < 5 && e < 8; e++) {
         epoch = begin(engine);
         put(epoch, a, e * 10, which == 4 ? 3000 : 20, MG_CHANGE_INSERT);
         if (which > 1)
@@ -143,10 +160,35 @@ static void run_history(struct mg_engine *engine, int which)
     mg_schema_unref(wider);
 }
 
+struct collected {
+    struct mg_io *io;
+    struct mg_buffer *out;
+};
+
+static enum mg_code collect_part(void *arg, const char *name, struct mg_error *err)
+{
+    struct collected *to = arg;
+    char path[4096];
+    unsigned segment_id;
+    struct mg_buffer bytes;
+    mg_buffer_init(&bytes, 1 << 20);
+    snprintf(path, sizeof path, "/store/parts/%s", name);
+    if (sscanf(name, "%8x.part", &segment_id) != 1)
+        return MG_OK;
+    MG_TRY(mg_io_read_file(to->io, path, &bytes, err));
+    MG_TRY(mg_buffer_append_le32(to->out, (uint32_t)(bytes.size + 4) | (uint32_t)1 << 31, err));
+    MG_TRY(mg_buffer_append_le32(to->out, segment_id, err));
+    MG_TRY(mg_buffer_append(to->out, bytes.data, bytes.size, err));
+    mg_buffer_clear(&bytes);
+    return MG_OK;
+}
+
 static void collect(struct mg_engine *engine, struct mg_buffer *out)
 {
     struct mg_journal_cursor *cursor;
+    struct mg_io *io = mg_magic__of(engine)->io;
     mg_buffer_init(out, 1 << 20);
+    must(io->ops->list(io, "/store/parts", collect_part, &(struct collected){io, out}, err));
     must(mg_journal_cursor_open(mg_magic__of(engine)->journal, 1, &cursor, err));
     for (;;) {
         uint64_t seq;
@@ -193,12 +235,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "wal_corpus FOLDER\n");
         return 2;
     }
-    for (int which = 0; which < 5; which++) {
+    for (int which = 0; which < 6; which++) {
         struct mg_io_fault *disk = mg_io_fault_new(1);
         struct mg_engine *engine;
         struct mg_buffer groups;
         struct mg_engine_options options = {
-            .folder = "/store", .io = mg_io_fault_io(disk), .wal_segment_bytes = 1 << 20};
+            .folder = "/store", .io = mg_io_fault_io(disk), .wal_segment_bytes = 1 << 20, .maintain_by_hand = true};
+        options.stage_bytes = which == 5 ? 16384 : 0;
         must(ops->open(&options, &engine, err));
         run_history(engine, which);
         collect(engine, &groups);

@@ -60,7 +60,7 @@ struct history {
     struct mg_budget budget; /* of magic */
     struct mg_budget readers;
     size_t limit_bytes;
-    uint64_t wal_segment_bytes, segment_bytes, part_rows_max;
+    uint64_t wal_segment_bytes, segment_bytes, part_rows_max, stage_bytes;
     uint64_t checkpoints[CHECKPOINTS_KEPT]; /* epochs of the last ones: what comes after the first can be opened */
     struct mg_engine *magic, *model;
     struct table tables[TABLES_MAX];
@@ -234,6 +234,7 @@ static enum mg_code try_open(struct history *h, size_t limit_bytes, struct mg_er
                                         .wal_segment_bytes = h->wal_segment_bytes,
                                         .segment_bytes = h->segment_bytes,
                                         .part_rows_max = h->part_rows_max,
+                                        .stage_bytes = h->stage_bytes,
                                         .maintain_by_hand = true};
     return mg_engine_magic.open(&options, &h->magic, err);
 }
@@ -702,7 +703,8 @@ static bool publish_both(struct history *h, struct both *epoch)
     memset(bytes, (int)next, sizeof bytes);
     struct mg_error story = MG_ERROR_INIT;
     enum mg_code code = mg_engine_magic.publish(epoch->magic, h->watermark, position, &magic_number, &story);
-    if (code == MG_NO_MEMORY && h->limit_bytes != SIZE_MAX) {
+    bool refused = (code == MG_NO_MEMORY && h->limit_bytes != SIZE_MAX) || (code == MG_IO && h->faults_planned);
+    if (refused) { /* before anything was written to the WAL */
         mg_engine_model.abort(epoch->model);
         return false;
     }
@@ -939,7 +941,7 @@ static uint8_t choose_op(struct history *h, struct table *table, uint32_t key, u
     return op;
 }
 
-/* MG_OK, or MG_NO_MEMORY from magic. */
+/* MG_OK, or from magic MG_NO_MEMORY, or what a planned fault gives. */
 static enum mg_code put_random(struct history *h, struct both *epoch, struct table *table)
 {
     const struct mg_schema *schema = table->schema;
@@ -974,16 +976,17 @@ static enum mg_code put_random(struct history *h, struct both *epoch, struct tab
         changes.schema_version++;
     struct mg_error err = MG_ERROR_INIT;
     enum mg_code magic = mg_engine_magic.put(epoch->magic, &changes, &err), model = MG_NO_MEMORY;
-    if (magic != MG_NO_MEMORY)
+    bool disk_failed = h->faults_planned && (magic == MG_IO || magic == MG_CORRUPT);
+    if (magic != MG_NO_MEMORY && !disk_failed)
         model = mg_engine_model.put(epoch->model, &changes, NULL);
-    if (magic != model)
+    if (magic != model && !disk_failed)
         fail("put: magic says %s (%s), the model %s", mg_code_name(magic), err.text, mg_code_name(model));
     if (magic == MG_NO_MEMORY && h->limit_bytes == SIZE_MAX)
         fail("put: %s", err.text);
     mg_batch_unref(batch);
     if (magic == MG_SCHEMA_CHANGED) /* nothing was staged */
         memcpy(table->staged, table->exists, table->key_space);
-    return magic == MG_NO_MEMORY ? magic : MG_OK;
+    return magic == MG_NO_MEMORY || disk_failed ? magic : MG_OK;
 }
 
 static void settle_keys(struct history *h, bool published)
@@ -1000,7 +1003,7 @@ static void settle_keys(struct history *h, bool published)
 static void change_rows(struct history *h)
 {
     struct both epoch = begin(h);
-    uint32_t puts = h->table_count ? 1 + (uint32_t)below(h, 4) : 0;
+    uint32_t puts = h->table_count ? 1 + (uint32_t)below(h, chance(h, 10) ? 20 : 4) : 0;
     enum mg_code code = MG_OK;
     for (uint32_t i = 0; code == MG_OK && i < puts; i++)
         code = put_random(h, &epoch, &h->tables[below(h, h->table_count)]);
@@ -1283,6 +1286,7 @@ static void init(struct history *h, uint64_t seed, bool verbose)
     h->wal_segment_bytes = (uint64_t)16384 << below(h, 8);
     h->segment_bytes = (uint64_t)1024 << below(h, 10);
     h->part_rows_max = chance(h, 50) ? 0 : (uint64_t)64 << below(h, 8); /* merges become pieces */
+    h->stage_bytes = chance(h, 50) ? (uint64_t)1024 << below(h, 10) : 0; /* epochs go to disk while they are staged */
     h->next_version = h->next_table_id = 1;
     mg_budget_init(&h->readers, "readers", NULL, SIZE_MAX);
     must(mg_engine_model.open(&(struct mg_engine_options){0}, &h->model, err));

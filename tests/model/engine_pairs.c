@@ -36,7 +36,15 @@
 #include "engine_kit.h"
 #include "latch/latch.h"
 
-enum { POINTS_MAX = 64, EPOCHS_MAX = 64, SECONDS_MAX = 60, ROWS_A_FLUSH = 6, FLUSHES = 7, BIG = 9000 };
+enum {
+    POINTS_MAX = 64,
+    EPOCHS_MAX = 64,
+    SECONDS_MAX = 60,
+    ROWS_A_FLUSH = 6,
+    FLUSHES = 7,
+    BIG = 9000,
+    STAGE_BYTES = 12000
+};
 
 static const struct mg_engine_ops *const magic = &mg_engine_magic;
 
@@ -298,6 +306,7 @@ static void open_world(struct world *w, bool by_hand)
                                         .budget = &w->budget,
                                         .wal_segment_bytes = 16 << 10,
                                         .segment_bytes = 1024,
+                                        .stage_bytes = STAGE_BYTES,
                                         .checkpoint_ms = 1,
                                         .maintain_by_hand = by_hand};
     mg_budget_init(&w->budget, "pairs", NULL, SIZE_MAX);
@@ -325,8 +334,14 @@ static const char *with_long_row(const char *changes, int id)
     return text;
 }
 
-/* The writer's epoch: rows of parts change and go. */
-static const char *change_text(void) { return with_long_row("U 1,77,new | D 102,, | U 201,78,new", 999); }
+/* The writer's epoch: rows of parts change and go. What it puts first goes to a part when it puts the rest, which then
+ * changes a row of it. */
+static enum mg_code put_changes(struct mg_epoch *epoch)
+{
+    MG_TRY(kit_try_put(epoch, schema, with_long_row("I 1000,1,first", 1001), NULL));
+    return kit_try_put(epoch, schema, with_long_row("U 1,77,new | D 102,, | U 201,78,new | U 1000,2,second", 999),
+                       NULL);
+}
 
 /* The same on any engine. flush: after each of the first batches of rows. */
 static void tell(struct mg_engine *engine, bool flush)
@@ -355,7 +370,9 @@ static void ask_model(void)
     struct mg_engine *model;
     must(mg_engine_model.open(&(struct mg_engine_options){0}, &model, err));
     tell(model, false);
-    kit_apply(model, schema, change_text());
+    struct mg_epoch *staged = kit_begin(model);
+    must(put_changes(staged));
+    kit_publish(staged, 200);
     struct mg_snapshot *snapshot;
     must(mg_engine_model.snapshot(model, &snapshot, err));
     newest = mg_engine_model.snapshot_epoch(snapshot) - 1;
@@ -438,7 +455,7 @@ static void run_writer(struct actor *actor)
     actor->code = magic->begin(w->engine, "test", 1, &epoch, NULL);
     if (actor->code != MG_OK)
         return;
-    actor->code = kit_try_put(epoch, schema, change_text(), NULL);
+    actor->code = put_changes(epoch);
     if (actor->code != MG_OK) {
         magic->abort(epoch);
         return;

@@ -28,7 +28,7 @@ enum mg_code mg_magic__open_part(struct mg_magic *magic, uint32_t segment_id, st
 {
     char path[MG_PATH_MAX];
     struct mg_part_options options = {
-        .io = magic->io, .cache = magic->cache, .budget = &magic->cache_budget, .segment_id = segment_id};
+        .io = magic->io, .cache = magic->cache, .budget = &magic->parts_budget, .segment_id = segment_id};
     mg_path__part(magic->folder, segment_id, path);
     return mg_part_open(path, &options, out, err);
 }

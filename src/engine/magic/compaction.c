@@ -15,7 +15,6 @@
 #include <string.h>
 
 #include "base/counter.h"
-#include "base/stop.h"
 
 enum { ROWS_AT_ONCE = MG_BLOCK_ROWS, KEYS_AT_ONCE = 4096, SORT_BYTES_PER_ROW = 100 };
 
@@ -226,7 +225,6 @@ static enum mg_code finish_writer(struct mg_compaction *compaction, struct mg_pa
     }
     MG_TRY(mg_part_writer_finish(writer, &summary, err));
     count_written(compaction, summary.file_bytes);
-    MG_STOP("part.written");
     MG_TRY(mg_magic__open_part(magic, compaction->segment_id, &compaction->out, err));
     compaction->dead = calloc((size_t)(summary.row_count + 63) / 64 + 1, sizeof *compaction->dead);
     return compaction->dead ? MG_OK : mg_fail(err, MG_NO_MEMORY, "no memory for the marks of a part");

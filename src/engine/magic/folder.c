@@ -2,8 +2,8 @@
  *
  * FORMAT   text: "magic store", "format <n>", "store <16 hex digits>", a line each; written last when the folder is
  *          made, as one step.
- *          A folder of format 1, a WAL alone, is one of format 2 from its first opening on: the Magic that wrote it
- *          must not open it again, since the WAL may be trimmed.
+ *          A folder of an older format is one of the newest from its first opening on: the Magic that wrote it must not
+ *          open it again, since the WAL may be trimmed, or name parts.
  * LOCK     locked while the engine is open.
  * wal/     the journal; parts/, manifest/: what was flushed out of it.
  * Errors   MG_BUSY: another process has it; MG_UNIMPLEMENTED: another format version; MG_CORRUPT: FORMAT is damaged, or
@@ -37,7 +37,7 @@ static enum mg_code read_format(struct mg_magic *magic, const char *path, struct
     copy[text.size] = 0;
     if (sscanf(copy, "magic store\nformat %9u\n", &version) != 1)
         return mg_corrupt(err, path, 0, "it does not say what store this is");
-    if (version != MG_STORE_FORMAT && version != MG_STORE_FORMAT_ONCE)
+    if (version < MG_STORE_FORMAT_ONCE || version > MG_STORE_FORMAT)
         return mg_fail(
             err, MG_UNIMPLEMENTED,
             "the folder %s has format version %u, and this Magic reads version %d: use the Magic that wrote it",

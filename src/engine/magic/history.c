@@ -96,11 +96,12 @@ static enum mg_code search_wal(struct mg_magic *magic, struct mg_slice source, u
     MG_CLEANUP(mg_journal_cursor_closep) struct mg_journal_cursor *cursor = NULL;
     MG_TRY(mg_journal_cursor_open(magic->journal, span.epoch + 1, &cursor, err));
     for (uint64_t epoch = span.epoch + 1; epoch < span.end_epoch; epoch++) {
-        uint64_t seq, group_epoch, watermark;
-        struct mg_slice bytes, name;
+        uint64_t seq;
+        struct mg_slice bytes;
+        struct mg_wal_head head;
         MG_TRY(mg_journal_cursor_next(cursor, &seq, &bytes, err));
-        MG_TRY(mg_wal_group__decode_head(bytes, &group_epoch, &name, &watermark, err));
-        if (mg_slice_equal(name, source) && watermark > ts) {
+        MG_TRY(mg_wal_group__decode_head(bytes, &head, err));
+        if (mg_slice_equal(head.source, source) && head.watermark > ts) {
             *out_epoch = epoch - 1;
             return MG_OK;
         }

@@ -225,6 +225,13 @@ static enum mg_code note_name(void *arg, const char *name, struct mg_error *err)
     return MG_OK;
 }
 
+/* A part that the WAL names, or will: asked last, as the writer names it before it makes the file. */
+static bool is_named(struct mg_magic *magic, const char *name)
+{
+    unsigned segment_id;
+    return strstr(name, ".part") && sscanf(name, "%8x", &segment_id) == 1 && mg_named__has(magic, segment_id);
+}
+
 enum kind { FOREIGN, PART, SMALL };
 
 /* Foreign names, and what is listed, are left alone. */
@@ -250,8 +257,12 @@ static enum mg_code unlink_kind(struct mg_magic *magic, struct sweep *sweep, con
         if (unlisted(sweep, sweep->names[i]) != kind)
             continue;
         snprintf(path, sizeof path, "%s/%s", folder, sweep->names[i]);
+        if (is_named(magic, sweep->names[i]))
+            continue;
         MG_STOP("keeper.unlink");
-        MG_TRY(magic->io->ops->unlink(magic->io, path, err));
+        enum mg_code code = magic->io->ops->unlink(magic->io, path, err);
+        if (code != MG_OK && code != MG_NOT_FOUND) /* the writer removes what it aborts */
+            return code;
     }
     return MG_OK;
 }
@@ -294,6 +305,7 @@ static enum mg_code sweep_all(struct mg_magic *magic, struct mg_error *err)
     }
     if (removed)
         MG_TRY(mg_manifest__sync_folder(magic->io, magic->folder, err));
+    mg_named__prune(magic);
     MG_TRY(sweep_files(magic, err));
     mg_mutex_lock(&magic->publish);
     uint64_t needed = magic->has_genesis ? 1 : UINT64_MAX;

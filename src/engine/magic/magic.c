@@ -17,15 +17,18 @@
 
 enum {
     READERS_SHARE = 16, /* one part in so many of the memory is not for the store: a full store can still be read */
-    CACHE_SHARE = 4,    /* the block cache gets at most one part in so many of the store's memory */
+    CACHE_SHARE = 4,    /* the block cache gets at most one part in so many of the memory that all share */
     SEGMENT_SHARE = 64, /* a delta segment the same */
     DELTA_EIGHTHS = 5,  /* rows, index and marks get so many eighths of it: what a flush needs is never theirs */
     SEGMENT_BYTES_MIN = 1 << 20,
     FLUSH_SHARE = 8, /* flushes have at least one part in so many for themselves, for they free the rest */
     FLUSH_BYTES_MIN = 24 << 20,
-    FLUSH_SHARE_FROM = 64 << 20,  /* a smaller memory, of tests, has no room for a share */
+    FLUSH_SHARE_FROM = 48 << 20,  /* a smaller memory, of tests, has no room for a share */
     MERGE_SHARE = 16,             /* and merges, */
     MERGE_SHARE_FROM = 384 << 20, /* of a memory from here on; in a smaller one they take what is free */
+    STAGE_SHARE = 8,             /* rows of an epoch take at most one part in so many, then they go to parts... */
+    STAGE_LEAST = 4,             /* ...or one in so many of that when memory is short */
+    STAGE_BYTES_MAX = 256 << 20,
 };
 
 static void init_budgets(struct mg_magic *magic, struct mg_budget *outer)
@@ -33,6 +36,10 @@ static void init_budgets(struct mg_magic *magic, struct mg_budget *outer)
     size_t left = mg_budget_left(outer);
     size_t limit = outer && left < SIZE_MAX ? left - left / READERS_SHARE : SIZE_MAX;
     magic->readers = outer;
+    bool has_share = limit != SIZE_MAX && limit >= FLUSH_SHARE_FROM;
+    magic->flush_bytes = has_share ? MG_MAX(limit / FLUSH_SHARE, (size_t)FLUSH_BYTES_MIN) : 0;
+    size_t for_merges = has_share && limit >= MERGE_SHARE_FROM ? limit / MERGE_SHARE : 0;
+    magic->common_bytes = limit == SIZE_MAX ? limit : limit - magic->flush_bytes - for_merges;
     mg_budget_init(&magic->budget, "store", outer, limit);
     mg_budget_init(&magic->delta_budget, "store delta", &magic->budget,
                    limit == SIZE_MAX || limit < FLUSH_SHARE_FROM ? limit : limit / 8 * DELTA_EIGHTHS);
@@ -40,12 +47,16 @@ static void init_budgets(struct mg_magic *magic, struct mg_budget *outer)
     mg_budget_init(&magic->index_budget, "store index", &magic->delta_budget, SIZE_MAX);
     mg_budget_init(&magic->marks_budget, "store marks", &magic->delta_budget, SIZE_MAX);
     mg_budget_init(&magic->replay_budget, "store replay", &magic->budget, SIZE_MAX);
+    mg_budget_init(&magic->parts_budget, "store parts", &magic->budget, SIZE_MAX);
     mg_budget_init(&magic->cache_budget, "store cache", &magic->budget,
-                   limit == SIZE_MAX ? limit : limit / CACHE_SHARE);
+                   limit == SIZE_MAX ? limit : magic->common_bytes / CACHE_SHARE);
     magic->segment_bytes_max = limit == SIZE_MAX
                                    ? MG_SEGMENT_BYTES_MAX
                                    : MG_MAX(MG_MIN((uint64_t)limit / SEGMENT_SHARE, (uint64_t)MG_SEGMENT_BYTES_MAX),
                                             (uint64_t)SEGMENT_BYTES_MIN);
+    magic->spill_rows_max = UINT64_MAX;
+    magic->stage_bytes_max = MG_MAX(MG_MIN((uint64_t)magic->common_bytes / STAGE_SHARE, (uint64_t)STAGE_BYTES_MAX),
+                                    (uint64_t)SEGMENT_BYTES_MIN);
 }
 
 /* What frees memory must not wait for others to free some; and a flush not for a merge. */
@@ -98,6 +109,8 @@ static enum mg_code open_all(struct mg_magic *magic, const struct mg_engine_opti
     mg_space__set_reserve(magic, options->disk_reserve);
     if (options->segment_bytes)
         magic->segment_bytes_max = options->segment_bytes;
+    if (options->stage_bytes)
+        magic->stage_bytes_max = options->stage_bytes;
     MG_TRY(mg_cache_new(&magic->cache_budget, 0, &magic->cache, err));
     MG_TRY(open_journal(magic, options, err));
     enum mg_code code = mg_magic__recover(magic, err);
@@ -123,7 +136,9 @@ static void free_magic(struct mg_magic *magic)
     mg_cond_destroy(&magic->turned);
     mg_magic__maintain_clear(magic);
     mg_mutex_destroy(&magic->publish);
+    mg_mutex_destroy(&magic->parts);
     free(magic->folder);
+    free(magic->named);
     free(magic);
 }
 
@@ -134,6 +149,7 @@ static enum mg_code magic_open(const struct mg_engine_options *options, struct m
         return mg_fail(err, MG_NO_MEMORY, "no memory for the engine");
     magic->base.ops = &mg_engine_magic;
     mg_mutex_init(&magic->publish, MG_RANK_PUBLISH, "publish");
+    mg_mutex_init(&magic->parts, MG_RANK_PARTS, "parts");
     mg_cond_init(&magic->published);
     mg_cond_init(&magic->turned);
     mg_magic__maintain_init(magic);
@@ -387,16 +403,57 @@ static enum mg_code find_schema(const struct mg_magic_epoch *epoch, const struct
     return MG_OK;
 }
 
+/* Staged rows must make room before `more` bytes are staged, too: they take their share, or memory gets short. */
+static bool is_much(const struct mg_magic *magic, const struct mg_magic_epoch *epoch, uint64_t more)
+{
+    if (epoch->unspilled_bytes + more > magic->stage_bytes_max)
+        return epoch->unspilled_bytes > 0;
+    return epoch->unspilled_bytes > magic->stage_bytes_max / STAGE_LEAST &&
+           mg_budget_left(&magic->budget) < magic->stage_bytes_max + 2 * more;
+}
+
+static uint64_t staged_bytes(const struct mg_store *store, uint64_t *out_largest)
+{
+    uint64_t bytes = 0;
+    *out_largest = 0;
+    for (uint32_t i = 0; i < store->table_count; i++) {
+        uint64_t of_table = mg_wtable__staged_bytes(store->tables[i]);
+        bytes += of_table;
+        *out_largest = MG_MAX(*out_largest, of_table);
+    }
+    return bytes;
+}
+
+/* What the tables have staged goes to parts, the most first, as many small ones would be many small files. */
+static enum mg_code spill(struct mg_magic *magic, struct mg_magic_epoch *epoch, struct mg_error *err)
+{
+    struct mg_store *store = &magic->store;
+    uint64_t largest, bytes = staged_bytes(store, &largest), enough = bytes / 2;
+    while (largest > 0 && bytes > enough) {
+        for (uint32_t i = 0; i < store->table_count; i++)
+            if (mg_wtable__staged_bytes(store->tables[i]) >= MG_MAX(largest / STAGE_LEAST, (uint64_t)1))
+                MG_TRY(mg_wtable__spill(store, store->tables[i], err));
+        bytes = staged_bytes(store, &largest);
+    }
+    epoch->unspilled_bytes = epoch->data_bytes = bytes;
+    return MG_OK;
+}
+
 static enum mg_code stage(struct mg_magic *magic, struct mg_magic_epoch *epoch, struct mg_table_view *view,
                           const struct mg_changes *changes, struct mg_error *err)
 {
-    epoch->data_bytes += mg_batch_bytes(changes->rows);
+    uint64_t bytes = mg_batch_bytes(changes->rows);
+    if (is_much(magic, epoch, bytes + (uint64_t)changes->rows->row_count * MG_STAGED_ROW_BYTES))
+        MG_TRY(spill(magic, epoch, err));
+    epoch->data_bytes += bytes;
+    epoch->unspilled_bytes += bytes + (uint64_t)changes->rows->row_count * MG_STAGED_ROW_BYTES;
     if (epoch->data_bytes > MG_WAL_GROUP_MAX)
         return mg_fail(err, MG_TOO_BIG, "this epoch takes more than %llu bytes", (unsigned long long)MG_WAL_GROUP_MAX);
     struct mg_wtable *table;
     MG_TRY(mg_store__wtable(&magic->store, view->table, &table, err));
     table->in_bytes += mg_batch_bytes(changes->rows);
-    return mg_wtable__put(&magic->store, table, view->schema, changes, err);
+    MG_TRY(mg_wtable__put(&magic->store, table, view->schema, changes, err));
+    return is_much(magic, epoch, 0) ? spill(magic, epoch, err) : MG_OK;
 }
 
 /* The next epoch begins after a flush, and what is cached gives way. */

@@ -29,11 +29,13 @@ enum {
     MG_MARK_LIST_MAX = 60,            /* more deleted rows of a granule than that are kept as a bitmap */
     MG_INDEX_SHARDS = 64,             /* each grows alone: a 64th of the pause */
     MG_WAL_FORMAT = 1,                /* of a group (docs/format/wal.md) */
-    MG_STORE_FORMAT = 2,              /* of the folder (docs/format/store.md) */
-    MG_STORE_FORMAT_ONCE = 1,         /* without parts; it is read, too */
+    MG_STORE_FORMAT = 3,              /* of the folder (docs/format/store.md) */
+    MG_STORE_FORMAT_ONCE = 1,         /* the oldest that is read */
     MG_HISTORY_ENTRIES_MAX = 1 << 16, /* per source */
 };
-#define MG_WAL_GROUP_MAX ((uint64_t)2 << 30) /* bytes of one epoch in the WAL; a larger epoch is refused */
+/* Bytes of one epoch in the WAL. A larger one has gone to parts before (spill.c); what passes it nevertheless is
+ * refused. */
+#define MG_WAL_GROUP_MAX ((uint64_t)2 << 30)
 #define MG_WAL_SEGMENT_BYTES ((uint64_t)64 << 20)
 
 /* ---- buffers (buf.c) ----------------------------------------------------------------------------------------- */
@@ -418,9 +420,18 @@ struct mg_wal_run {
     struct mg_chunk_source *columns;
 };
 
+/* Deleted rows of a segment: a list, or one granule of them. */
 struct mg_wal_marks {
     uint32_t segment_id, count;
-    uint32_t *rows; /* rising */
+    uint32_t *rows;        /* rising; NULL for a granule */
+    const uint8_t *bitmap; /* of the granule: MG_CHUNK_ROWS bits; count is 0 */
+    uint32_t granule;
+};
+
+/* A part that came with the epoch. */
+struct mg_wal_part {
+    uint64_t table_id, file_bytes;
+    uint32_t segment_id, row_count;
 };
 
 struct mg_wal_table {
@@ -436,7 +447,8 @@ struct mg_wal_group {
     char *source;
     uint64_t generation, watermark;
     struct mg_slice position;
-    uint32_t change_count, table_count;
+    uint32_t part_count, change_count, table_count;
+    struct mg_wal_part *parts; /* rising by segment id */
     struct mg_wal_change *changes;
     struct mg_wal_table *tables;
 };
@@ -446,10 +458,17 @@ struct mg_wal_group {
 MG_MUST_CHECK enum mg_code mg_wal_group__decode(struct mg_slice bytes, struct mg_arena *arena, struct mg_wal_group *out,
                                                 struct mg_error *err);
 void mg_wal_group__clear(struct mg_wal_group *group); /* its references */
-/* The head alone: epoch, source and watermark; the source is borrowed from bytes. */
-MG_MUST_CHECK enum mg_code mg_wal_group__decode_head(struct mg_slice bytes, uint64_t *out_epoch,
-                                                     struct mg_slice *out_source, uint64_t *out_watermark,
+/* The head alone; it borrows the bytes. */
+struct mg_wal_head {
+    uint64_t epoch, watermark;
+    struct mg_slice source;
+    uint32_t part_count;    /* that follow */
+    struct mg_reader parts; /* for mg_wal_head__next */
+};
+MG_MUST_CHECK enum mg_code mg_wal_group__decode_head(struct mg_slice bytes, struct mg_wal_head *out,
                                                      struct mg_error *err);
+/* The next of part_count parts. */
+MG_MUST_CHECK enum mg_code mg_wal_head__next(struct mg_wal_head *head, struct mg_wal_part *out, struct mg_error *err);
 
 /* A group under construction: numbers in head, column data as pieces that borrow the chunks' memory. */
 struct mg_wal_builder {
@@ -462,10 +481,9 @@ struct mg_wal_builder {
 void mg_wal_builder__init(struct mg_wal_builder *builder);
 void mg_wal_builder__clear(struct mg_wal_builder *builder);
 /* In this order: begin once, table for each table: run for each run, end_runs, marks for each segment; finish. */
-MG_MUST_CHECK enum mg_code mg_wal_builder__begin(struct mg_wal_builder *builder, uint64_t epoch, const char *source,
-                                                 uint64_t generation, uint64_t watermark, struct mg_slice position,
-                                                 uint32_t change_count, struct mg_slice changes, uint32_t table_count,
-                                                 struct mg_error *err);
+/* Of the group: all but changes and tables, which are only counted; `changes` holds them encoded. */
+MG_MUST_CHECK enum mg_code mg_wal_builder__begin(struct mg_wal_builder *builder, const struct mg_wal_group *group,
+                                                 struct mg_slice changes, struct mg_error *err);
 /* One schema change as it stands in `changes` of begin. */
 MG_MUST_CHECK enum mg_code mg_wal_builder__encode_change(const struct mg_schema_change *change, struct mg_buffer *out,
                                                          struct mg_error *err);
@@ -479,6 +497,9 @@ MG_MUST_CHECK enum mg_code mg_wal_builder__run(struct mg_wal_builder *builder, u
 /* Rows that rise, as the low halves of places. */
 MG_MUST_CHECK enum mg_code mg_wal_builder__marks(struct mg_wal_builder *builder, uint32_t segment_id,
                                                  const uint64_t *places, uint32_t count, struct mg_error *err);
+/* One granule's rows as a bitmap. */
+MG_MUST_CHECK enum mg_code mg_wal_builder__bitmap(struct mg_wal_builder *builder, uint32_t segment_id, uint32_t granule,
+                                                  const uint64_t words[MG_CHUNK_ROWS / 64], struct mg_error *err);
 /* The pieces of the group, borrowed until clear. */
 void mg_wal_builder__finish(struct mg_wal_builder *builder);
 
@@ -508,6 +529,7 @@ struct mg_wsegment {
 
 struct mg_wpart {
     struct mg_part *part; /* a reference */
+    bool is_staged;       /* of the staged epoch: no view has it */
     struct mg_wmarks deleted;
     uint64_t marks_epoch; /* marks up to this epoch are in the file of epoch marks_file */
     uint64_t marks_file;
@@ -543,8 +565,9 @@ struct mg_wtable {
     uint64_t live_count, visible_live_count; /* staged included; published */
     uint64_t verify_failed;                  /* of the staged epoch */
     uint64_t in_bytes, wal_bytes;            /* the same */
-    struct mg_undo_list undo;
-    struct mg_u64_list marked; /* slot << 32 | row of the staged epoch's marks */
+    struct mg_undo_list undo;                /* its room, and that of marked, are reserved in the index' budget */
+    struct mg_u64_list marked;               /* slot << 32 | row of the staged epoch's marks */
+    bool is_spilled; /* the staged epoch has gone to parts: marked does not hold all of its marks */
 };
 
 MG_MUST_CHECK enum mg_code mg_wtable__new(struct mg_store *store, struct mg_table *table, struct mg_wtable **out,
@@ -579,10 +602,13 @@ uint32_t mg_wtable__segment_id(const struct mg_wtable *table, uint32_t slot);
 MG_MUST_CHECK enum mg_code mg_wtable__supersede_marks(struct mg_store *store, const struct mg_marks *marks,
                                                       struct mg_error *err);
 /* The staged rows and marks, as the WAL's group wants them. */
-MG_MUST_CHECK enum mg_code mg_wtable__encode(struct mg_wtable *table, const struct mg_schema *schema,
-                                             struct mg_wal_builder *builder, struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_wtable__encode(const struct mg_store *store, struct mg_wtable *table,
+                                             const struct mg_schema *schema, struct mg_wal_builder *builder,
+                                             struct mg_error *err);
 
 /* Parts of put and replay. */
+/* Room for `more` changes in the lists of undo and marks. */
+MG_MUST_CHECK enum mg_code mg_wtable__reserve_lists(struct mg_wtable *table, uint32_t more, struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_wtable__add_segment(struct mg_wtable *table, uint32_t id, struct mg_schema *schema,
                                                   struct mg_wsegment **out, struct mg_error *err);
 struct mg_wsegment *mg_wtable__tail(const struct mg_wtable *table); /* NULL: no segment */
@@ -599,9 +625,37 @@ MG_MUST_CHECK enum mg_code mg_wtable__append(struct mg_store *store, struct mg_w
 MG_MUST_CHECK enum mg_code mg_wtable__mark(struct mg_store *store, struct mg_wtable *table, const uint64_t *places,
                                            uint32_t count, uint64_t epoch, bool unseen, uint64_t *out,
                                            struct mg_error *err);
+/* Bytes of a new row that are kept beside it until the epoch ends: index entry, undo, mark. */
+enum { MG_STAGED_ROW_BYTES = 48 };
 /* Room for `more` items in *items_place, which has room for *room and holds count. */
 MG_MUST_CHECK enum mg_code mg_list__reserve(void *items_place, uint32_t *room, uint32_t count, uint32_t more,
                                             size_t size, struct mg_error *err);
+
+/* ---- epochs larger than memory (spill.c) ----------------------------------------------------------------------- */
+
+/* Write the segments that only the staged epoch has as parts, and forget what is not needed for them any more. A
+ * failure leaves what mg_wtable__abort can clear away. */
+MG_MUST_CHECK enum mg_code mg_wtable__spill(struct mg_store *store, struct mg_wtable *table, struct mg_error *err);
+/* Of what a spill would write or forget: rows that only the staged epoch has, and listed marks. */
+uint64_t mg_wtable__staged_bytes(const struct mg_wtable *table);
+/* The staged epoch's parts, as the WAL names them: *out in the heap, rising by segment id; NULL when there is none. */
+MG_MUST_CHECK enum mg_code mg_store__staged_parts(const struct mg_store *store, struct mg_wal_part **out,
+                                                  uint32_t *out_count, struct mg_error *err);
+/* Marks of a spilled table, from what its versions have more than the published ones: how many pieces of them there
+ * are, then each of these. */
+uint32_t mg_wtable__count_marks(const struct mg_store *store, const struct mg_wtable *table);
+MG_MUST_CHECK enum mg_code mg_wtable__encode_marks(const struct mg_store *store, const struct mg_wtable *table,
+                                                   struct mg_wal_builder *builder, struct mg_error *err);
+/* Abort: close and remove the staged parts, which stand last. What the disk holds being unknown, files stay. */
+void mg_wtable__drop_staged_parts(struct mg_store *store, struct mg_wtable *table);
+
+/* Parts that the WAL names, or will: not to be removed, whatever manifests say. Before the file is made. */
+MG_MUST_CHECK enum mg_code mg_named__add(struct mg_magic *magic, uint32_t segment_id, uint64_t epoch,
+                                         struct mg_error *err);
+void mg_named__remove(struct mg_magic *magic, uint32_t segment_id);
+bool mg_named__has(struct mg_magic *magic, uint32_t segment_id);
+/* Forget those whose epoch is in all kept manifests. */
+void mg_named__prune(struct mg_magic *magic);
 
 /* out[i] = the place of the living row in the table's parts whose key is that of rows[i]; nowhere (part_lookup.c). */
 MG_MUST_CHECK enum mg_code mg_wtable__find_in_parts(struct mg_wtable *table, const struct mg_vector *const *keys,
@@ -749,9 +803,16 @@ struct mg_magic_epoch {
     uint32_t change_count;
     struct mg_u64_list changed; /* ids of the tables */
     bool has_rows;
-    uint64_t data_bytes; /* about what the WAL's group will take */
-    enum mg_code failed; /* not MG_OK: it can only be aborted */
+    uint64_t data_bytes;      /* about what the WAL's group will take */
+    uint64_t unspilled_bytes; /* staged since the last spill, with what is kept beside rows */
+    enum mg_code failed;      /* not MG_OK: it can only be aborted */
     char failed_text[MG_ERROR_TEXT_MAX];
+};
+
+/* A part that the group of an epoch names. */
+struct mg_named {
+    uint32_t segment_id;
+    uint64_t epoch;
 };
 
 /* Who flushes and merges (maintain.c): a thread for flushes and checkpoints, one for merges of few rows, one for the
@@ -802,7 +863,7 @@ struct mg_keeping {
     uint32_t *working; /* segment ids of outputs under way; MG_GUARDED_BY(magic->publish) */
     uint32_t working_count, working_room;
 
-    _Atomic uint64_t flush_count, merge_count, checkpoint_count, failed_count;
+    _Atomic uint64_t flush_count, merge_count, spill_count, checkpoint_count, failed_count;
     struct mg_flow flow; /* of all tables, dropped ones included */
 };
 
@@ -840,9 +901,16 @@ struct mg_magic {
     struct mg_budget budget;   /* all that the stores keep; below options' */
     struct mg_budget delta_budget, cache_budget, flush_budget, merge_budget, replay_budget; /* below budget */
     struct mg_budget rows_budget, index_budget, marks_budget;                               /* below delta_budget */
+    struct mg_budget parts_budget; /* below budget: what is kept of open parts */
     struct mg_cache *cache;
     uint64_t segment_bytes_max; /* of row data; a single larger row gets a segment of its own */
-    struct mg_keeping keeping;  /* what the maintainer knows */
+    /* of the store's memory, set aside for flushes; 0: a small one has no room for it */
+    size_t flush_bytes;
+    size_t common_bytes;       /* the rest, which all share; SIZE_MAX: no limit */
+    uint64_t stage_bytes_max;  /* of a staged epoch in memory; what is above goes to parts */
+    uint64_t spill_rows_max;   /* the writer's: of a part of a staged epoch, since more were too much for the memory */
+    struct mg_mutex parts;     /* MG_RANK_PARTS: who writes a part in the memory of flushes; held while that lasts */
+    struct mg_keeping keeping; /* what the maintainer knows */
     struct mg_space space;
 
     struct mg_store store;
@@ -858,6 +926,8 @@ struct mg_magic {
     struct mg_store *privates; /* stores of rebuilt epochs */
     struct mg_kept **kept;     /* rising by number */
     uint32_t kept_count, kept_room;
+    struct mg_named *named; /* by mg_named__add */
+    uint32_t named_count, named_room;
     bool has_genesis;                          /* the WAL begins with epoch 1 and will not be cut off yet */
     struct mg_history history[MG_SOURCES_MAX]; /* by place in store.sources */
 };

@@ -175,7 +175,7 @@ static enum mg_code plan_flush(struct mg_round *round, struct mg_wtable *table, 
  * still hold do not count, as no flush helps. Under magic->publish. */
 static bool rows_take_more(const struct mg_magic *magic, unsigned one_in)
 {
-    size_t limit = magic->budget.limit_bytes;
+    size_t limit = magic->common_bytes;
     return limit != SIZE_MAX && magic->store.delta_bytes > limit / one_in;
 }
 
@@ -229,7 +229,15 @@ static enum mg_code plan_flushes(struct mg_round *round, struct mg_error *err)
 static enum mg_code write_item(struct mg_compaction *item, struct mg_error *err)
 {
     uint32_t count = FOLLOW_FEW + 1;
-    MG_TRY(mg_compaction__write(item, err));
+    struct mg_magic *magic = item->magic;
+    if (item->is_flush) /* in the same memory as an epoch that goes to disk */
+        mg_mutex_lock(&magic->parts);
+    enum mg_code code = mg_compaction__write(item, err);
+    if (item->is_flush)
+        mg_mutex_unlock(&magic->parts);
+    MG_TRY(code);
+    if (item->out)
+        MG_STOP("part.written");
     for (uint32_t n = 0; n < FOLLOW_ROUNDS_MAX && count > FOLLOW_FEW && !item->abandoned; n++)
         MG_TRY(mg_compaction__follow(item, &count, err));
     MG_STOP("marks.followed");

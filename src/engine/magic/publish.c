@@ -13,7 +13,7 @@
 
 #include "base/counter.h"
 #include "base/stop.h"
-#include "engine/magic/magic_internal.h"
+#include "engine/magic/manifest.h"
 
 /* What is made before the WAL is written, and handed over after. */
 struct next {
@@ -22,6 +22,8 @@ struct next {
     struct mg_catalog *catalog;
     struct mg_garbage *garbage;
     struct mg_view *view;
+    struct mg_wal_part *parts; /* of the epoch */
+    uint32_t part_count;
     struct mg_wal_builder wal;
 };
 
@@ -46,14 +48,22 @@ static enum mg_code encode(struct mg_magic *magic, const struct mg_magic_epoch *
     uint32_t staged = 0;
     for (uint32_t i = 0; i < store->table_count; i++)
         staged += store->tables[i]->staged;
-    MG_TRY(mg_wal_builder__begin(&next->wal, next->epoch, epoch->source, epoch->generation, watermark, position,
-                                 epoch->change_count, mg_buffer_slice(&epoch->changes), staged, err));
+    struct mg_wal_group group = {.epoch = next->epoch,
+                                 .source = (char *)(uintptr_t)epoch->source,
+                                 .generation = epoch->generation,
+                                 .watermark = watermark,
+                                 .position = position,
+                                 .part_count = next->part_count,
+                                 .parts = next->parts,
+                                 .change_count = epoch->change_count,
+                                 .table_count = staged};
+    MG_TRY(mg_wal_builder__begin(&next->wal, &group, mg_buffer_slice(&epoch->changes), err));
     for (uint32_t i = 0; i < store->table_count; i++) {
         if (!store->tables[i]->staged)
             continue;
         int at = mg_catalog__find_id(next->catalog, store->tables[i]->table->id);
         uint64_t before = next->wal.data_bytes + next->wal.head.size;
-        MG_TRY(mg_wtable__encode(store->tables[i], next->catalog->tables[at]->schema, &next->wal, err));
+        MG_TRY(mg_wtable__encode(store, store->tables[i], next->catalog->tables[at]->schema, &next->wal, err));
         store->tables[i]->wal_bytes = next->wal.data_bytes + next->wal.head.size - before;
     }
     mg_wal_builder__finish(&next->wal);
@@ -61,6 +71,18 @@ static enum mg_code encode(struct mg_magic *magic, const struct mg_magic_epoch *
     if (bytes > MG_WAL_GROUP_MAX)
         return mg_fail(err, MG_TOO_BIG, "this epoch takes %llu bytes in the WAL, at most %llu are allowed",
                        (unsigned long long)bytes, (unsigned long long)MG_WAL_GROUP_MAX);
+    return MG_OK;
+}
+
+/* Parts are synced when they are written; their names are before the group is. */
+static enum mg_code sync_parts(struct mg_magic *magic, const struct next *next, struct mg_error *err)
+{
+    char folder[MG_PATH_MAX];
+    if (next->part_count == 0)
+        return MG_OK;
+    snprintf(folder, sizeof folder, "%s/parts", magic->folder);
+    MG_TRY(magic->io->ops->sync_folder(magic->io, folder, err));
+    MG_STOP("publish.parts");
     return MG_OK;
 }
 
@@ -80,7 +102,9 @@ static enum mg_code prepare(struct mg_magic *magic, const struct mg_magic_epoch 
     enum mg_code code = mg_history__reserve(&magic->history[next->source], err);
     mg_mutex_unlock(&magic->publish);
     MG_TRY(code);
+    MG_TRY(mg_store__staged_parts(store, &next->parts, &next->part_count, err));
     MG_TRY(encode(magic, epoch, watermark, position, next, err));
+    MG_TRY(sync_parts(magic, next, err));
     return mg_garbage__take(store, &next->garbage, err);
 }
 
@@ -154,6 +178,7 @@ static void next_clear(struct next *next)
     mg_view__discard(next->view);
     mg_catalog__unref(next->catalog);
     free(next->garbage); /* its versions are still published */
+    free(next->parts);
 }
 
 enum mg_code mg_magic__publish(struct mg_epoch *base, uint64_t watermark, struct mg_slice position, uint64_t *out_epoch,

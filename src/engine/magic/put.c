@@ -398,10 +398,7 @@ enum mg_code mg_wtable__put(struct mg_store *store, struct mg_wtable *table, str
     struct put put = {
         .store = store, .table = table, .schema = schema, .changes = changes, .row_count = changes->rows->row_count};
     MG_TRY(get_scratch(&put, err));
-    MG_TRY(mg_list__reserve(&table->undo.items, &table->undo.room, table->undo.count, put.row_count,
-                            sizeof(struct mg_undo), err));
-    MG_TRY(mg_list__reserve(&table->marked.items, &table->marked.room, table->marked.count, put.row_count,
-                            sizeof(uint64_t), err));
+    MG_TRY(mg_wtable__reserve_lists(table, put.row_count, err));
     for (uint32_t k = 0; k < schema->key_count; k++)
         put.keys[k] = &changes->rows->vectors[schema->key_columns[k]];
     if (!table->staged) {

@@ -46,6 +46,17 @@ static enum mg_code note(struct mg_magic *magic, struct mg_slice source, uint64_
     return MG_OK;
 }
 
+/* What a group names must stay as long as an epoch can be opened by replaying it. */
+static enum mg_code note_parts(struct mg_magic *magic, struct mg_wal_head *head, struct mg_error *err)
+{
+    for (uint32_t i = 0; i < head->part_count; i++) {
+        struct mg_wal_part part;
+        MG_TRY(mg_wal_head__next(head, &part, err));
+        MG_TRY(mg_named__add(magic, part.segment_id, head->epoch, err));
+    }
+    return MG_OK;
+}
+
 /* Epochs from the oldest that can be opened to the newest, by the heads of their groups. */
 static enum mg_code read_history(struct mg_magic *magic, uint64_t first, uint64_t last, struct mg_error *err)
 {
@@ -54,11 +65,13 @@ static enum mg_code read_history(struct mg_magic *magic, uint64_t first, uint64_
         return MG_OK;
     MG_TRY(mg_journal_cursor_open(magic->journal, first, &cursor, err));
     for (uint64_t epoch = first; epoch <= last; epoch++) {
-        uint64_t seq, group_epoch, watermark;
-        struct mg_slice bytes, source;
+        uint64_t seq;
+        struct mg_slice bytes;
+        struct mg_wal_head head;
         MG_TRY(mg_journal_cursor_next(cursor, &seq, &bytes, err));
-        MG_TRY(mg_wal_group__decode_head(bytes, &group_epoch, &source, &watermark, err));
-        MG_TRY(note(magic, source, group_epoch, watermark, err));
+        MG_TRY(mg_wal_group__decode_head(bytes, &head, err));
+        MG_TRY(note(magic, head.source, head.epoch, head.watermark, err));
+        MG_TRY(note_parts(magic, &head, err));
     }
     return MG_OK;
 }

@@ -72,7 +72,7 @@ enum mg_code mg_wtable__replay_run(struct mg_store *store, struct mg_wtable *tab
     if (!segment || segment->segment->id != run->segment_id) {
         /* The tables of a group got their segments in another order than they stand in it. */
         if (run->segment_id < store->group_segment_id || run->segment_id == UINT32_MAX ||
-            find_slot(table, run->segment_id) >= 0)
+            find_slot(table, run->segment_id) >= 0 || find_part(table, run->segment_id) >= 0)
             return mg_fail(err, MG_CORRUPT, "segment %u gets rows, but the next new one is %u", run->segment_id,
                            store->group_segment_id);
         MG_TRY(mg_wtable__add_segment(table, run->segment_id, schema, &segment, err));
@@ -80,6 +80,36 @@ enum mg_code mg_wtable__replay_run(struct mg_store *store, struct mg_wtable *tab
         store->next_segment_id = MG_MAX(store->next_segment_id, run->segment_id + 1);
     }
     return append_run(store, table, segment, schema, run, err);
+}
+
+#define NO_ROW UINT32_MAX
+enum { PLACES_AT_ONCE = 1024 };
+
+static bool has_bit(const uint8_t *bits, uint32_t at) { return bits[at / 8] >> (at % 8) & 1; }
+
+/* The highest row; NO_ROW when there is none. */
+static uint32_t last_row(const struct mg_wal_marks *marks)
+{
+    if (!marks->bitmap)
+        return marks->count ? marks->rows[marks->count - 1] : NO_ROW;
+    for (uint32_t at = MG_CHUNK_ROWS; at-- > 0;)
+        if (has_bit(marks->bitmap, at))
+            return marks->granule * MG_CHUNK_ROWS + at;
+    return NO_ROW;
+}
+
+/* Places of some rows from the cursor on, which begins with 0; returns how many, 0 at the end. */
+static uint32_t next_places(const struct mg_wal_marks *marks, uint64_t place, uint32_t *cursor,
+                            uint64_t places[PLACES_AT_ONCE])
+{
+    uint32_t n = 0, end = marks->bitmap ? (uint32_t)MG_CHUNK_ROWS : marks->count;
+    for (; n < PLACES_AT_ONCE && *cursor < end; ++*cursor) {
+        if (!marks->bitmap)
+            places[n++] = place | marks->rows[*cursor];
+        else if (has_bit(marks->bitmap, *cursor))
+            places[n++] = place | (marks->granule * MG_CHUNK_ROWS + *cursor);
+    }
+    return n;
 }
 
 enum mg_code mg_wtable__replay_marks(struct mg_store *store, struct mg_wtable *table, const struct mg_wal_marks *marks,
@@ -95,15 +125,12 @@ enum mg_code mg_wtable__replay_marks(struct mg_store *store, struct mg_wtable *t
         return MG_OK; /* they are in its marks file */
     uint32_t row_count = part < 0 ? table->slots[slot]->row_count : mg_part_row_count(table->parts[part]->part);
     uint64_t place = (uint64_t)(part < 0 ? (uint32_t)slot : MG_PART_SLOT + (uint32_t)part) << 32;
-    if (marks->count && marks->rows[marks->count - 1] >= row_count)
-        return mg_fail(err, MG_CORRUPT, "a mark for row %u of segment %u, which has %u rows",
-                       marks->rows[marks->count - 1], marks->segment_id, row_count);
-    enum { PLACES_AT_ONCE = 1024 };
+    uint32_t last = last_row(marks);
+    if (last >= row_count && last != NO_ROW)
+        return mg_fail(err, MG_CORRUPT, "a mark for row %u of segment %u, which has %u rows", last, marks->segment_id,
+                       row_count);
     uint64_t places[PLACES_AT_ONCE];
-    for (uint32_t done = 0; done < marks->count;) {
-        uint32_t n = 0;
-        for (; n < PLACES_AT_ONCE && done < marks->count; n++, done++)
-            places[n] = place | marks->rows[done];
+    for (uint32_t cursor = 0, n; (n = next_places(marks, place, &cursor, places)) > 0;) {
         uint64_t marked;
         enum mg_code code = mg_wtable__mark(store, table, places, n, store->epoch + 1, true, &marked, err);
         table->live_count -= marked;
@@ -225,6 +252,62 @@ static enum mg_code replay_table(struct mg_store *store, const struct mg_wal_tab
     return MG_OK;
 }
 
+static enum mg_code check_part(const struct mg_part *part, const struct mg_wal_part *in, const struct mg_schema *schema,
+                               struct mg_error *err)
+{
+    if (mg_part_row_count(part) == in->row_count && mg_part_file_bytes(part) == in->file_bytes &&
+        mg_wtable__same_columns(mg_part_schema(part), schema))
+        return MG_OK;
+    return mg_fail(err, MG_CORRUPT, "segment %u has %u rows in %llu bytes or other columns, the WAL says %u in %llu",
+                   in->segment_id, mg_part_row_count(part), (unsigned long long)mg_part_file_bytes(part), in->row_count,
+                   (unsigned long long)in->file_bytes);
+}
+
+/* A file that was durable before the group was written. */
+static enum mg_code open_part(struct mg_store *store, const struct mg_wal_part *in, const struct mg_schema *schema,
+                              struct mg_part **out, struct mg_error *err)
+{
+    enum mg_code code = mg_magic__open_part(store->magic, in->segment_id, out, err);
+    if (code == MG_NOT_FOUND) {
+        if (err)
+            err->code = MG_CORRUPT;
+        return mg_fail_in(err, MG_CORRUPT, "a part that the WAL names");
+    }
+    MG_TRY(code);
+    code = check_part(*out, in, schema, err);
+    if (code != MG_OK)
+        mg_part_unref(*out);
+    return code;
+}
+
+/* A part that came with the epoch: it is there before marks of the same group are set in it. */
+static enum mg_code replay_part(struct mg_store *store, const struct mg_wal_part *in, struct mg_error *err)
+{
+    int at = mg_catalog__find_id(store->catalog, in->table_id);
+    struct mg_table_view *view = at < 0 ? NULL : store->catalog->tables[at];
+    if (!view || view->schema->state != MG_STATE_OK)
+        return mg_fail(err, MG_CORRUPT, "segment %u is a part of table %llu, which is not there", in->segment_id,
+                       (unsigned long long)in->table_id);
+    if (in->segment_id < store->group_segment_id || in->segment_id == UINT32_MAX)
+        return mg_fail(err, MG_CORRUPT, "segment %u comes as a part, but the next new one is %u", in->segment_id,
+                       store->group_segment_id);
+    struct mg_wtable *table;
+    struct mg_part *part;
+    struct mg_wpart *wpart;
+    MG_TRY(mg_store__wtable(store, view->table, &table, err));
+    MG_TRY(open_part(store, in, view->schema, &part, err));
+    enum mg_code code = mg_wtable__add_part(table, part, NULL, &wpart, err);
+    if (code != MG_OK) {
+        mg_part_unref(part);
+        return code;
+    }
+    wpart->marks_epoch = store->epoch;
+    table->staged = true;
+    table->live_count += in->row_count;
+    store->next_segment_id = MG_MAX(store->next_segment_id, in->segment_id + 1);
+    return MG_OK;
+}
+
 /* A table's rows and marks of an epoch that the manifest knows: only what it lists is still to be filled. */
 static enum mg_code replay_known(struct mg_store *store, const struct mg_wal_table *in, struct mg_error *err)
 {
@@ -256,6 +339,8 @@ static enum mg_code replay_parts(struct mg_store *store, const struct mg_wal_gro
     MG_TRY(replay_source(store, group, err));
     for (uint32_t i = 0; i < group->change_count; i++)
         MG_TRY(replay_change(store, &group->changes[i], err));
+    for (uint32_t i = 0; i < group->part_count; i++)
+        MG_TRY(replay_part(store, &group->parts[i], err));
     for (uint32_t i = 0; i < group->table_count; i++)
         MG_TRY(replay_table(store, &group->tables[i], err));
     return MG_OK;

@@ -150,6 +150,7 @@ static enum mg_code tell_memory(const struct teller *teller, struct mg_magic *ma
     MG_TRY(tell(teller, "memory_marks_bytes", mg_budget_used(&magic->marks_budget), "bytes"));
     MG_TRY(tell(teller, "memory_cache_bytes", mg_budget_used(&magic->cache_budget), "bytes"));
     MG_TRY(tell(teller, "memory_flushes_bytes", mg_budget_used(&magic->flush_budget), "bytes"));
+    MG_TRY(tell(teller, "memory_parts_bytes", mg_budget_used(&magic->parts_budget), "bytes"));
     MG_TRY(tell(teller, "memory_merges_bytes", mg_budget_used(&magic->merge_budget), "bytes"));
     return tell(teller, "memory_replay_bytes", mg_budget_used(&magic->replay_budget), "bytes");
 }
@@ -173,6 +174,7 @@ static enum mg_code tell_maintenance(const struct teller *teller, struct mg_magi
     mg_cache_stats(magic->cache, &cache);
     MG_TRY(tell(teller, "flushes", atomic_load(&keeping->flush_count), "parts"));
     MG_TRY(tell(teller, "merges", atomic_load(&keeping->merge_count), "parts"));
+    MG_TRY(tell(teller, "spills", atomic_load(&keeping->spill_count), "parts"));
     MG_TRY(tell(teller, "checkpoints", atomic_load(&keeping->checkpoint_count), "checkpoints"));
     MG_TRY(tell(teller, "maintenance_failed", atomic_load(&keeping->failed_count), "rounds"));
     MG_TRY(tell_flow(teller, &keeping->flow));

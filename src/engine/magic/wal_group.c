@@ -17,8 +17,11 @@ enum {
     WIDTH_BITS = 0x1f, /* of a column's layout byte */
     HAS_NULLS = 0x80,
     HEAD_MAX = 1 << 30,
+    WITH_PARTS = 0, /* in the place of the epoch, which follows */
+    BITMAP_BYTES = MG_CHUNK_ROWS / 8,
     /* The least bytes that an item of a list takes in the head: bounds its count before anything is allocated. */
     CHANGE_BYTES_MIN = 2,
+    PART_BYTES_MIN = 4,
     TABLE_BYTES_MIN = 4,
     RUN_BYTES_MIN = 4,
     MARKS_BYTES_MIN = 3,
@@ -72,23 +75,38 @@ enum mg_code mg_wal_builder__encode_change(const struct mg_schema_change *change
     return code;
 }
 
-enum mg_code mg_wal_builder__begin(struct mg_wal_builder *builder, uint64_t epoch, const char *source,
-                                   uint64_t generation, uint64_t watermark, struct mg_slice position,
-                                   uint32_t change_count, struct mg_slice changes, uint32_t table_count,
-                                   struct mg_error *err)
+static enum mg_code append_parts(struct mg_buffer *head, const struct mg_wal_group *group, struct mg_error *err)
+{
+    MG_TRY(mg_buffer_append_varint(head, group->part_count, err));
+    for (uint32_t i = 0; i < group->part_count; i++) {
+        const struct mg_wal_part *part = &group->parts[i];
+        MG_TRY(mg_buffer_append_varint(head, part->table_id, err));
+        MG_TRY(mg_buffer_append_varint(head, part->segment_id, err));
+        MG_TRY(mg_buffer_append_varint(head, part->row_count, err));
+        MG_TRY(mg_buffer_append_varint(head, part->file_bytes, err));
+    }
+    return MG_OK;
+}
+
+enum mg_code mg_wal_builder__begin(struct mg_wal_builder *builder, const struct mg_wal_group *group,
+                                   struct mg_slice changes, struct mg_error *err)
 {
     struct mg_buffer *head = &builder->head;
     MG_TRY(add_piece(builder, builder->head_size, sizeof builder->head_size, err));
     MG_TRY(add_piece(builder, builder->head_size, sizeof builder->head_size, err)); /* the head, set by finish */
     builder->data_bytes = 0;
-    MG_TRY(mg_buffer_append_varint(head, epoch, err));
-    MG_TRY(mg_buffer_append_bytes(head, mg_slice_text(source), err));
-    MG_TRY(mg_buffer_append_varint(head, generation, err));
-    MG_TRY(mg_buffer_append_varint(head, watermark, err));
-    MG_TRY(mg_buffer_append_bytes(head, position, err));
-    MG_TRY(mg_buffer_append_varint(head, change_count, err));
+    if (group->part_count)
+        MG_TRY(mg_buffer_append_varint(head, WITH_PARTS, err));
+    MG_TRY(mg_buffer_append_varint(head, group->epoch, err));
+    MG_TRY(mg_buffer_append_bytes(head, mg_slice_text(group->source), err));
+    MG_TRY(mg_buffer_append_varint(head, group->generation, err));
+    MG_TRY(mg_buffer_append_varint(head, group->watermark, err));
+    MG_TRY(mg_buffer_append_bytes(head, group->position, err));
+    if (group->part_count)
+        MG_TRY(append_parts(head, group, err));
+    MG_TRY(mg_buffer_append_varint(head, group->change_count, err));
     MG_TRY(mg_buffer_append(head, changes.data, changes.size, err));
-    return mg_buffer_append_varint(head, table_count, err);
+    return mg_buffer_append_varint(head, group->table_count, err);
 }
 
 enum mg_code mg_wal_builder__table(struct mg_wal_builder *builder, uint64_t table_id, uint64_t schema_version,
@@ -167,6 +185,19 @@ enum mg_code mg_wal_builder__marks(struct mg_wal_builder *builder, uint32_t segm
         builder->head.size += mg_varint_put(builder->head.data + builder->head.size, row - before);
         before = row;
     }
+    return MG_OK;
+}
+
+enum mg_code mg_wal_builder__bitmap(struct mg_wal_builder *builder, uint32_t segment_id, uint32_t granule,
+                                    const uint64_t words[MG_CHUNK_ROWS / 64], struct mg_error *err)
+{
+    MG_TRY(mg_buffer_append_varint(&builder->head, segment_id, err));
+    MG_TRY(mg_buffer_append_varint(&builder->head, 0, err));
+    MG_TRY(mg_buffer_append_varint(&builder->head, granule, err));
+    MG_TRY(mg_buffer_append_zeros(&builder->head, BITMAP_BYTES, err));
+    uint8_t *to = builder->head.data + builder->head.size - BITMAP_BYTES;
+    for (uint32_t i = 0; i < MG_CHUNK_ROWS / 64; i++)
+        mg_store_le64(to + (size_t)i * 8, words[i]);
     return MG_OK;
 }
 
@@ -290,10 +321,21 @@ static enum mg_code read_run(struct decoder *d, struct mg_wal_run *run)
     return MG_OK;
 }
 
+static enum mg_code read_bitmap(struct decoder *d, struct mg_wal_marks *marks)
+{
+    MG_TRY(read_u32(d, &marks->granule));
+    marks->bitmap = mg_reader_take(&d->head, BITMAP_BYTES).data;
+    if (d->head.failed || marks->granule > UINT32_MAX / MG_CHUNK_ROWS)
+        return corrupt(d, "a bitmap of marks is cut short or lies nowhere");
+    return MG_OK;
+}
+
 static enum mg_code read_marks(struct decoder *d, struct mg_wal_marks *marks)
 {
     MG_TRY(read_u32(d, &marks->segment_id));
     MG_TRY(read_count(d, 1, &marks->count));
+    if (marks->count == 0)
+        return read_bitmap(d, marks);
     marks->rows = mg_arena_array(d->arena, uint32_t, marks->count);
     if (!marks->rows)
         return mg_arena_fail(d->arena, d->err);
@@ -339,15 +381,48 @@ static enum mg_code begin_decoding(struct mg_slice bytes, struct decoder *d)
     return all.failed ? mg_fail(d->err, MG_CORRUPT, "a WAL group is damaged: its head is cut short") : MG_OK;
 }
 
+static uint64_t read_epoch(struct mg_reader *head, bool *out_with_parts)
+{
+    uint64_t epoch = mg_reader_varint(head);
+    *out_with_parts = epoch == WITH_PARTS && !head->failed;
+    return *out_with_parts ? mg_reader_varint(head) : epoch;
+}
+
+static enum mg_code read_part(struct decoder *d, struct mg_wal_part *part)
+{
+    part->table_id = mg_reader_varint(&d->head);
+    MG_TRY(read_u32(d, &part->segment_id));
+    MG_TRY(read_u32(d, &part->row_count));
+    part->file_bytes = mg_reader_varint(&d->head);
+    return d->head.failed ? corrupt(d, "a part is cut short") : MG_OK;
+}
+
+static enum mg_code read_parts(struct decoder *d, struct mg_wal_group *group)
+{
+    MG_TRY(read_count(d, PART_BYTES_MIN, &group->part_count));
+    group->parts = mg_arena_array(d->arena, struct mg_wal_part, group->part_count);
+    if (!group->parts)
+        return mg_arena_fail(d->arena, d->err);
+    for (uint32_t i = 0; i < group->part_count; i++) {
+        MG_TRY(read_part(d, &group->parts[i]));
+        if (i > 0 && group->parts[i].segment_id <= group->parts[i - 1].segment_id)
+            return corrupt(d, "parts do not rise");
+    }
+    return MG_OK;
+}
+
 static enum mg_code read_group(struct decoder *d, struct mg_wal_group *group)
 {
-    group->epoch = mg_reader_varint(&d->head);
+    bool with_parts;
+    group->epoch = read_epoch(&d->head, &with_parts);
     MG_TRY(read_name(d, MG_SOURCE_NAME_MAX, &group->source));
     group->generation = mg_reader_varint(&d->head);
     group->watermark = mg_reader_varint(&d->head);
     group->position = mg_reader_bytes(&d->head);
     if (d->head.failed || group->position.size > MG_POSITION_MAX)
         return corrupt(d, "the source's position is missing or too long");
+    if (with_parts)
+        MG_TRY(read_parts(d, group));
     uint32_t count;
     MG_TRY(read_count(d, CHANGE_BYTES_MIN, &count));
     group->changes = mg_arena_array(d->arena, struct mg_wal_change, count);
@@ -388,19 +463,30 @@ void mg_wal_group__clear(struct mg_wal_group *group)
     memset(group, 0, sizeof *group);
 }
 
-enum mg_code mg_wal_group__decode_head(struct mg_slice bytes, uint64_t *out_epoch, struct mg_slice *out_source,
-                                       uint64_t *out_watermark, struct mg_error *err)
+enum mg_code mg_wal_group__decode_head(struct mg_slice bytes, struct mg_wal_head *out, struct mg_error *err)
 {
     struct decoder d = {.err = err};
+    struct mg_wal_head head = {0};
+    bool with_parts;
     MG_TRY(begin_decoding(bytes, &d));
-    uint64_t epoch = mg_reader_varint(&d.head);
-    struct mg_slice source = mg_reader_bytes(&d.head);
+    head.epoch = read_epoch(&d.head, &with_parts);
+    head.source = mg_reader_bytes(&d.head);
     mg_reader_varint(&d.head); /* generation */
-    uint64_t watermark = mg_reader_varint(&d.head);
+    head.watermark = mg_reader_varint(&d.head);
+    mg_reader_bytes(&d.head); /* position */
     if (d.head.failed)
         return corrupt(&d, "it ends too early");
-    *out_epoch = epoch;
-    *out_source = source;
-    *out_watermark = watermark;
+    if (with_parts)
+        MG_TRY(read_count(&d, PART_BYTES_MIN, &head.part_count));
+    head.parts = d.head;
+    *out = head;
     return MG_OK;
+}
+
+enum mg_code mg_wal_head__next(struct mg_wal_head *head, struct mg_wal_part *out, struct mg_error *err)
+{
+    struct decoder d = {.head = head->parts, .start = head->parts.at, .err = err};
+    enum mg_code code = read_part(&d, out);
+    head->parts = d.head;
+    return code;
 }

@@ -11,6 +11,8 @@
 
 #include "engine/magic/manifest.h"
 
+enum { LISTS_KEPT = 1 << 13 }; /* items for which the lists keep their room after an epoch */
+
 /* ---- lists --------------------------------------------------------------------------------------------------- */
 
 enum mg_code mg_list__reserve(void *items_place, uint32_t *room, uint32_t count, uint32_t more, size_t size,
@@ -27,6 +29,38 @@ enum mg_code mg_list__reserve(void *items_place, uint32_t *room, uint32_t count,
     memcpy(items_place, &items, sizeof items);
     *room = (uint32_t)wanted;
     return MG_OK;
+}
+
+static enum mg_code reserve_counted(struct mg_budget *budget, void *items_place, uint32_t *room, uint32_t count,
+                                    uint32_t more, size_t size, struct mg_error *err)
+{
+    uint32_t before = *room;
+    if (before - count >= more)
+        return MG_OK;
+    size_t bytes = (size_t)(MG_MAX((uint64_t)before * 2, (uint64_t)count + more) - before) * size;
+    MG_TRY(mg_budget_reserve(budget, bytes, err));
+    enum mg_code code = mg_list__reserve(items_place, room, count, more, size, err);
+    if (code != MG_OK)
+        mg_budget_release(budget, bytes);
+    return code;
+}
+
+enum mg_code mg_wtable__reserve_lists(struct mg_wtable *table, uint32_t more, struct mg_error *err)
+{
+    MG_TRY(reserve_counted(table->index.budget, &table->undo.items, &table->undo.room, table->undo.count, more,
+                           sizeof(struct mg_undo), err));
+    return reserve_counted(table->index.budget, &table->marked.items, &table->marked.room, table->marked.count, more,
+                           sizeof(uint64_t), err);
+}
+
+static void free_lists(struct mg_wtable *table)
+{
+    mg_budget_release(table->index.budget,
+                      table->undo.room * sizeof(struct mg_undo) + table->marked.room * sizeof(uint64_t));
+    free(table->undo.items);
+    free(table->marked.items);
+    table->undo = (struct mg_undo_list){0};
+    table->marked = (struct mg_u64_list){0};
 }
 
 /* ---- segments ------------------------------------------------------------------------------------------------ */
@@ -217,12 +251,11 @@ void mg_wtable__free(struct mg_wtable *table)
         mg_wtable__free_segment(table->slots[i]);
     for (uint32_t i = 0; i < table->part_count; i++)
         mg_wtable__free_part(table->parts[i]);
+    free_lists(table);
     mg_index__clear(&table->index);
     mg_table__unref(table->table);
     free(table->slots);
     free(table->parts);
-    free(table->undo.items);
-    free(table->marked.items);
     free(table);
 }
 
@@ -346,9 +379,11 @@ static void abort_rows(struct mg_wsegment *segment)
 
 static void end_staging(struct mg_wtable *table)
 {
-    table->staged = false;
+    table->staged = table->is_spilled = false;
     table->undo.count = table->marked.count = 0;
     table->verify_failed = 0;
+    if (table->undo.room + table->marked.room > LISTS_KEPT)
+        free_lists(table);
 }
 
 void mg_wtable__abort(struct mg_store *store, struct mg_wtable *table)
@@ -362,6 +397,7 @@ void mg_wtable__abort(struct mg_store *store, struct mg_wtable *table)
     for (uint32_t i = 0; i < table->part_count; i++)
         if (table->parts[i] && table->parts[i]->deleted.staged)
             abort_marks(store, &table->parts[i]->deleted);
+    mg_wtable__drop_staged_parts(store, table);
     while (table->slot_count && mg_wtable__tail(table) && !mg_wtable__tail(table)->published)
         mg_wtable__free_segment(table->slots[--table->slot_count]);
     for (uint32_t i = table->first_staged_slot; i < table->slot_count; i++)
@@ -518,22 +554,8 @@ static enum mg_code encode_runs(const struct mg_wsegment *segment, struct mg_wal
     return MG_OK;
 }
 
-enum mg_code mg_wtable__encode(struct mg_wtable *table, const struct mg_schema *schema, struct mg_wal_builder *builder,
-                               struct mg_error *err)
+static enum mg_code encode_marked(struct mg_wtable *table, struct mg_wal_builder *builder, struct mg_error *err)
 {
-    MG_TRY(sort_marked(table, err));
-    uint32_t run_count = 0, marks_count = 0;
-    for (uint32_t i = table->first_staged_slot; i < table->slot_count; i++) {
-        const struct mg_wsegment *segment = table->slots[i];
-        if (segment && segment->row_count > segment->visible_count)
-            run_count += (segment->row_count - 1) / MG_CHUNK_ROWS - segment->visible_count / MG_CHUNK_ROWS + 1;
-    }
-    for (uint32_t i = 0; i < table->marked.count; i += same_slot(&table->marked, i))
-        marks_count++;
-    MG_TRY(mg_wal_builder__table(builder, table->table->id, schema->version, run_count, marks_count, err));
-    for (uint32_t i = table->first_staged_slot; i < table->slot_count; i++)
-        if (table->slots[i])
-            MG_TRY(encode_runs(table->slots[i], builder, err));
     for (uint32_t i = 0; i < table->marked.count;) {
         uint32_t count = same_slot(&table->marked, i);
         uint32_t id = mg_wtable__segment_id(table, (uint32_t)(table->marked.items[i] >> 32));
@@ -541,6 +563,26 @@ enum mg_code mg_wtable__encode(struct mg_wtable *table, const struct mg_schema *
         i += count;
     }
     return MG_OK;
+}
+
+enum mg_code mg_wtable__encode(const struct mg_store *store, struct mg_wtable *table, const struct mg_schema *schema,
+                               struct mg_wal_builder *builder, struct mg_error *err)
+{
+    uint32_t run_count = 0, marks_count = table->is_spilled ? mg_wtable__count_marks(store, table) : 0;
+    if (!table->is_spilled)
+        MG_TRY(sort_marked(table, err));
+    for (uint32_t i = table->first_staged_slot; i < table->slot_count; i++) {
+        const struct mg_wsegment *segment = table->slots[i];
+        if (segment && segment->row_count > segment->visible_count)
+            run_count += (segment->row_count - 1) / MG_CHUNK_ROWS - segment->visible_count / MG_CHUNK_ROWS + 1;
+    }
+    for (uint32_t i = 0; !table->is_spilled && i < table->marked.count; i += same_slot(&table->marked, i))
+        marks_count++;
+    MG_TRY(mg_wal_builder__table(builder, table->table->id, schema->version, run_count, marks_count, err));
+    for (uint32_t i = table->first_staged_slot; i < table->slot_count; i++)
+        if (table->slots[i])
+            MG_TRY(encode_runs(table->slots[i], builder, err));
+    return table->is_spilled ? mg_wtable__encode_marks(store, table, builder, err) : encode_marked(table, builder, err);
 }
 
 static void parts_committed(struct mg_wtable *table, struct mg_table_view *view)
@@ -553,7 +595,7 @@ static void parts_committed(struct mg_wtable *table, struct mg_table_view *view)
             table->parts[i] = NULL;
         } else if (part) {
             part->deleted.published = view->parts[n++].marks;
-            part->deleted.staged = false;
+            part->deleted.staged = part->is_staged = false;
         }
     }
     mg_assert(n == view->part_count);
