@@ -18,6 +18,7 @@
 struct system_file {
     struct mg_file file; /* first */
     int fd;
+    bool is_direct; /* the next write goes around the page cache */
     char path[];
 };
 
@@ -31,6 +32,7 @@ static enum mg_code system_open(struct mg_io *io, const char *path, enum mg_open
         [MG_OPEN_WRITE] = O_RDWR,
         [MG_OPEN_CREATE] = O_RDWR | O_CREAT,
         [MG_OPEN_CREATE_NEW] = O_RDWR | O_CREAT | O_EXCL,
+        [MG_OPEN_CREATE_DIRECT] = O_RDWR | O_CREAT | O_EXCL,
     };
     size_t path_size = strlen(path) + 1;
     struct system_file *file = malloc(sizeof *file + path_size);
@@ -48,6 +50,8 @@ static enum mg_code system_open(struct mg_io *io, const char *path, enum mg_open
             return mg_fail(err, MG_EXISTS, "could not create %s: it is there already", path);
         return mg_fail_errno(err, error_number, "could not open %s", path);
     }
+    /* Asked for afterwards: an open that is refused for it may have made the file all the same. */
+    file->is_direct = mode == MG_OPEN_CREATE_DIRECT && fcntl(file->fd, F_SETFL, O_DIRECT) == 0;
     file->file.ops = io->ops;
     memcpy(file->path, path, path_size);
     *out = &file->file;
@@ -79,10 +83,24 @@ static enum mg_code system_pread(struct mg_file *file, void *data, size_t size, 
     return MG_OK;
 }
 
-static enum mg_code system_pwritev(struct mg_file *file, const struct iovec *pieces, int count, uint64_t offset,
-                                   struct mg_error *err)
+static void end_direct(struct system_file *f)
 {
-    struct system_file *f = system_of(file);
+    if (f->is_direct)
+        (void)!fcntl(f->fd, F_SETFL, 0);
+    f->is_direct = false;
+}
+
+/* How many bytes of the write may go around the page cache. */
+static size_t direct_size(const struct system_file *f, const struct iovec *pieces, int count, uint64_t offset)
+{
+    if (!f->is_direct || count != 1 || ((uintptr_t)pieces->iov_base | offset) % MG_IO_DIRECT_ALIGN)
+        return 0;
+    return pieces->iov_len / MG_IO_DIRECT_ALIGN * MG_IO_DIRECT_ALIGN;
+}
+
+static enum mg_code write_pieces(struct system_file *f, const struct iovec *pieces, int count, uint64_t offset,
+                                 struct mg_error *err)
+{
     enum { PIECES_AT_ONCE = 64 };
     struct iovec now[PIECES_AT_ONCE];
     size_t skip = 0; /* bytes of pieces[0] that are written */
@@ -94,6 +112,10 @@ static enum mg_code system_pwritev(struct mg_file *file, const struct iovec *pie
         ssize_t written = pwritev(f->fd, now, n, (off_t)offset);
         if (written < 0 && errno == EINTR)
             continue;
+        if (written < 0 && errno == EINVAL && f->is_direct) { /* it wants larger multiples */
+            end_direct(f);
+            continue;
+        }
         if (written < 0)
             return mg_fail_errno(err, errno, "could not write at %llu of %s", (unsigned long long)offset, f->path);
         offset += (uint64_t)written;
@@ -111,6 +133,24 @@ static enum mg_code system_pwritev(struct mg_file *file, const struct iovec *pie
                            f->path);
     }
     return MG_OK;
+}
+
+static enum mg_code system_pwritev(struct mg_file *file, const struct iovec *pieces, int count, uint64_t offset,
+                                   struct mg_error *err)
+{
+    struct system_file *f = system_of(file);
+    size_t direct = direct_size(f, pieces, count, offset);
+    struct iovec rest;
+    if (!f->is_direct || (direct && direct == pieces->iov_len))
+        return write_pieces(f, pieces, count, offset, err);
+    if (direct == 0) {
+        end_direct(f);
+        return write_pieces(f, pieces, count, offset, err);
+    }
+    MG_TRY(write_pieces(f, &(struct iovec){pieces->iov_base, direct}, 1, offset, err));
+    end_direct(f);
+    rest = (struct iovec){(char *)pieces->iov_base + direct, pieces->iov_len - direct};
+    return write_pieces(f, &rest, 1, offset + direct, err);
 }
 
 static enum mg_code system_fdatasync(struct mg_file *file, struct mg_error *err)

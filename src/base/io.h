@@ -19,11 +19,17 @@
 struct mg_io;
 struct mg_file; /* owned by who opened it; ends with mg_file_close */
 
+enum { MG_IO_DIRECT_ALIGN = 4096 };
+
 enum mg_open_mode {
     MG_OPEN_READ,       /* must exist */
     MG_OPEN_WRITE,      /* read and write; must exist */
     MG_OPEN_CREATE,     /* read and write; created if missing */
     MG_OPEN_CREATE_NEW, /* read and write; MG_EXISTS if it is there */
+    /* The same, for a large file that is written once, front to back: around the page cache where the file system can,
+     * as long as memory, place and size of each write are multiples of MG_IO_DIRECT_ALIGN; through it from the first
+     * other write on. It is the same file either way, and as durable: after a sync. */
+    MG_OPEN_CREATE_DIRECT,
 };
 
 /* Called once per name in a folder, in no order; without "." and "..". Ends early on another code than MG_OK. */

@@ -379,7 +379,7 @@ static enum mg_code open_locked(struct mg_io_fault *fault, const char *path, enu
     struct inode *inode = name ? name->inode : NULL;
     if (inode && inode->folder)
         return mg_fail(err, MG_IO, "could not open %s: it is a folder", path);
-    if (inode && mode == MG_OPEN_CREATE_NEW)
+    if (inode && (mode == MG_OPEN_CREATE_NEW || mode == MG_OPEN_CREATE_DIRECT))
         return mg_fail(err, MG_EXISTS, "could not create %s: it is there already", path);
     if (!inode && (mode == MG_OPEN_READ || mode == MG_OPEN_WRITE || !folder_exists(fault, path, folder_size(path))))
         return mg_fail(err, MG_NOT_FOUND, "could not open %s: there is no such file", path);

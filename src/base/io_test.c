@@ -12,6 +12,48 @@ static enum mg_code count_name(void *arg, const char *name, struct mg_error *err
     return strcmp(name, "stop") == 0 ? mg_fail(err, MG_CANCELLED, "enough") : MG_OK;
 }
 
+/* Written around the page cache as long as it can be, it holds the same bytes. */
+static void check_direct(struct mg_io *io, const char *folder)
+{
+    enum { PAGE = MG_IO_DIRECT_ALIGN, SIZE = 8 * PAGE + 700 };
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_file *file = NULL;
+    char path[300];
+    uint8_t *bytes = aligned_alloc(PAGE, 10 * PAGE), *read = malloc(SIZE);
+    uint64_t size;
+    snprintf(path, sizeof path, "%s/direct", folder);
+    for (size_t i = 0; i < 10 * PAGE; i++)
+        bytes[i] = (uint8_t)(i * 7 + i / 255);
+    for (int round = 0; round < 3; round++) {
+        assert_ok(mg_io_open(io, path, MG_OPEN_CREATE_DIRECT, &file, &err));
+        assert_code(MG_EXISTS, mg_io_open(io, path, MG_OPEN_CREATE_DIRECT, &(struct mg_file *){NULL}, &err));
+        if (round == 0) { /* pages, then pages and a rest */
+            assert_ok(mg_file_pwrite(file, bytes, 3 * PAGE, 0, &err));
+            assert_ok(mg_file_pwrite(file, bytes + 3 * PAGE, SIZE - 3 * PAGE, 3 * PAGE, &err));
+        } else if (round == 1) { /* one page, memory that is not aligned, a place that is not, pages again */
+            assert_ok(mg_file_pwrite(file, bytes, PAGE, 0, &err));
+            memcpy(read, bytes + PAGE, PAGE + 10);
+            assert_ok(mg_file_pwrite(file, read, PAGE + 10, PAGE, &err));
+            assert_ok(mg_file_pwrite(file, bytes + 2 * PAGE + 10, 2 * PAGE - 10, 2 * PAGE + 10, &err));
+            assert_ok(mg_file_pwrite(file, bytes + 4 * PAGE, 4 * PAGE, 4 * PAGE, &err));
+            assert_ok(mg_file_pwrite(file, bytes + 8 * PAGE, 700, 8 * PAGE, &err));
+        } else { /* less than a page, and several pieces */
+            struct iovec pieces[2] = {{bytes + 100, PAGE}, {bytes + 100 + PAGE, SIZE - 100 - PAGE}};
+            assert_ok(mg_file_pwrite(file, bytes, 100, 0, &err));
+            assert_ok(mg_file_pwritev(file, pieces, 2, 100, &err));
+        }
+        assert_ok(mg_file_sync(file, &err));
+        assert_ok(mg_file_size(file, &size, &err));
+        assert_int_equal(size, SIZE);
+        assert_ok(mg_file_pread(file, read, SIZE, 0, &err));
+        assert_memory_equal(read, bytes, SIZE);
+        mg_file_closep(&file);
+        assert_ok(io->ops->unlink(io, path, &err));
+    }
+    free(bytes);
+    free(read);
+}
+
 /* What io.h promises, for any implementation; `folder` exists and is empty. */
 static void check_contract(struct mg_io *io, const char *folder)
 {
@@ -25,6 +67,7 @@ static void check_contract(struct mg_io *io, const char *folder)
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (char)(i * 7);
 
+    check_direct(io, folder);
     assert_code(MG_NOT_FOUND, mg_io_open(io, path, MG_OPEN_READ, &file, &err));
     assert_code(MG_NOT_FOUND, mg_io_open(io, path, MG_OPEN_WRITE, &file, &err));
     assert_null(file);

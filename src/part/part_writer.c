@@ -3,8 +3,8 @@
  * Memory   the row group that is being collected (reserved by its builder), what encoding one column of it takes, the
  *          filter (or 8 bytes a row where the number of rows is not known), about 20 bytes a vector of index, the
  *          footer's entries: all reserved in the budget before it is taken.
- * Writes   WRITE_BYTES at a time, at multiples of it, from memory aligned to PAGE_BYTES, as unbuffered files would ask;
- *          only the last one is shorter.
+ * Writes   WRITE_BYTES at a time, at multiples of it, from memory aligned to PAGE_BYTES, so that they go around the
+ *          page cache (base/io.h); only the last one is shorter.
  * Errors   after a failure nothing more is written; finish and abort then remove the file.
  * Format   docs/format/part.md.
  * Threads  a writer belongs to one thread.
@@ -17,7 +17,7 @@
 
 enum {
     WRITE_BYTES = 2 << 20,
-    PAGE_BYTES = 4096,
+    PAGE_BYTES = MG_IO_DIRECT_ALIGN,
     SCRATCH_BYTES = 8 << 20, /* of the encoder, for a row group of values of up to 16 bytes; more when texts are long */
     SCRATCH_TIMES = 4,       /* a column's bytes: what the encoder may take for its work, and the block itself */
 };
@@ -182,7 +182,7 @@ enum mg_code mg_part_writer_open(const char *path, struct mg_schema *schema,
     writer->segment_id = options->segment_id;
     writer->schema = mg_schema_ref(schema);
     MG_TRY(init_memory(writer, path, options->rows_expected, err));
-    MG_TRY(mg_io_open(writer->io, path, MG_OPEN_CREATE_NEW, &writer->file, err));
+    MG_TRY(mg_io_open(writer->io, path, MG_OPEN_CREATE_DIRECT, &writer->file, err));
     *out = MG_TAKE(writer);
     return MG_OK;
 }
