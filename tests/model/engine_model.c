@@ -1285,7 +1285,7 @@ static void init(struct history *h, uint64_t seed, bool verbose)
     h->limit_bytes = chance(h, 12) ? (size_t)200000 << below(h, 5) : SIZE_MAX;
     h->wal_segment_bytes = (uint64_t)16384 << below(h, 8);
     h->segment_bytes = (uint64_t)1024 << below(h, 10);
-    h->part_rows_max = chance(h, 50) ? 0 : (uint64_t)64 << below(h, 8); /* merges become pieces */
+    h->part_rows_max = chance(h, 50) ? 0 : (uint64_t)64 << below(h, 8);  /* merges become pieces */
     h->stage_bytes = chance(h, 50) ? (uint64_t)1024 << below(h, 10) : 0; /* epochs go to disk while they are staged */
     h->next_version = h->next_table_id = 1;
     mg_budget_init(&h->readers, "readers", NULL, SIZE_MAX);

@@ -26,8 +26,8 @@ enum {
     FLUSH_SHARE_FROM = 48 << 20,  /* a smaller memory, of tests, has no room for a share */
     MERGE_SHARE = 16,             /* and merges, */
     MERGE_SHARE_FROM = 384 << 20, /* of a memory from here on; in a smaller one they take what is free */
-    STAGE_SHARE = 8,             /* rows of an epoch take at most one part in so many, then they go to parts... */
-    STAGE_LEAST = 4,             /* ...or one in so many of that when memory is short */
+    STAGE_SHARE = 8,              /* rows of an epoch take at most one part in so many, then they go to parts... */
+    STAGE_LEAST = 4,              /* ...or one in so many of that when memory is short */
     STAGE_BYTES_MAX = 256 << 20,
 };
 

@@ -7,7 +7,8 @@
  * What is kept   per table: the rows that went into a segment which a view already shows; marks, at most a bit a row of
  *                whatever has marked rows; the undo list, only of entries that lead to such rows. Marks are no longer
  *                listed one by one: the group gets them from what the versions have more than the published ones.
- * Memory         of writing: the memory of flushes, under magic->parts, so that a flush and this do not need it at once.
+ * Memory         of writing: the memory of flushes, under magic->parts, so that a flush and this do not need it at
+ *                once.
  * Errors         a failure leaves a state that mg_wtable__abort clears away: nothing is forgotten before all is
  *                written.
  * Threads        the writer; the list of named parts: magic->publish.
