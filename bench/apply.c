@@ -149,7 +149,7 @@ static struct mg_batch *make_changes(struct bench *b, uint32_t count)
 static bool apply(struct bench *b, struct mg_batch *batch)
 {
     struct mg_epoch *epoch;
-    struct mg_changes changes = {1, 1, batch, b->ops};
+    struct mg_changes changes = {.table_id = 1, .schema_version = 1, .rows = batch, .ops = b->ops};
     struct mg_error story = MG_ERROR_INIT;
     struct mg_engine *engine = b->store.engine;
     uint64_t number = 0;

@@ -61,7 +61,10 @@ void bench_store_remove(struct bench_store *store)
 void bench_store_apply(struct bench_store *store, struct mg_batch *rows, const uint8_t *row_ops)
 {
     static const uint8_t inserts[MG_BATCH_ROWS_MAX]; /* MG_CHANGE_INSERT is 0 */
-    struct mg_changes changes = {store->schema->table_id, store->schema->version, rows, row_ops ? row_ops : inserts};
+    struct mg_changes changes = {.table_id = store->schema->table_id,
+                                 .schema_version = store->schema->version,
+                                 .rows = rows,
+                                 .ops = row_ops ? row_ops : inserts};
     struct mg_epoch *epoch;
     uint64_t number = 0;
 

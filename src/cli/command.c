@@ -73,6 +73,17 @@ static void print_table_columns(const Magic__V1__TableInfo *table)
     }
 }
 
+/* all: every contradiction that is known, and how much was compared. */
+static void print_verification(const Magic__V1__TableInfo *table, bool all)
+{
+    if (*table->needs_verify)
+        printf("    needs-verify: %s\n", table->needs_verify);
+    for (size_t i = 1; all && i < table->n_verify_told; i++)
+        printf("        then %s\n", table->verify_told[i]);
+    if (all && table->verify_compared)
+        printf("    %" PRIu64 " rows compared with what the source says they were\n", table->verify_compared);
+}
+
 static void print_table_json(const Magic__V1__TableInfo *table)
 {
     json_field(true, "database", table->database);
@@ -90,6 +101,14 @@ static void print_table_json(const Magic__V1__TableInfo *table)
         json_field(false, "type", c->type);
         printf(", \"id\": %" PRId64 ", \"nullable\": %s, \"key\": %s}", c->id, c->nullable ? "true" : "false",
                c->key ? "true" : "false");
+    }
+    printf("], \"verify_failed\": %" PRIu64 ", \"verify_compared\": %" PRIu64, table->verify_failed,
+           table->verify_compared);
+    json_field(false, "needs_verify", table->needs_verify);
+    printf(", \"verify_told\": [");
+    for (size_t i = 0; i < table->n_verify_told; i++) {
+        fputs(i ? ", " : "", stdout);
+        mg_print_json_text(stdout, mg_slice_text(table->verify_told[i]));
     }
     printf("]}\n");
 }
@@ -110,6 +129,7 @@ static enum mg_code print_table(void *arg, struct mg_slice body, struct mg_error
         if (table->good_until_ts)
             printf("  readable as of ts <= %" PRIu64, table->good_until_ts);
         putchar('\n');
+        print_verification(table, line->arg_count > 0);
         if (line->arg_count)
             print_table_columns(table);
     }
@@ -163,13 +183,25 @@ static void print_lag_json(const Magic__V1__LagResponse *lag)
         fputs(i ? ", " : "", stdout);
         mg_print_json_text(stdout, mg_slice_text(lag->oldest_open_tables[i]));
     }
+    printf("], \"needs_verify\": [");
+    for (size_t i = 0; i < lag->n_needs_verify; i++) {
+        fputs(i ? ", " : "", stdout);
+        mg_print_json_text(stdout, mg_slice_text(lag->needs_verify[i]));
+    }
     printf("]}\n");
+}
+
+static void print_needs_verify(const Magic__V1__LagResponse *lag)
+{
+    for (size_t i = 0; i < lag->n_needs_verify; i++)
+        printf("  needs-verify: %s\n", lag->needs_verify[i]);
 }
 
 static void print_lag_text(const Magic__V1__LagResponse *lag)
 {
     if (strcmp(lag->state, "none") == 0) {
         printf("no source: nothing is followed\n");
+        print_needs_verify(lag);
         return;
     }
     printf("source %s: %s, lag %" PRId64 " ms, watermark %" PRIu64 ", waiting %" PRIu64 " transactions, open %" PRIu64
@@ -178,6 +210,7 @@ static void print_lag_text(const Magic__V1__LagResponse *lag)
            lag->buffered_records);
     if (*lag->reason)
         printf("  %s\n", lag->reason);
+    print_needs_verify(lag);
     if (lag->oldest_open_start_ts) {
         printf("  oldest open transaction: start_ts %" PRIu64 ", for %" PRId64 " ms, on", lag->oldest_open_start_ts,
                lag->oldest_open_age_ms);

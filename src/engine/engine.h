@@ -100,12 +100,41 @@ enum mg_change_op {
     MG_CHANGE_DELETE = 2, /* it was; only the key columns are read, others may hold anything */
 };
 
+/* How a change contradicts the stored rows. Numbers are those of TableInfo and status. */
+enum mg_verify_kind {
+    MG_VERIFY_INSERT_OF_EXISTING = 0,
+    MG_VERIFY_UPDATE_OF_MISSING = 1,
+    MG_VERIFY_DELETE_OF_MISSING = 2,
+    MG_VERIFY_IMAGE_DIFFERS = 3, /* the stored row is not what the source says it was */
+    MG_VERIFY_KINDS = 4,
+};
+enum { MG_VERIFY_TOLD_MAX = 5, MG_VERIFY_TEXT_MAX = 320 };
+struct mg_verify_told {
+    enum mg_verify_kind kind;
+    uint32_t row;                  /* of the changes */
+    char text[MG_VERIFY_TEXT_MAX]; /* key, and of an image column and both values */
+};
+/* What was found of a table's changes, since the engine was opened. */
+struct mg_verify {
+    uint64_t counts[MG_VERIFY_KINDS];
+    uint64_t compared_count; /* old images */
+    int64_t since_ms;        /* unix time of the first contradiction, when there is one */
+    uint64_t since_epoch;    /* that it came with */
+    uint32_t told_count;
+    struct mg_verify_told told[MG_VERIFY_TOLD_MAX]; /* the first ones */
+};
+
 /* Changes of one table in the source's order: for the same key the later one wins. */
 struct mg_changes {
     uint64_t table_id;
     uint64_t schema_version; /* of the table in this epoch, else MG_SCHEMA_CHANGED */
     struct mg_batch *rows;   /* all columns of the schema, hidden ones included, in its order */
     const uint8_t *ops;      /* rows->row_count of enum mg_change_op */
+    /* What the source says that some rows were before: row i is of row old_rows[i] of rows, which is an UPDATE or
+     * DELETE; old_rows rises. All columns, in the schema's order. NULL: nothing is said. */
+    const struct mg_batch *old;
+    const uint32_t *old_rows;
+    struct mg_verify *verify; /* what contradicts in this call is added here, if it succeeds; may be NULL */
 };
 
 struct mg_table_stats {
@@ -181,6 +210,8 @@ struct mg_compaction_info {
 typedef enum mg_code mg_schema_fn(void *arg, const struct mg_schema *schema, struct mg_error *err);
 typedef enum mg_code mg_name_item_fn(void *arg, const char *name, struct mg_error *err);
 typedef enum mg_code mg_compaction_fn(void *arg, const struct mg_compaction_info *info, struct mg_error *err);
+typedef enum mg_code mg_verify_fn(void *arg, const struct mg_schema *schema, const struct mg_verify *verify,
+                                  struct mg_error *err);
 typedef enum mg_code mg_status_fn(void *arg, const char *name, const char *value, const char *unit,
                                   struct mg_error *err);
 
@@ -219,7 +250,8 @@ struct mg_engine_ops {
      * deletion's other columns); MG_TOO_BIG a key or an epoch above the limit. MG_NO_MEMORY says how much is left:
      * the next begin waits for memory that can be freed, so trying again helps unless the epoch is too big for all of
      * it; after it and an epoch's MG_TOO_BIG the epoch can only be aborted. What contradicts the stored rows (an INSERT
-     * of a key that is there, ...) is applied all the same, as put or delete, and counted. */
+     * of a key that is there, an old image that is not the stored row) is applied all the same, as put or delete, and
+     * counted once the epoch is published. Old images are compared with the row that is there, if one is. */
     enum mg_code (*put)(struct mg_epoch *epoch, const struct mg_changes *changes, struct mg_error *err);
     /* Make it durable, then visible, as one step, with the source's new watermark (not below the last) and position.
      * Consumes the epoch in every case. It may return before the step is done, so that the next epoch can be staged
@@ -316,6 +348,10 @@ struct mg_engine_ops {
     enum mg_code (*find)(struct mg_snapshot *snapshot, const struct mg_find_spec *spec, uint32_t *rows,
                          struct mg_batch **out, struct mg_error *err);
 
+    /* Any thread: tables of the newest visible epoch of which something was verified since the engine was opened.
+     * table_id 0: all. */
+    enum mg_code (*verified)(struct mg_engine *engine, uint64_t table_id, mg_verify_fn *fn, void *arg,
+                             struct mg_error *err);
     /* Names, values and units for people and tests ("wal_bytes", "memory_left_bytes", "pins", ...). */
     enum mg_code (*status)(struct mg_engine *engine, mg_status_fn *fn, void *arg, struct mg_error *err);
 };

@@ -185,6 +185,10 @@ enum mg_code mg_server__apply(struct mg_server *server, enum mg_setting_id id, s
         return server->engine->ops->set_option(server->engine, MG_OPTION_MERGE_THROTTLE, value, err);
     case MG_SETTING_DISK_RESERVE:
         return server->engine->ops->set_option(server->engine, MG_OPTION_DISK_RESERVE, value, err);
+    case MG_SETTING_VERIFY_ONE_IN:
+        if (server->syncer)
+            mg_syncer_set_verify(server->syncer, (uint32_t)MG_MIN(value, (uint64_t)UINT32_MAX));
+        return MG_OK;
     case MG_SETTING_INTERVAL:
     case MG_SETTING_PAUSED:
         if (!server->syncer)

@@ -76,6 +76,7 @@ struct mg_syncer {
     char reason[512];
     int64_t since_ms;
     int64_t interval_ms;
+    uint32_t verify_one_in;
     bool paused, closing, again; /* again: try once more after an error */
     char gap_text[512];          /* not empty: the source skipped records */
     struct watched watched;
@@ -376,6 +377,7 @@ static enum mg_code begin_run(struct mg_syncer *syncer, struct mg_error *err)
     struct mg_sorter *sorter = NULL;
     mg_mutex_lock(&syncer->lock);
     int64_t interval_ms = syncer->interval_ms;
+    uint32_t verify_one_in = syncer->verify_one_in;
     mg_mutex_unlock(&syncer->lock);
     const struct mg_writer_options writer_options = {
         .latch = syncer->options.latch,
@@ -385,6 +387,7 @@ static enum mg_code begin_run(struct mg_syncer *syncer, struct mg_error *err)
         .clock = syncer->options.clock,
         .budget = syncer->options.budget,
         .interval_ms = interval_ms,
+        .verify_one_in = verify_one_in,
     };
     MG_TRY(mg_writer_open(&writer_options, &writer, &position, err));
     const struct mg_sorter_options sorter_options = {
@@ -404,7 +407,8 @@ static enum mg_code begin_run(struct mg_syncer *syncer, struct mg_error *err)
     syncer->writer = writer;
     syncer->sorter = sorter;
     syncer->published = position.watermark;
-    /* The interval may have changed meanwhile. */
+    /* Interval and sampling may have changed meanwhile. */
+    mg_writer_set_verify(writer, syncer->verify_one_in);
     code = syncer->interval_ms == interval_ms ? MG_OK : mg_writer_set_interval(writer, syncer->interval_ms, err);
     set_state_locked(syncer, MG_SYNCER_RUNNING, "");
     mg_mutex_unlock(&syncer->lock);
@@ -536,6 +540,7 @@ enum mg_code mg_syncer_open(const struct mg_syncer_options *options, struct mg_s
     mg_cond_init(&syncer->wake);
     mg_cond_init(&syncer->watch_wake);
     syncer->interval_ms = options->interval_ms;
+    syncer->verify_one_in = options->verify_one_in;
     syncer->paused = options->paused;
     syncer->since_ms = mg_wall_ms(syncer->options.clock);
     snprintf(syncer->reason, sizeof syncer->reason, "starting");
@@ -600,6 +605,15 @@ enum mg_code mg_syncer_set_interval(struct mg_syncer *syncer, int64_t interval_m
     enum mg_code code = syncer->writer ? mg_writer_set_interval(syncer->writer, interval_ms, err) : MG_OK;
     mg_mutex_unlock(&syncer->lock);
     return code;
+}
+
+void mg_syncer_set_verify(struct mg_syncer *syncer, uint32_t one_in)
+{
+    mg_mutex_lock(&syncer->lock);
+    syncer->verify_one_in = one_in;
+    if (syncer->writer)
+        mg_writer_set_verify(syncer->writer, one_in);
+    mg_mutex_unlock(&syncer->lock);
 }
 
 /* What readers see now; the applying thread may not have heard of it yet. */

@@ -24,6 +24,7 @@ struct mg_syncer_options {
     uint64_t buffer_limit_bytes;   /* 0 = the default */
     uint64_t buffer_segment_bytes; /* 0 = 64 MiB */
     int64_t interval_ms;           /* 0 = 10 */
+    uint32_t verify_one_in;        /* old images that are compared: one in so many; 0 = none */
     bool paused;                   /* start without applying */
 };
 
@@ -54,6 +55,7 @@ void mg_syncer_lag(struct mg_syncer *syncer, struct mg_syncer_lag *out);
 /* paused false also tries again after an error that stopped applying; MG_SOURCE_STOPPED when that cannot help: records
  * are missing. */
 MG_MUST_CHECK enum mg_code mg_syncer_pause(struct mg_syncer *syncer, bool paused, struct mg_error *err);
+void mg_syncer_set_verify(struct mg_syncer *syncer, uint32_t one_in);
 MG_MUST_CHECK enum mg_code mg_syncer_set_interval(struct mg_syncer *syncer, int64_t interval_ms, struct mg_error *err);
 /* name, value, unit triples for status: buffer, sorter, writer, source. */
 MG_MUST_CHECK enum mg_code mg_syncer_status(struct mg_syncer *syncer, mg_status_fn *fn, void *arg,

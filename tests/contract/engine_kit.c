@@ -183,12 +183,10 @@ static void add_row(struct mg_batch_builder *builder, const struct mg_schema *sc
     }
 }
 
-enum mg_code kit_try_put(struct mg_epoch *epoch, const struct mg_schema *schema, const char *text,
-                         struct mg_error *err_out)
+void kit_changes_make(const struct mg_schema *schema, const char *text, struct kit_changes *out)
 {
     struct mg_batch_builder builder;
     struct mg_type types[64];
-    uint8_t ops[4096];
     uint32_t count = 0;
     struct mg_arena arena;
     mg_arena_init(&arena, 16 << 20);
@@ -197,16 +195,26 @@ enum mg_code kit_try_put(struct mg_epoch *epoch, const struct mg_schema *schema,
     must(mg_batch_builder_init(&builder, types, schema->column_count, NULL, 1 << 30, err));
     char row[FIELD_MAX];
     while (next_piece(&text, "|", row)) {
-        ops[count++] = (uint8_t)parse_op(row);
+        assert_true(count < sizeof out->ops);
+        out->ops[count++] = (uint8_t)parse_op(row);
         add_row(&builder, schema, row + 1 + strspn(row + 1, " "), &arena);
     }
-    struct mg_batch *batch;
-    must(mg_batch_builder_finish(&builder, count, &batch, err));
+    must(mg_batch_builder_finish(&builder, count, &out->rows, err));
     mg_batch_builder_clear(&builder);
-    struct mg_changes changes = {schema->table_id, schema->version, batch, ops};
-    enum mg_code code = epoch->engine->ops->put(epoch, &changes, err_out);
-    mg_batch_unref(batch);
     mg_arena_clear(&arena);
+}
+
+void kit_changes_clear(struct kit_changes *changes) { mg_batch_unref(changes->rows); }
+
+enum mg_code kit_try_put(struct mg_epoch *epoch, const struct mg_schema *schema, const char *text,
+                         struct mg_error *err_out)
+{
+    struct kit_changes made;
+    kit_changes_make(schema, text, &made);
+    struct mg_changes changes = {
+        .table_id = schema->table_id, .schema_version = schema->version, .rows = made.rows, .ops = made.ops};
+    enum mg_code code = epoch->engine->ops->put(epoch, &changes, err_out);
+    kit_changes_clear(&made);
     return code;
 }
 

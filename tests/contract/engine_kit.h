@@ -27,6 +27,13 @@ struct mg_epoch *kit_begin(struct mg_engine *engine);
 uint64_t kit_publish(struct mg_epoch *epoch, uint64_t watermark);
 enum mg_code kit_change(struct mg_epoch *epoch, enum mg_schema_change_kind kind, const char *database,
                         struct mg_schema *schema, uint64_t table_id);
+/* Changes as a batch and ops, to be put by hand. */
+struct kit_changes {
+    struct mg_batch *rows;
+    uint8_t ops[4096];
+};
+void kit_changes_make(const struct mg_schema *schema, const char *text, struct kit_changes *out);
+void kit_changes_clear(struct kit_changes *changes);
 enum mg_code kit_try_put(struct mg_epoch *epoch, const struct mg_schema *schema, const char *changes,
                          struct mg_error *err);
 void kit_put(struct mg_epoch *epoch, const struct mg_schema *schema, const char *changes);

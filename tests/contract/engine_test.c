@@ -240,7 +240,7 @@ static void many_rows_and_epochs(void **state)
         struct mg_batch *batch;
         must(mg_batch_builder_finish(&builder, count, &batch, err));
         mg_batch_builder_clear(&builder);
-        struct mg_changes changes = {1, 1, batch, ops};
+        struct mg_changes changes = {.table_id = 1, .schema_version = 1, .rows = batch, .ops = ops};
         struct mg_epoch *epoch = kit_begin(f->engine);
         must(f->ops->put(epoch, &changes, err));
         mg_batch_unref(batch);
@@ -351,7 +351,7 @@ static void long_keys_are_refused(void **state)
         must(mg_builder_int(&builder, 1, 1, err));
         must(mg_batch_builder_finish(&builder, 1, &batch, err));
         mg_batch_builder_clear(&builder);
-        struct mg_changes changes = {1, 1, batch, &op};
+        struct mg_changes changes = {.table_id = 1, .schema_version = 1, .rows = batch, .ops = &op};
         struct mg_epoch *epoch = kit_begin(f->engine);
         if (pass == 0)
             refused(f->ops->put(epoch, &changes, err), MG_TOO_BIG);
@@ -635,7 +635,9 @@ static void put_refuses_what_does_not_fit(void **state)
     must(mg_builder_decimal(&builder, 2, 1, err));
     must(mg_batch_builder_finish(&builder, 1, &batch, err));
     mg_batch_builder_clear(&builder);
-    refused(f->ops->put(epoch, &(struct mg_changes){1, 1, batch, &op}, err), MG_INVALID);
+    refused(
+        f->ops->put(epoch, &(struct mg_changes){.table_id = 1, .schema_version = 1, .rows = batch, .ops = &op}, err),
+        MG_INVALID);
     mg_batch_unref(batch);
     kit_put(epoch, schema, ""); /* no rows */
     kit_put(epoch, schema, "I 5,fits,1");
@@ -1275,7 +1277,8 @@ static void splits_partition_the_rows(void **state)
         must(mg_batch_builder_finish(&builder, ROWS, &batch, err));
         mg_batch_builder_clear(&builder);
         struct mg_epoch *epoch = kit_begin(f->engine);
-        must(f->ops->put(epoch, &(struct mg_changes){t + 1, t + 1, batch, ops}, err));
+        must(f->ops->put(
+            epoch, &(struct mg_changes){.table_id = t + 1, .schema_version = t + 1, .rows = batch, .ops = ops}, err));
         kit_publish(epoch, 100 + t);
         mg_batch_unref(batch);
         check_splits(f, t + 1, 0, false, 1, 1.0);
@@ -1328,7 +1331,8 @@ static void put_numbers(struct fixture *f, struct mg_epoch *epoch, int64_t first
     must(mg_batch_builder_finish(&builder, count, &batch, err));
     mg_batch_builder_clear(&builder);
     struct mg_error err = MG_ERROR_INIT;
-    *out = f->ops->put(epoch, &(struct mg_changes){1, 1, batch, ops}, &err);
+    *out = f->ops->put(epoch, &(struct mg_changes){.table_id = 1, .schema_version = 1, .rows = batch, .ops = ops},
+                       &err);
     assert_true(*out == MG_OK || err.text[0]);
     mg_batch_unref(batch);
     free(ops);

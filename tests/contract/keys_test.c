@@ -129,34 +129,85 @@ static void add_row(struct pair *p, struct mg_batch_builder *builder, uint32_t k
         if (r % 10 == 0)
             must(mg_builder_null(builder, column, err));
         else if (type.id == MG_TYPE_UTF8)
-            must(mg_builder_text(builder, column, MG_SLICE("a text that is cut", r % 19), err));
+            must(mg_builder_text(builder, column, MG_SLICE("a text that is cut", r % 4 ? 5 : r % 19), err));
         else
-            must(mg_builder_int(builder, column, (int64_t)(r % 1000), err));
+            must(mg_builder_int(builder, column, (int64_t)(r % 4 ? 7 : r % 1000), err));
     }
 }
 
-static void apply(struct pair *p, uint64_t epoch_number, uint32_t row_count)
+static void begin_rows(struct pair *p, struct mg_batch_builder *builder)
 {
-    struct mg_batch_builder builder;
     struct mg_type types[64];
-    uint8_t ops[ROWS_A_ROUND];
-    struct mg_batch *rows;
     for (uint32_t c = 0; c < p->schema->column_count; c++)
         types[c] = p->schema->columns[c].type;
-    must(mg_batch_builder_init(&builder, types, p->schema->column_count, NULL, 1 << 30, err));
+    must(mg_batch_builder_init(builder, types, p->schema->column_count, NULL, 1 << 30, err));
+}
+
+static struct mg_batch *end_rows(struct mg_batch_builder *builder)
+{
+    struct mg_batch *rows;
+    must(mg_batch_builder_finish(builder, mg_builder_rows(builder, 0), &rows, err));
+    mg_batch_builder_clear(builder);
+    return rows;
+}
+
+/* Random changes, and for a third of those that have an old row random images of it, of which some are right. */
+static void apply(struct pair *p, uint64_t epoch_number, uint32_t row_count)
+{
+    struct mg_batch_builder builder, images;
+    static uint8_t ops[ROWS_A_ROUND];
+    static uint32_t image_rows[ROWS_A_ROUND];
+    uint32_t image_count = 0;
+    begin_rows(p, &builder);
+    begin_rows(p, &images);
     for (uint32_t i = 0; i < row_count; i++) {
-        add_row(p, &builder, (uint32_t)mg_random_below(&p->random, p->keys));
+        uint32_t key = (uint32_t)mg_random_below(&p->random, p->keys);
+        add_row(p, &builder, key);
         ops[i] = (uint8_t)mg_random_below(&p->random, 3);
+        if (ops[i] == MG_CHANGE_INSERT || mg_random_below(&p->random, 3))
+            continue;
+        add_row(p, &images, key);
+        image_rows[image_count++] = i;
     }
-    must(mg_batch_builder_finish(&builder, row_count, &rows, err));
-    mg_batch_builder_clear(&builder);
+    struct mg_batch *rows = end_rows(&builder), *old = end_rows(&images);
     for (int e = 0; e < ENGINES; e++) {
-        struct mg_changes changes = {.table_id = TABLE, .schema_version = p->schema->version, .rows = rows, .ops = ops};
+        struct mg_changes changes = {.table_id = TABLE,
+                                     .schema_version = p->schema->version,
+                                     .rows = rows,
+                                     .ops = ops,
+                                     .old = old,
+                                     .old_rows = image_rows};
         struct mg_epoch *epoch = kit_begin(p->engines[e]);
         must(all[e]->put(epoch, &changes, err));
         kit_publish(epoch, epoch_number);
     }
     mg_batch_unref(rows);
+    mg_batch_unref(old);
+}
+
+static enum mg_code copy_verify(void *arg, const struct mg_schema *schema, const struct mg_verify *verify,
+                                struct mg_error *err)
+{
+    *(struct mg_verify *)arg = *verify;
+    return MG_OK;
+}
+
+/* What contradicted, by kind. The first in words may be others: each engine finds them in its own order. */
+static void same_contradictions(struct pair *p)
+{
+    struct mg_verify found[ENGINES];
+    for (int e = 0; e < ENGINES; e++) {
+        memset(&found[e], 0, sizeof found[e]);
+        must(all[e]->verified(p->engines[e], TABLE, copy_verify, &found[e], err));
+        assert_true(found[e].told_count > 0 && found[e].since_epoch == 2 && found[e].since_ms > 0);
+    }
+    for (int kind = 0; kind < MG_VERIFY_KINDS; kind++) {
+        assert_true(found[MAGIC].counts[kind] == found[MODEL].counts[kind]);
+        assert_true(found[MAGIC].counts[kind] > 0);
+    }
+    assert_true(found[MAGIC].compared_count == found[MODEL].compared_count);
+    /* Images of padded texts may differ in blanks alone, those of no other key ever in the key. */
+    assert_true(found[MAGIC].compared_count > found[MAGIC].counts[MG_VERIFY_IMAGE_DIFFERS]);
 }
 
 /* ---- questions ----------------------------------------------------------------------------------------------- */
@@ -362,7 +413,7 @@ static void live(const char *columns)
                 all[e]->snapshot_unref(now[e]);
     }
     same_answers(&p, old);
-    assert_int_equal(kit_status(p.engines[MAGIC], "verify_failed"), kit_status(p.engines[MODEL], "verify_failed"));
+    same_contradictions(&p);
     assert_true(p.keys < KEYS || kit_status(p.engines[MAGIC], "merges") > 0);
     for (int e = 0; e < ENGINES; e++)
         all[e]->snapshot_unref(old[e]);

@@ -128,7 +128,8 @@ static void put_rows(const struct mg_schema *schema, uint64_t first, uint32_t co
     must(mg_batch_builder_finish(&builder, count, &batch, err));
     mg_batch_builder_clear(&builder);
     struct mg_epoch *epoch = kit_begin(w.engine);
-    struct mg_changes changes = {schema->table_id, schema->version, batch, ops};
+    struct mg_changes changes = {
+        .table_id = schema->table_id, .schema_version = schema->version, .rows = batch, .ops = ops};
     must(magic->put(epoch, &changes, err));
     kit_publish(epoch, ++w.watermark);
     mg_batch_unref(batch);
@@ -829,7 +830,7 @@ static void test_splits_between_row_groups(void **state)
     uint8_t *ops = calloc(row_count, 1);
     assert_non_null(ops);
     struct mg_epoch *epoch = kit_begin(w.engine);
-    struct mg_changes changes = {2, 3, batch, ops};
+    struct mg_changes changes = {.table_id = 2, .schema_version = 3, .rows = batch, .ops = ops};
     must(magic->put(epoch, &changes, err));
     kit_publish(epoch, ++w.watermark);
     mg_batch_unref(batch);
@@ -900,7 +901,7 @@ static void test_blocks_fetched(void **state)
     uint8_t *ops = calloc(row_count, 1);
     assert_non_null(ops);
     struct mg_epoch *epoch = kit_begin(w.engine);
-    struct mg_changes changes = {3, 4, batch, ops};
+    struct mg_changes changes = {.table_id = 3, .schema_version = 4, .rows = batch, .ops = ops};
     must(magic->put(epoch, &changes, err));
     kit_publish(epoch, ++w.watermark);
     mg_batch_unref(batch);

@@ -83,7 +83,8 @@ static void rows(struct mg_engine *engine, const struct mg_schema *schema, int64
     }
     must(mg_batch_builder_finish(&builder, count, &batch, err));
     mg_batch_builder_clear(&builder);
-    struct mg_changes changes = {schema->table_id, schema->version, batch, change_ops};
+    struct mg_changes changes = {
+        .table_id = schema->table_id, .schema_version = schema->version, .rows = batch, .ops = change_ops};
     struct mg_epoch *epoch;
     must(ops->begin(engine, "source", 1, &epoch, err));
     must(ops->put(epoch, &changes, err));

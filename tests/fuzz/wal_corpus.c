@@ -83,7 +83,11 @@ static void put(struct mg_epoch *epoch, const struct mg_schema *schema, uint64_t
             append(&builder, schema, c, first + i);
     must(mg_batch_builder_finish(&builder, count, &batch, err));
     mg_batch_builder_clear(&builder);
-    must(ops->put(epoch, &(struct mg_changes){schema->table_id, schema->version, batch, change_ops}, err));
+    must(
+        ops->put(epoch,
+                 &(struct mg_changes){
+                     .table_id = schema->table_id, .schema_version = schema->version, .rows = batch, .ops = change_ops},
+                 err));
     mg_batch_unref(batch);
     free(change_ops);
 }

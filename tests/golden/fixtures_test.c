@@ -5,7 +5,8 @@
  * the case), lived through (the history grows with the stream), and with restarts at random places (SEED=n replays
  * one). At each check of the case every table is compared, all columns and rows. A table that this version does not
  * keep, or could not follow, must be so by intention: outside.tsv lists case, check, table, state and reason, and is
- * compared as a whole. WRITE_OUTSIDE=1 writes it anew.
+ * compared as a whole. WRITE_OUTSIDE=1 writes it anew. Every old image that the binlog holds is compared with the
+ * stored row: none may differ, unless a test has changed that row by hand.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
 #include <inttypes.h>
@@ -35,7 +36,8 @@ struct run {
     struct mg_engine *engine;
     struct mg_latch *latch;
     struct mg_writer *writer;
-    size_t at; /* index of the next transaction */
+    size_t at;         /* index of the next transaction */
+    uint64_t compared; /* old images */
     unsigned restarts, equal_tables, outside_tables;
     uint64_t equal_rows;
     struct mg_buffer *outside; /* lines for outside.tsv */
@@ -65,6 +67,7 @@ static void open_writer(struct run *run)
         .source_name = "tidb",
         .clock = &run->clock.clock,
         .interval_ms = 10,
+        .verify_one_in = 1,
     };
     assert_ok(mg_writer_open(&options, &run->writer, position, &err));
     /* What a sorter does: read from the stored place on, drop what the watermark covers. */
@@ -82,10 +85,36 @@ static void close_writer(struct run *run)
     run->latch = NULL;
 }
 
+/* ---- verification -------------------------------------------------------------------------------------------- */
+
+static enum mg_code expect_none(void *arg, const struct mg_schema *schema, const struct mg_verify *verify,
+                                struct mg_error *err)
+{
+    struct run *run = arg;
+    uint64_t failed = 0;
+
+    (void)err;
+    for (int kind = 0; kind < MG_VERIFY_KINDS; kind++)
+        failed += verify->counts[kind];
+    if (failed)
+        fail_msg("%s (%s, %s): %s.%s: %" PRIu64 " changes contradict what is stored, first %s", run->c->folder,
+                 run->ops->name, way_names[run->way], schema->database, schema->table, failed, verify->told[0].text);
+    run->compared += verify->compared_count;
+    return MG_OK;
+}
+
+/* A real TiDB never contradicts what it wrote, and neither do we after a restart. */
+static void nothing_contradicts(struct run *run)
+{
+    struct mg_error err;
+    assert_ok(run->ops->verified(run->engine, 0, expect_none, run, &err));
+}
+
 static void restart(struct run *run)
 {
     close_writer(run);
     if (run->ops != &mg_engine_model) { /* the model keeps nothing */
+        nothing_contradicts(run);
         run->ops->close(run->engine);
         open_engine(run);
     }
@@ -134,6 +163,9 @@ static void feed(struct run *run, uint64_t ts)
             enum mg_code code = mg_writer_apply(run->writer, txn, &err);
             run->c->away = false;
             assert_true(code == MG_OK || code == MG_UNAVAILABLE);
+            run->at += code == MG_OK; /* a transaction is applied once */
+            if (code == MG_OK)
+                continue;
         }
         if (run->way == RESTARTED && mg_random_below(&run->random, MG_MAX(run->c->txn_count / 8, (size_t)2)) == 0) {
             restart(run);
@@ -433,10 +465,12 @@ static void run_case(const struct mg_engine_ops *ops, const char *name, enum way
         compare(&run, &run.c->checks[i]);
     }
     close_writer(&run);
+    nothing_contradicts(&run);
     ops->close(run.engine);
-    printf("  %-6s %-14s %-15s %4zu transactions, %3u restarts: %3u tables equal (%" PRIu64 " rows), %2u outside\n",
+    printf("  %-6s %-14s %-15s %4zu transactions, %3u restarts: %3u tables equal (%" PRIu64
+           " rows), %2u outside, %" PRIu64 " old rows compared\n",
            ops->name, way_names[way], name, run.c->txn_count, run.restarts, run.equal_tables, run.equal_rows,
-           run.outside_tables);
+           run.outside_tables, run.compared);
     tidb_case_free(run.c);
     remove_folder(run.folder);
 }
@@ -516,12 +550,111 @@ static void restarted(void **state)
     }
 }
 
+/* ---- a row that is not what it should be ---------------------------------------------------------------------- */
+
+/* Whether txn.a has the row 1, by its key. */
+static bool has_row(struct run *run, struct mg_schema **out)
+{
+    struct mg_snapshot *snapshot;
+    struct mg_batch *batch;
+    struct mg_error err;
+    uint32_t row = MG_FIND_NONE, offsets[2] = {0, 4};
+    const uint8_t key[4] = {0x80, 0, 0, 1};
+
+    assert_ok(run->ops->snapshot(run->engine, &snapshot, &err));
+    enum mg_code code = run->ops->table_by_name(snapshot, mg_slice_text("txn"), mg_slice_text("a"), out, NULL);
+    if (code == MG_OK) {
+        struct mg_find_spec spec = {.table_id = (*out)->table_id, .key_count = 1, .keys = key, .offsets = offsets};
+        assert_ok(run->ops->find(snapshot, &spec, &row, &batch, &err));
+        if (row == MG_FIND_NONE)
+            mg_schema_unref(*out);
+    }
+    run->ops->snapshot_unref(snapshot);
+    return row != MG_FIND_NONE;
+}
+
+/* Somebody else writes v = 77 into row 1. */
+static void tamper(struct run *run, const struct mg_schema *schema)
+{
+    struct mg_latch_writer *writer;
+    struct mg_epoch *epoch;
+    struct mg_batch_builder builder;
+    struct mg_batch *rows;
+    struct mg_type types[2] = {schema->columns[0].type, schema->columns[1].type};
+    const uint8_t op = MG_CHANGE_UPDATE;
+    struct mg_error err;
+    uint64_t number;
+
+    assert_ok(mg_batch_builder_init(&builder, types, 2, NULL, 1 << 16, &err));
+    assert_ok(mg_builder_int(&builder, 0, 1, &err));
+    assert_ok(mg_builder_int(&builder, 1, 77, &err));
+    assert_ok(mg_batch_builder_finish(&builder, 1, &rows, &err));
+    mg_batch_builder_clear(&builder);
+    struct mg_changes changes = {
+        .table_id = schema->table_id, .schema_version = schema->version, .rows = rows, .ops = &op};
+    assert_ok(mg_latch_writer_open(run->latch, "hand", &writer, NULL, &err));
+    assert_ok(mg_latch_writer_begin(writer, 1000, &epoch, &err));
+    assert_ok(run->ops->put(epoch, &changes, &err));
+    assert_ok(mg_latch_writer_publish(writer, 1, MG_SLICE(NULL, 0), &number, &err));
+    assert_ok(run->ops->wait(run->engine, number, 10000, &err));
+    mg_latch_writer_close(writer);
+    mg_batch_unref(rows);
+}
+
+static enum mg_code expect_one(void *arg, const struct mg_schema *schema, const struct mg_verify *verify,
+                               struct mg_error *err)
+{
+    unsigned *found = arg;
+
+    (void)err;
+    for (uint32_t i = 0; i < verify->told_count; i++) {
+        assert_string_equal(schema->table, "a");
+        assert_string_equal(verify->told[i].text, "id = 1: v is 77, the source says it was 10");
+        assert_int_equal(verify->counts[MG_VERIFY_IMAGE_DIFFERS], 1);
+        ++*found;
+    }
+    return MG_OK;
+}
+
+static void a_tampered_row_is_named(void **state)
+{
+    (void)state;
+    for (size_t e = 0; e < MG_COUNT_OF(engines); e++) {
+        struct run run = {.ops = engines[e], .way = LIVED, .folder = make_folder(), .c = tidb_case_load("txn")};
+        struct mg_schema *schema;
+        struct mg_error err;
+        unsigned found = 0;
+        bool tampered = false;
+        run.c->moment_ts = 1;
+        mg_clock_manual_init(&run.clock, 1700000000000);
+        mg_random_init(&run.random, 1);
+        open_engine(&run);
+        open_writer(&run);
+        for (size_t i = 0; i < run.c->txn_count; i++) {
+            feed(&run, run.c->txns[i].commit_ts);
+            if (tampered || !has_row(&run, &schema))
+                continue;
+            tamper(&run, schema);
+            mg_schema_unref(schema);
+            tampered = true;
+        }
+        assert_true(tampered);
+        assert_ok(run.ops->verified(run.engine, 0, expect_one, &found, &err));
+        assert_int_equal(found, 1);
+        close_writer(&run);
+        run.ops->close(run.engine);
+        tidb_case_free(run.c);
+        remove_folder(run.folder);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replayed),
         cmocka_unit_test(lived_through),
         cmocka_unit_test(restarted),
+        cmocka_unit_test(a_tampered_row_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

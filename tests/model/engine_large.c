@@ -120,7 +120,8 @@ static void put(struct large *l, struct mg_epoch *epoch)
     if (l->staged == 0)
         return;
     must(mg_batch_builder_finish(&l->builder, l->staged, &batch, err));
-    must(ops->put(epoch, &(struct mg_changes){1, 1, batch, l->change_ops}, err));
+    must(ops->put(epoch, &(struct mg_changes){.table_id = 1, .schema_version = 1, .rows = batch, .ops = l->change_ops},
+                  err));
     mg_batch_unref(batch);
     l->staged = 0;
 }

@@ -971,7 +971,7 @@ static enum mg_code put_random(struct history *h, struct both *epoch, struct tab
     }
     must(mg_batch_builder_finish(&builder, count, &batch, err));
     mg_batch_builder_clear(&builder);
-    struct mg_changes changes = {table->id, schema->version, batch, ops};
+    struct mg_changes changes = {.table_id = table->id, .schema_version = schema->version, .rows = batch, .ops = ops};
     if (chance(h, 3))
         changes.schema_version++;
     struct mg_error err = MG_ERROR_INIT;
@@ -1056,7 +1056,7 @@ static void change_big_rows(struct history *h)
     must(mg_batch_builder_finish(&builder, count, &batch, err));
     mg_batch_builder_clear(&builder);
     struct both epoch = begin(h);
-    struct mg_changes changes = {table->id, schema->version, batch, ops};
+    struct mg_changes changes = {.table_id = table->id, .schema_version = schema->version, .rows = batch, .ops = ops};
     must(mg_engine_magic.put(epoch.magic, &changes, err));
     must(mg_engine_model.put(epoch.model, &changes, err));
     settle_keys(h, publish_both(h, &epoch));

@@ -127,7 +127,8 @@ static void put(struct mg_epoch *epoch, struct mg_batch_builder *builder, const 
 {
     struct mg_batch *batch;
     must(mg_batch_builder_finish(builder, *count, &batch, err));
-    struct mg_changes changes = {schema->table_id, schema->version, batch, change_ops};
+    struct mg_changes changes = {
+        .table_id = schema->table_id, .schema_version = schema->version, .rows = batch, .ops = change_ops};
     must(ops->put(epoch, &changes, err));
     mg_batch_unref(batch);
     *count = 0;

@@ -212,7 +212,7 @@ static enum mg_code fill_lag(struct mg_flight__request *request, Magic__V1__LagR
     for (; proto->n_oldest_open_tables < lag->oldest_open_table_count; proto->n_oldest_open_tables++)
         proto->oldest_open_tables[proto->n_oldest_open_tables] = lag->oldest_open_tables[proto->n_oldest_open_tables];
     *out = proto;
-    return MG_OK;
+    return mg_flight__verified_lag(request->flight->engine, arena, proto, err);
 }
 
 static enum mg_code lag(struct mg_flight__request *request, struct mg_slice body, struct mg_error *err)

@@ -235,9 +235,22 @@ MG_MUST_CHECK enum mg_code mg_flight__tables_collect(struct mg_flight__tables *t
                                                      struct mg_slice table, struct mg_arena *arena,
                                                      struct mg_error *err);
 void mg_flight__tables_clear(struct mg_flight__tables *tables);
+/* Names compare without letter case. */
+MG_MUST_CHECK enum mg_code mg_flight__has_database(const struct mg_snapshot *snapshot, struct mg_slice name, bool *out,
+                                                   struct mg_error *err);
 MG_MUST_CHECK enum mg_code mg_flight__table_info(const struct mg_snapshot *snapshot, const struct mg_schema *schema,
                                                  struct mg_arena *arena, Magic__V1__TableInfo **out,
                                                  struct mg_error *err);
+
+/* ---- verification (verified.c) ---- */
+
+enum { MG_FLIGHT__LAG_VERIFY_MAX = 8 };
+/* Fills what TableInfo says of it (info may be NULL); *out_reason NULL: nothing contradicted. */
+MG_MUST_CHECK enum mg_code mg_flight__verified_table(struct mg_engine *engine, uint64_t table_id,
+                                                     struct mg_arena *arena, Magic__V1__TableInfo *info,
+                                                     char **out_reason, struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_flight__verified_lag(struct mg_engine *engine, struct mg_arena *arena,
+                                                   Magic__V1__LagResponse *lag, struct mg_error *err);
 
 /* ---- handlers ---- */
 

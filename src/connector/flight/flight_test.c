@@ -689,6 +689,69 @@ static void a_mark_outlives_a_restart(void **state)
     check_marked(world, &tickets);
 }
 
+/* ---- what contradicts ---------------------------------------------------------------------------------------- */
+
+static void put_row(struct world *world, enum mg_change_op op, int64_t id, uint64_t watermark)
+{
+    struct mg_type types[2] = {{.id = MG_TYPE_INT64}, {.id = MG_TYPE_INT32}};
+    struct mg_batch_builder builder;
+    struct mg_batch *rows;
+    struct mg_epoch *epoch;
+    struct mg_error err;
+    uint64_t number;
+    const uint8_t ops = (uint8_t)op;
+
+    assert_ok(mg_batch_builder_init(&builder, types, 2, NULL, 1 << 20, &err));
+    assert_ok(mg_builder_int(&builder, 0, id, &err));
+    assert_ok(mg_builder_null(&builder, 1, &err));
+    assert_ok(mg_batch_builder_finish(&builder, 1, &rows, &err));
+    mg_batch_builder_clear(&builder);
+    struct mg_changes changes = {
+        .table_id = world->schema->table_id, .schema_version = world->schema->version, .rows = rows, .ops = &ops};
+    assert_ok(mg_latch_writer_begin(world->writer, 1000, &epoch, &err));
+    assert_ok(world->engine->ops->put(epoch, &changes, &err));
+    assert_ok(mg_latch_writer_publish(world->writer, watermark, MG_SLICE(NULL, 0), &number, &err));
+    assert_ok(world->engine->ops->wait(world->engine, number, 10000, &err));
+    mg_batch_unref(rows);
+}
+
+static void check_contradictions(struct world *world, const char *needs_verify, uint64_t failed)
+{
+    Magic__V1__LagResponse lag;
+    Magic__V1__TableInfo *info;
+    struct mg_snapshot *snapshot;
+    struct mg_error err;
+
+    magic__v1__lag_response__init(&lag);
+    assert_ok(world->engine->ops->snapshot(world->engine, &snapshot, &err));
+    assert_ok(mg_flight__table_info(snapshot, world->schema, &world->arena, &info, &err));
+    assert_ok(mg_flight__verified_lag(world->engine, &world->arena, &lag, &err));
+    assert_string_equal(info->state, "ok"); /* it can be read */
+    assert_int_equal(info->verify_failed, failed);
+    assert_int_equal(info->n_verify_told, failed);
+    assert_int_equal(lag.n_needs_verify, failed > 0);
+    if (!failed)
+        assert_string_equal(info->needs_verify, "");
+    else if (!strstr(info->needs_verify, needs_verify) || !strstr(lag.needs_verify[0], needs_verify) ||
+             strncmp(lag.needs_verify[0], "shop.t: since 20", 16) != 0)
+        fail_msg("needs-verify: %s; lag: %s", info->needs_verify, lag.needs_verify[0]);
+    world->engine->ops->snapshot_unref(snapshot);
+}
+
+static void what_contradicts_is_listed(void **state)
+{
+    struct world *world = *state;
+
+    put_row(world, MG_CHANGE_UPDATE, 4, 30);
+    check_contradictions(world, "", 0);
+    put_row(world, MG_CHANGE_DELETE, 5001, 40);
+    check_contradictions(world, "1 change contradicts what is stored; a DELETE of a row that is not there: id = 5001",
+                         1);
+    put_row(world, MG_CHANGE_INSERT, 4, 50);
+    check_contradictions(world, "2 changes contradict what is stored; a DELETE of a row that is not there: id = 5001",
+                         2);
+}
+
 #define TEST_ON(engine, name)                                                                   \
     {                                                                                           \
 #name " (" #engine ")", name, set_up, tear_down, (void *)(uintptr_t)&mg_engine_##engine \
@@ -705,6 +768,8 @@ int main(void)
         TEST(codes_of_other_calls),
         TEST(failed_plans_leave_no_lease),
         TEST(a_request_above_the_memory_limit_is_refused),
+        TEST_ON(model, what_contradicts_is_listed),
+        TEST_ON(magic, what_contradicts_is_listed),
         TEST_ON(model, a_mark_reaches_snapshots_that_were_shown_before),
         TEST_ON(magic, a_mark_reaches_snapshots_that_were_shown_before),
         TEST_ON(model, a_mark_stays_with_its_incarnation),

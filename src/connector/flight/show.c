@@ -50,6 +50,7 @@ static enum mg_code show_table(struct showing *showing, const struct mg_schema *
     struct mg_batch_builder *builder = &showing->builder;
     struct mg_table_stats stats;
     struct mg_flight__state at;
+    char *needs_verify;
 
     MG_TRY(mg_flight__state_at(showing->snapshot, schema, arena, &at, err));
     MG_TRY(mg_builder_text(builder, 0, mg_slice_text(schema->database), err));
@@ -61,6 +62,12 @@ static enum mg_code show_table(struct showing *showing, const struct mg_schema *
         MG_TRY(mg_builder_null(builder, TABLE_ROWS_COLUMN, err));
     }
     MG_TRY(mg_builder_text(builder, 3, mg_slice_text(mg_flight__state_name(at.state)), err));
+    MG_TRY(mg_flight__verified_table(showing->snapshot->engine, schema->table_id, arena, NULL, &needs_verify, err));
+    if (!at.reason && needs_verify) {
+        at.reason = mg_arena_printf(arena, "needs-verify: %s", needs_verify);
+        if (!at.reason)
+            return mg_arena_fail(arena, err);
+    }
     if (at.reason)
         MG_TRY(mg_builder_text(builder, TABLE_REASON_COLUMN, mg_slice_text(at.reason), err));
     else
@@ -79,26 +86,12 @@ static enum mg_code show_database(void *arg, const char *name, struct mg_error *
     return mg_builder_text(&showing->builder, 0, mg_slice_text(name), err);
 }
 
-struct seeking {
-    struct mg_slice name;
-    bool found;
-};
-
-static enum mg_code seek_database(void *arg, const char *name, struct mg_error *err)
-{
-    struct seeking *seeking = arg;
-
-    (void)err;
-    seeking->found |= mg_name_compare(seeking->name, mg_slice_text(name)) == 0;
-    return MG_OK;
-}
-
 static enum mg_code check_database(const struct mg_snapshot *snapshot, struct mg_slice name, struct mg_error *err)
 {
-    struct seeking seeking = {.name = name};
+    bool is_there;
 
-    MG_TRY(snapshot->engine->ops->list_databases(snapshot, seek_database, &seeking, err));
-    if (!seeking.found || mg_flight__is_loading(name))
+    MG_TRY(mg_flight__has_database(snapshot, name, &is_there, err));
+    if (!is_there || mg_flight__is_loading(name))
         return mg_fail(err, MG_NOT_FOUND, "there is no database %.*s", (int)MG_MIN(name.size, (size_t)MG_NAME_MAX),
                        (const char *)name.data);
     return MG_OK;

@@ -62,6 +62,32 @@ void mg_flight__tables_clear(struct mg_flight__tables *tables)
     tables->count = 0;
 }
 
+/* ---- databases ---- */
+
+struct seeking {
+    struct mg_slice name;
+    bool found;
+};
+
+static enum mg_code seek_database(void *arg, const char *name, struct mg_error *err)
+{
+    struct seeking *seeking = arg;
+
+    (void)err;
+    seeking->found |= mg_name_compare(seeking->name, mg_slice_text(name)) == 0;
+    return MG_OK;
+}
+
+enum mg_code mg_flight__has_database(const struct mg_snapshot *snapshot, struct mg_slice name, bool *out,
+                                     struct mg_error *err)
+{
+    struct seeking seeking = {.name = name};
+
+    MG_TRY(snapshot->engine->ops->list_databases(snapshot, seek_database, &seeking, err));
+    *out = seeking.found;
+    return MG_OK;
+}
+
 /* ---- one table ---- */
 
 static enum mg_code put_columns(const struct mg_schema *schema, struct mg_arena *arena, Magic__V1__TableInfo *info,
@@ -116,6 +142,10 @@ enum mg_code mg_flight__table_info(const struct mg_snapshot *snapshot, const str
     MG_TRY(snapshot->engine->ops->stats(snapshot, schema->table_id, &stats, err));
     info->row_count = stats.row_count;
     info->size_bytes = stats.size_bytes;
+    char *needs_verify;
+    MG_TRY(mg_flight__verified_table(snapshot->engine, schema->table_id, arena, info, &needs_verify, err));
+    if (needs_verify)
+        info->needs_verify = needs_verify;
     MG_TRY(put_columns(schema, arena, info, err));
     *out = info;
     return MG_OK;

@@ -12,6 +12,7 @@
 #include "base/counter.h"
 #include "base/stop.h"
 #include "engine/magic/asked.h"
+#include "engine/verify.h"
 
 /* ---- open and close ------------------------------------------------------------------------------------------ */
 
@@ -474,6 +475,7 @@ static enum mg_code magic_put(struct mg_epoch *base, const struct mg_changes *ch
         return mg_fail(err, epoch->failed, "this epoch can only be aborted: %s", epoch->failed_text);
     MG_TRY(find_schema(epoch, changes, &view, err));
     MG_TRY(check_changes(view->schema, changes, err));
+    MG_TRY(mg_verify_check(view->schema, changes, err));
     epoch->has_rows = true;
     if (changes->rows->row_count == 0)
         return MG_OK;
@@ -718,5 +720,6 @@ const struct mg_engine_ops mg_engine_magic = {
     .next = mg_magic__next,
     .scan_close = mg_magic__scan_close,
     .find = mg_magic__find,
+    .verified = mg_magic__verified,
     .status = mg_magic__status,
 };

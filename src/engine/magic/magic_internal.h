@@ -203,8 +203,10 @@ struct mg_flow {
 struct mg_table {
     atomic_int references;
     uint64_t id;
-    _Atomic uint64_t verify_failed; /* changes that contradicted the stored rows, since open */
     struct mg_flow flow;
+
+    struct mg_mutex verify_lock; /* MG_RANK_LEAF */
+    struct mg_verify *verify;    /* MG_GUARDED_BY(verify_lock); NULL: nothing was verified since open */
 };
 
 struct mg_table_segment {
@@ -563,8 +565,8 @@ struct mg_wtable {
     bool staged;                             /* the staged epoch is in here */
     uint32_t first_staged_slot;              /* segments before it got no rows */
     uint64_t live_count, visible_live_count; /* staged included; published */
-    uint64_t verify_failed;                  /* of the staged epoch */
-    uint64_t in_bytes, wal_bytes;            /* the same */
+    uint64_t in_bytes, wal_bytes;            /* of the staged epoch */
+    struct mg_verify *verify;                /* the same; NULL: nothing */
     struct mg_undo_list undo;                /* its room, and that of marked, are reserved in the index' budget */
     struct mg_u64_list marked;               /* slot << 32 | row of the staged epoch's marks */
     bool is_spilled; /* the staged epoch has gone to parts: marked does not hold all of its marks */
@@ -670,6 +672,43 @@ MG_MUST_CHECK enum mg_code mg_wtable__replay_marks(struct mg_store *store, struc
                                                    const struct mg_wal_marks *marks, struct mg_error *err);
 /* Enter every live row into the (empty) index. */
 MG_MUST_CHECK enum mg_code mg_wtable__fill_index(struct mg_store *store, struct mg_wtable *table, struct mg_error *err);
+
+/* ---- free verification (verify.c) ---------------------------------------------------------------------------- */
+
+/* Of one put. Owned by it. */
+struct mg_checking {
+    const struct mg_wtable *table;
+    const struct mg_schema *schema;
+    const struct mg_changes *changes;
+    struct mg_verify *found; /* NULL: nothing */
+    bool out_of_memory;
+    uint32_t next_image; /* where mg_checking__image goes on */
+    struct mg_checking_image {
+        uint32_t image;
+        struct mg_place place; /* of the stored row; slot MG_NO_SLOT: a row of the changes */
+    } * images;
+    uint32_t image_count;
+};
+MG_MUST_CHECK enum mg_code mg_checking__begin(struct mg_checking *checking, const struct mg_wtable *table,
+                                              const struct mg_schema *schema, const struct mg_changes *changes,
+                                              struct mg_error *err);
+void mg_checking__clear(struct mg_checking *checking);
+/* The old image of that row, for mg_checking__compare. Rows rise from call to call, until next_image is 0 again. */
+uint32_t mg_checking__image(struct mg_checking *checking, uint32_t row);
+/* The change of that row found a row, or none, where it should not. */
+void mg_checking__note(struct mg_checking *checking, uint32_t row, bool is_there);
+void mg_checking__compare(struct mg_checking *checking, uint32_t image, struct mg_place place);
+/* Compare the images; what was found is the table's, for the staged epoch. */
+MG_MUST_CHECK enum mg_code mg_checking__end(struct mg_checking *checking, struct mg_wtable *table, uint64_t epoch,
+                                            struct mg_error *err);
+/* The staged epoch is published; returns how many changes of it contradicted. */
+uint64_t mg_verify__committed(struct mg_wtable *table);
+void mg_verify__forget(struct mg_wtable *table);
+enum mg_code mg_magic__verified(struct mg_engine *engine, uint64_t table_id, mg_verify_fn *fn, void *arg,
+                                struct mg_error *err);
+/* Its lines of the status. */
+MG_MUST_CHECK enum mg_code mg_verify__tell(struct mg_table *table, const struct mg_schema *schema, mg_status_fn *fn,
+                                           void *arg, struct mg_error *err);
 
 /* ---- a store: the state of all tables (store.c) -------------------------------------------------------------- */
 

@@ -4,7 +4,8 @@
  * ones, column by column. (3) Each key is looked up: the index leads to the old row, which gets a mark, and now leads
  * to the new one. Rows come before look-ups because a look-up compares with stored rows, also with those of its own
  * batch. A key that an earlier put of the same epoch changed is found like any other: its staged row gets a mark.
- * Checks    INSERT expects no row, UPDATE and DELETE one: the look-up knows anyway, so violations are counted.
+ * Checks    INSERT expects no row, UPDATE and DELETE one: the look-up knows anyway, so violations are counted
+ *           (verify.c).
  * Errors    MG_NO_MEMORY; what is staged by then is for mg_wtable__abort.
  * Threads   the writer.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -20,8 +21,8 @@ static const struct mg_place nowhere = {MG_NO_SLOT, 0};
 
 /* What a batch says about one key: its last change, and the first, which says what must have been there. */
 struct key_change {
-    uint32_t row, hash;
-    uint8_t first_op, last_op;
+    uint32_t hash, first_row;
+    uint32_t row : 30, last_op : 2; /* batches have at most MG_BATCH_ROWS_MAX rows */
 };
 
 /* One put. Pointers borrow the store's scratch. */
@@ -42,6 +43,7 @@ struct put {
     struct mg_place *places; /* where they went */
     uint64_t *marks, *marks_scratch;
     uint32_t mark_count;
+    struct mg_checking checking;
     struct mg_place *in_parts; /* by place in changed: the living row, if it is in a part; NULL while the table has none
                                 */
 };
@@ -95,11 +97,16 @@ static void keep_last(struct put *put)
             }
         }
         if (!change) {
-            put->changed[put->changed_count++] = (struct key_change){row, hash, op, op};
+            put->changed[put->changed_count++] = (struct key_change){hash, row, row, op};
             put->seen[at] = put->changed_count;
             continue;
         }
-        put->table->verify_failed += (op == MG_CHANGE_INSERT) == (change->last_op != MG_CHANGE_DELETE);
+        bool is_there = change->last_op != MG_CHANGE_DELETE;
+        if ((op == MG_CHANGE_INSERT) == is_there)
+            mg_checking__note(&put->checking, row, is_there);
+        if (is_there && put->changes->old)
+            mg_checking__compare(&put->checking, mg_checking__image(&put->checking, row),
+                                 (struct mg_place){MG_NO_SLOT, change->row});
         change->row = row;
         change->last_op = op;
     }
@@ -297,7 +304,11 @@ static enum mg_code apply_key(struct put *put, const struct key_change *change, 
     struct probe probe = {put, change->row};
     struct mg_index_entry *entry = mg_index__find(&table->index, change->hash, equal, &probe);
     struct mg_place indexed = entry ? entry->place : nowhere, old = entry ? entry->place : old_in_part;
-    table->verify_failed += (change->first_op == MG_CHANGE_INSERT) == (old.slot != MG_NO_SLOT);
+    bool is_there = old.slot != MG_NO_SLOT;
+    if ((put->changes->ops[change->first_row] == MG_CHANGE_INSERT) == is_there)
+        mg_checking__note(&put->checking, change->first_row, is_there);
+    if (is_there && put->changes->old)
+        mg_checking__compare(&put->checking, mg_checking__image(&put->checking, change->first_row), old);
     if (entry && new.slot != MG_NO_SLOT)
         entry->place = new;
     else if (entry)
@@ -315,6 +326,7 @@ static enum mg_code apply_keys(struct put *put, struct mg_error *err)
 {
     mg_index_equal_fn *equal = choose_equal(put);
     uint32_t appended = 0;
+    put->checking.next_image = 0;
     prefetch_entries(put, 0, MG_MIN(put->changed_count, (uint32_t)LOOKUPS_AT_ONCE));
     for (uint32_t first = 0; first < put->changed_count; first += LOOKUPS_AT_ONCE) {
         uint32_t end = MG_MIN(first + LOOKUPS_AT_ONCE, put->changed_count);
@@ -406,15 +418,21 @@ enum mg_code mg_wtable__put(struct mg_store *store, struct mg_wtable *table, str
         table->first_staged_slot = table->slot_count ? table->slot_count - 1 : 0;
     }
     mg_keys__hash(put.keys, schema->key_count, store->hash_seed, put.hashes, put.row_count);
+    MG_TRY(mg_checking__begin(&put.checking, table, schema, changes, err));
     keep_last(&put);
     for (uint32_t i = 0; i < put.changed_count; i++)
         if (put.changed[i].last_op != MG_CHANGE_DELETE)
             put.take[put.take_count++] = put.changed[i].row;
-    MG_TRY(append_rows(&put, err));
-    table->live_count += put.take_count;
-    enum mg_code code = look_into_parts(&put, err);
+    enum mg_code code = append_rows(&put, err);
+    if (code == MG_OK) {
+        table->live_count += put.take_count;
+        code = look_into_parts(&put, err);
+    }
     if (code == MG_OK)
         code = apply_keys(&put, err);
+    if (code == MG_OK)
+        code = mg_checking__end(&put.checking, table, store->epoch + 1, err);
+    mg_checking__clear(&put.checking);
     free(put.in_parts);
     return code == MG_OK ? mark_old(&put, err) : code;
 }

@@ -122,12 +122,7 @@ static enum mg_code tell_tables(const struct teller *teller, const struct mg_cat
             dead += table->parts[p].marks ? table->parts[p].marks->dead_count : 0;
         }
         files_most = MG_MAX(files_most, files);
-        uint64_t violations = atomic_load_explicit(&table->table->verify_failed, memory_order_relaxed);
-        if (violations == 0)
-            continue;
-        char name[2 * MG_NAME_MAX + 32];
-        snprintf(name, sizeof name, "verify_failed.%s.%s", table->schema->database, table->schema->table);
-        MG_TRY(tell(teller, name, violations, "rows"));
+        MG_TRY(mg_verify__tell(table->table, table->schema, teller->fn, teller->arg, teller->err));
     }
     MG_TRY(tell(teller, "tables", catalog->table_count, "tables"));
     MG_TRY(tell(teller, "rows", live, "rows"));

@@ -179,8 +179,7 @@ void mg_store__committed(struct mg_store *store, struct mg_catalog *catalog)
         }
         if (table->staged) {
             mg_count(engine_marks, table->marked.count);
-            mg_count(engine_verify_failed, table->verify_failed);
-            atomic_fetch_add_explicit(&store->verify_failed, table->verify_failed, memory_order_relaxed);
+            atomic_fetch_add_explicit(&store->verify_failed, mg_verify__committed(table), memory_order_relaxed);
             note_flow(store, table);
             mg_wtable__committed(table, catalog->tables[at]);
         }

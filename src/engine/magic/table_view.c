@@ -89,6 +89,7 @@ struct mg_table *mg_table__new(uint64_t id)
         return NULL;
     atomic_init(&table->references, 1);
     table->id = id;
+    mg_mutex_init(&table->verify_lock, MG_RANK_LEAF, "verify");
     return table;
 }
 
@@ -96,8 +97,11 @@ struct mg_table *mg_table__ref(struct mg_table *table) { return take(&table->ref
 
 void mg_table__unref(struct mg_table *table)
 {
-    if (table && was_last(&table->references))
-        free(table);
+    if (!table || !was_last(&table->references))
+        return;
+    mg_mutex_destroy(&table->verify_lock);
+    free(table->verify);
+    free(table);
 }
 
 static size_t table_view_bytes(uint32_t segment_count, uint32_t part_count)

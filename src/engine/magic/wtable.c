@@ -381,7 +381,7 @@ static void end_staging(struct mg_wtable *table)
 {
     table->staged = table->is_spilled = false;
     table->undo.count = table->marked.count = 0;
-    table->verify_failed = 0;
+    mg_verify__forget(table);
     if (table->undo.room + table->marked.room > LISTS_KEPT)
         free_lists(table);
 }
@@ -622,6 +622,5 @@ void mg_wtable__committed(struct mg_wtable *table, struct mg_table_view *view)
     mg_assert(n == view->segment_count);
     parts_committed(table, view);
     table->visible_live_count = table->live_count;
-    atomic_fetch_add_explicit(&table->table->verify_failed, table->verify_failed, memory_order_relaxed);
     end_staging(table);
 }

@@ -22,6 +22,7 @@
 #include "engine/model/model_order.h"
 #include "engine/name.h"
 #include "engine/scan_spec.h"
+#include "engine/verify.h"
 
 enum { COMPACTIONS_KEPT = 128, SCAN_BATCH_ROWS = 8192, SPLIT_ROWS_MIN = 1024, BATCH_BYTES_MAX = 1 << 30 };
 
@@ -44,7 +45,7 @@ struct table {
     uint64_t id;
     struct cell **cells; /* sorted by key */
     size_t cell_count, cell_room;
-    uint64_t verify_failed;
+    struct mg_verify verify;
     struct table *next;
 };
 
@@ -68,6 +69,7 @@ struct change_list {
     struct mg_schema *schema; /* a reference */
     struct mg_batch *rows;    /* our own copy */
     uint8_t *ops;
+    struct mg_verify verify; /* what they contradict */
     struct change_list *next;
 };
 
@@ -79,7 +81,8 @@ struct model_epoch {
     uint64_t *changed;       /* table ids */
     uint32_t changed_count;
     struct change_list *first, **end;
-    enum mg_code failed; /* not MG_OK: it can only be aborted */
+    struct table *touched; /* by key, what the staged changes leave: a version of no epoch, or none (deleted) */
+    enum mg_code failed;   /* not MG_OK: it can only be aborted */
 };
 
 struct model_engine {
@@ -363,6 +366,18 @@ static enum mg_code model_open(const struct mg_engine_options *options, struct m
     return MG_OK;
 }
 
+/* The table, too; versions of staged changes own nothing. */
+static void free_cells(struct table *table)
+{
+    for (size_t i = 0; i < table->cell_count; i++) {
+        free((void *)(uintptr_t)table->cells[i]->key.data);
+        free(table->cells[i]->versions);
+        free(table->cells[i]);
+    }
+    free(table->cells);
+    free(table);
+}
+
 static void model_close(struct mg_engine *engine)
 {
     if (!engine)
@@ -378,12 +393,8 @@ static void model_close(struct mg_engine *engine)
                 mg_batch_unref(cell->versions[v].rows);
                 mg_schema_unref(cell->versions[v].schema);
             }
-            free((void *)(uintptr_t)cell->key.data);
-            free(cell->versions);
-            free(cell);
         }
-        free(table->cells);
-        free(table);
+        free_cells(table);
     }
     for (uint64_t e = 0; e <= model->epoch; e++)
         free(model->states[e].sources);
@@ -555,6 +566,135 @@ static enum mg_code check_rows(const struct mg_schema *schema, const struct mg_c
     return code;
 }
 
+static struct table *find_table(struct table *first, uint64_t id)
+{
+    while (first && first->id != id)
+        first = first->next;
+    return first;
+}
+
+/* Where key is, or would be. */
+static size_t cell_lower_bound(const struct table *table, struct mg_slice key)
+{
+    size_t low = 0, high = table->cell_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (mg_slice_compare(table->cells[middle]->key, key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* NULL: there is none. */
+static struct cell *find_cell(const struct table *table, struct mg_slice key)
+{
+    size_t at = table ? cell_lower_bound(table, key) : 0;
+    bool is_there = table && at < table->cell_count && mg_slice_equal(table->cells[at]->key, key);
+    return is_there ? table->cells[at] : NULL;
+}
+
+static struct cell *get_cell(struct table *table, struct mg_slice key)
+{
+    size_t at = cell_lower_bound(table, key);
+    if (at < table->cell_count && mg_slice_equal(table->cells[at]->key, key))
+        return table->cells[at];
+    if (table->cell_count == table->cell_room) {
+        table->cell_room = table->cell_room ? table->cell_room * 2 : 64;
+        table->cells = must_grow(table->cells, table->cell_room, sizeof(struct cell *));
+    }
+    memmove(table->cells + at + 1, table->cells + at, (table->cell_count - at) * sizeof(struct cell *));
+    struct cell *cell = must_alloc(1, sizeof *cell);
+    uint8_t *bytes = must_alloc(key.size, 1);
+    memcpy(bytes, key.data, key.size);
+    cell->key = MG_SLICE(bytes, key.size);
+    table->cells[at] = cell;
+    table->cell_count++;
+    return cell;
+}
+
+static struct table *get_table(struct table **first, uint64_t id)
+{
+    struct table *table = find_table(*first, id);
+    if (table)
+        return table;
+    table = must_alloc(1, sizeof *table);
+    table->id = id;
+    table->next = *first;
+    *first = table;
+    return table;
+}
+
+/* ---- what the changes say is stored ------------------------------------------------------------------------ */
+
+/* The row that the next change of the key would find; NULL: none. */
+static const struct version *stored_row(const struct model_engine *model, const struct table *touched,
+                                        struct mg_slice key)
+{
+    const struct cell *staged = find_cell(touched, key);
+    if (staged)
+        return staged->version_count ? &staged->versions[0] : NULL;
+    const struct cell *cell = find_cell(find_table(model->tables, touched->id), key);
+    const struct version *last = cell && cell->version_count ? &cell->versions[cell->version_count - 1] : NULL;
+    return last && last->to == 0 ? last : NULL;
+}
+
+static void touch(struct table *touched, struct mg_slice key, const struct change_list *item, uint32_t row)
+{
+    struct cell *cell = get_cell(touched, key);
+    if (!cell->versions)
+        cell->versions = must_alloc(1, sizeof *cell->versions);
+    cell->version_count = item->ops[row] != MG_CHANGE_DELETE;
+    cell->versions[0] = (struct version){.rows = item->rows, .row = row, .schema = item->schema}; /* borrowed */
+}
+
+static struct mg_value value_at(const struct version *v, const struct mg_column *column)
+{
+    int at = mg_schema_find_id(v->schema, column->id);
+    struct mg_value value = at >= 0 ? mg_vector_value(&v->rows->vectors[at], v->row) : column->missing;
+    value.type = column->type;
+    return value;
+}
+
+static void compare_image(struct change_list *item, const struct mg_changes *changes, uint32_t image,
+                          const struct version *stored)
+{
+    item->verify.compared_count++;
+    for (uint32_t c = 0; c < item->schema->column_count; c++) {
+        struct mg_value value = value_at(stored, &item->schema->columns[c]);
+        if (!mg_verify_value(&item->verify, item->schema, changes, image, c, &value))
+            return; /* a row is told once */
+    }
+}
+
+static void verify_item(struct model_engine *model, struct model_epoch *epoch, struct change_list *item,
+                        const struct mg_changes *changes)
+{
+    struct table *touched = get_table(&epoch->touched, item->table_id);
+    uint32_t image = 0, images = changes->old ? changes->old->row_count : 0;
+    struct mg_buffer key;
+    mg_buffer_init(&key, MG_KEY_BYTES_MAX);
+    mg_mutex_lock(&model->lock);
+    item->verify.since_ms = mg_wall_ms(mg_clock_system());
+    item->verify.since_epoch = model->epoch + 1;
+    for (uint32_t r = 0; r < item->rows->row_count; r++) {
+        enum mg_code code = row_key(item->schema, item->rows, r, &key, NULL);
+        mg_assert(code == MG_OK); /* check_rows has encoded it, too */
+        const struct version *stored = stored_row(model, touched, mg_buffer_slice(&key));
+        enum mg_verify_kind kind = mg_verify_op(item->ops[r], stored != NULL);
+        if (kind != MG_VERIFY_KINDS)
+            mg_verify_note(&item->verify, kind, item->schema, changes, r);
+        while (image < images && changes->old_rows[image] < r)
+            image++;
+        if (stored && image < images && changes->old_rows[image] == r)
+            compare_image(item, changes, image, stored);
+        touch(touched, mg_buffer_slice(&key), item, r);
+    }
+    mg_mutex_unlock(&model->lock);
+    mg_buffer_clear(&key);
+}
+
 static enum mg_code model_put(struct mg_epoch *base, const struct mg_changes *changes, struct mg_error *err)
 {
     struct model_epoch *epoch = (struct model_epoch *)base;
@@ -576,6 +716,7 @@ static enum mg_code model_put(struct mg_epoch *base, const struct mg_changes *ch
                        schema->database, schema->table, (unsigned long long)schema->version,
                        (unsigned long long)changes->schema_version);
     MG_TRY(check_rows(schema, changes, err));
+    MG_TRY(mg_verify_check(schema, changes, err));
     if (changes->rows->row_count == 0)
         return MG_OK;
 
@@ -598,48 +739,10 @@ static enum mg_code model_put(struct mg_epoch *base, const struct mg_changes *ch
     memcpy(item->ops, changes->ops, count);
     *epoch->end = item;
     epoch->end = &item->next;
+    verify_item(model, epoch, item, changes);
+    if (changes->verify)
+        mg_verify_add(changes->verify, &item->verify);
     return MG_OK;
-}
-
-static struct table *find_table(struct model_engine *model, uint64_t id)
-{
-    struct table *table = model->tables;
-    while (table && table->id != id)
-        table = table->next;
-    return table;
-}
-
-/* Where key is, or would be. */
-static size_t cell_lower_bound(const struct table *table, struct mg_slice key)
-{
-    size_t low = 0, high = table->cell_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (mg_slice_compare(table->cells[middle]->key, key) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static struct cell *get_cell(struct table *table, struct mg_slice key)
-{
-    size_t at = cell_lower_bound(table, key);
-    if (at < table->cell_count && mg_slice_equal(table->cells[at]->key, key))
-        return table->cells[at];
-    if (table->cell_count == table->cell_room) {
-        table->cell_room = table->cell_room ? table->cell_room * 2 : 64;
-        table->cells = must_grow(table->cells, table->cell_room, sizeof(struct cell *));
-    }
-    memmove(table->cells + at + 1, table->cells + at, (table->cell_count - at) * sizeof(struct cell *));
-    struct cell *cell = must_alloc(1, sizeof *cell);
-    uint8_t *bytes = must_alloc(key.size, 1);
-    memcpy(bytes, key.data, key.size);
-    cell->key = MG_SLICE(bytes, key.size);
-    table->cells[at] = cell;
-    table->cell_count++;
-    return cell;
 }
 
 static void apply_row(struct table *table, uint64_t epoch, const struct change_list *item, uint32_t row,
@@ -648,10 +751,6 @@ static void apply_row(struct table *table, uint64_t epoch, const struct change_l
     struct cell *cell = get_cell(table, key);
     struct version *last = cell->version_count ? &cell->versions[cell->version_count - 1] : NULL;
     bool is_there = last && last->to == 0;
-    if (is_there != (item->ops[row] != MG_CHANGE_INSERT)) {
-        table->verify_failed++;
-        mg_count(engine_verify_failed, 1);
-    }
     if (is_there && last->from == epoch) { /* made by this epoch: nobody may ever see it */
         mg_batch_unref(last->rows);
         mg_schema_unref(last->schema);
@@ -671,14 +770,11 @@ static void apply_row(struct table *table, uint64_t epoch, const struct change_l
 
 static void apply(struct model_engine *model, uint64_t epoch, const struct change_list *item)
 {
-    struct table *table = find_table(model, item->table_id);
-    if (!table) {
-        table = must_alloc(1, sizeof *table);
-        table->id = item->table_id;
-        table->next = model->tables;
-        model->tables = table;
-    }
+    struct table *table = get_table(&model->tables, item->table_id);
     struct mg_buffer key;
+    mg_verify_add(&table->verify, &item->verify);
+    mg_count(engine_verify_failed, mg_verify_failed(&item->verify));
+    mg_count(engine_verify_compared, item->verify.compared_count);
     mg_buffer_init(&key, MG_KEY_BYTES_MAX);
     for (uint32_t r = 0; r < item->rows->row_count; r++) {
         enum mg_code code = row_key(item->schema, item->rows, r, &key, NULL);
@@ -707,6 +803,11 @@ static void epoch_free(struct model_engine *model, struct model_epoch *epoch, bo
             epoch->catalog = catalog->older;
             catalog_free(catalog);
         }
+    }
+    while (epoch->touched) {
+        struct table *table = epoch->touched;
+        epoch->touched = table->next;
+        free_cells(table);
     }
     model->staged = NULL;
     free(epoch->changed);
@@ -1003,7 +1104,7 @@ static enum mg_code model_stats(const struct mg_snapshot *snapshot, uint64_t tab
     struct model_engine *model = model_of(snapshot->engine);
     struct mg_table_stats stats = {0};
     mg_mutex_lock(&model->lock);
-    const struct table *table = find_table(model, table_id);
+    const struct table *table = find_table(model->tables, table_id);
     for (size_t i = 0; table && i < table->cell_count; i++)
         stats.row_count += visible(table->cells[i], model_snapshot_epoch(snapshot)) != NULL;
     mg_mutex_unlock(&model->lock);
@@ -1026,7 +1127,7 @@ static enum mg_code model_plan_splits(const struct mg_snapshot *snapshot, uint64
     struct model_engine *model = model_of(snapshot->engine);
     enum mg_code code = MG_OK;
     mg_mutex_lock(&model->lock);
-    const struct table *table = find_table(model, table_id);
+    const struct table *table = find_table(model->tables, table_id);
     uint64_t seen = 0, split = 1;
     for (size_t i = 0; table && split < count && i < table->cell_count; i++) {
         if (!visible(table->cells[i], model_snapshot_epoch(snapshot)))
@@ -1089,7 +1190,7 @@ static enum mg_code model_scan(struct mg_snapshot *snapshot, const struct mg_sca
     if (spec->order_count)
         memcpy(scan->order, spec->order, spec->order_count * sizeof *scan->order);
     mg_mutex_lock(&model->lock);
-    scan->table = find_table(model, spec->table_id);
+    scan->table = find_table(model->tables, spec->table_id);
     mg_mutex_unlock(&model->lock);
     mg_arena_init(&scan->scratch, BATCH_BYTES_MAX);
     *out = &scan->base;
@@ -1294,12 +1395,11 @@ static uint32_t find_versions(const struct mg_snapshot *snapshot, const struct m
     struct model_engine *model = model_of(snapshot->engine);
     uint32_t count = 0;
     mg_mutex_lock(&model->lock);
-    const struct table *table = find_table(model, spec->table_id);
+    const struct table *table = find_table(model->tables, spec->table_id);
     for (uint32_t i = 0; i < spec->key_count; i++) {
         struct mg_slice key = MG_SLICE(spec->keys + spec->offsets[i], spec->offsets[i + 1] - spec->offsets[i]);
-        size_t at = table ? cell_lower_bound(table, key) : 0;
-        bool has_cell = table && at < table->cell_count && mg_slice_equal(table->cells[at]->key, key);
-        const struct version *v = has_cell ? visible(table->cells[at], model_snapshot_epoch(snapshot)) : NULL;
+        const struct cell *cell = find_cell(table, key);
+        const struct version *v = cell ? visible(cell, model_snapshot_epoch(snapshot)) : NULL;
         rows[i] = MG_FIND_NONE;
         for (uint32_t j = 0; v && j < count && rows[i] == MG_FIND_NONE; j++)
             if (found[j].rows == v->rows && found[j].row == v->row)
@@ -1375,7 +1475,7 @@ static enum mg_code model_status(struct mg_engine *engine, mg_status_fn *fn, voi
     uint64_t epoch = model->epoch, pins = model->snapshot_count, verify_failed = 0;
     uint32_t tables = model->states[epoch].catalog->table_count;
     for (const struct table *table = model->tables; table; table = table->next)
-        verify_failed += table->verify_failed;
+        verify_failed += mg_verify_failed(&table->verify);
     mg_mutex_unlock(&model->lock);
     MG_TRY(fn(arg, "engine", "model", "", err));
     MG_TRY(tell(fn, arg, "epoch", epoch, "", err));
@@ -1384,6 +1484,28 @@ static enum mg_code model_status(struct mg_engine *engine, mg_status_fn *fn, voi
     MG_TRY(tell(fn, arg, "verify_failed", verify_failed, "rows", err));
     MG_TRY(tell(fn, arg, "memory_used_bytes", mg_budget_used(&model->budget), "bytes", err));
     return tell(fn, arg, "memory_left_bytes", mg_budget_left(&model->budget), "bytes", err);
+}
+
+static enum mg_code model_verified(struct mg_engine *engine, uint64_t table_id, mg_verify_fn *fn, void *arg,
+                                   struct mg_error *err)
+{
+    struct model_engine *model = model_of(engine);
+    mg_mutex_lock(&model->lock);
+    const struct catalog *catalog = model->states[model->epoch].catalog; /* lives until close */
+    mg_mutex_unlock(&model->lock);
+    for (uint32_t i = 0; i < catalog->table_count; i++) {
+        struct mg_verify verify = {.told_count = 0};
+        if (table_id && catalog->tables[i]->table_id != table_id)
+            continue;
+        mg_mutex_lock(&model->lock);
+        const struct table *table = find_table(model->tables, catalog->tables[i]->table_id);
+        if (table)
+            verify = table->verify;
+        mg_mutex_unlock(&model->lock);
+        if (verify.compared_count || mg_verify_failed(&verify))
+            MG_TRY(fn(arg, catalog->tables[i], &verify, err));
+    }
+    return MG_OK;
 }
 
 /* ---- instructions: there is nothing to compact, so that is done at once -------------------------------------- */
@@ -1490,5 +1612,6 @@ const struct mg_engine_ops mg_engine_model = {
     .next = model_next,
     .scan_close = model_scan_close,
     .find = model_find,
+    .verified = model_verified,
     .status = model_status,
 };

@@ -406,3 +406,39 @@ enum mg_code mg_row_decode(struct mg_row_decoder *decoder, enum mg_row_kind kind
     }
     return MG_OK;
 }
+
+/* ---- old rows ------------------------------------------------------------------------------------------------ */
+
+/* The first sight of every column; false unless all are there and can be kept. */
+static bool read_old(struct mg_row_decoder *decoder, struct mg_reader *in)
+{
+    uint32_t next = 0, found = 0;
+    struct mg_datum datum;
+    int64_t id;
+
+    while (mg_reader_left(in) > 0) {
+        if (!read_id(in, &id) || !mg_datum_read(in, &datum))
+            return false;
+        int at = find_place(decoder, id, &next);
+        struct cell *cell = at < 0 ? NULL : &decoder->cells[at];
+        if (!cell || cell->row_number == decoder->row_number) /* unknown, or of the new row */
+            continue;
+        cell->row_number = decoder->row_number;
+        if (!fill_cell(cell, &decoder->places[at], &datum) || (cell->is_null && !decoder->places[at].nullable))
+            return false;
+        found++;
+    }
+    return found == decoder->column_count;
+}
+
+enum mg_code mg_row_decode_old(struct mg_row_decoder *decoder, enum mg_row_kind kind, struct mg_slice row,
+                               struct mg_batch_builder *builder, bool *out_whole, struct mg_error *err)
+{
+    struct mg_reader in = mg_reader_of(row);
+
+    decoder->row_number++;
+    *out_whole = kind != MG_ROW_INSERT && read_old(decoder, &in);
+    for (uint32_t i = 0; *out_whole && i < decoder->column_count; i++)
+        MG_TRY(append_cell(builder, i, decoder->places[i].type.id, &decoder->cells[i], err));
+    return MG_OK;
+}

@@ -38,5 +38,10 @@ void mg_row_decoder_show(struct mg_row_decoder *decoder, int64_t column_id);
 MG_MUST_CHECK enum mg_code mg_row_decode(struct mg_row_decoder *decoder, enum mg_row_kind kind, struct mg_slice row,
                                          struct mg_batch_builder *builder, int64_t *out_column_id,
                                          struct mg_error *err);
+/* The row as the source says it was before an update or delete: the first half of an update, all of a delete. Appended
+ * like a row, if the image tells all columns of the schema and all can be kept; else *out_whole is false, the builder
+ * as it was, and nothing is wrong. Errors are the builder's: then it can only be cleared. */
+MG_MUST_CHECK enum mg_code mg_row_decode_old(struct mg_row_decoder *decoder, enum mg_row_kind kind, struct mg_slice row,
+                                             struct mg_batch_builder *builder, bool *out_whole, struct mg_error *err);
 
 #endif

@@ -12,8 +12,8 @@ enum {
 };
 #define BUILDER_BYTES_MAX ((size_t)3 << 30) /* a row is a part of a message of at most 1 GiB; buffers double */
 
-enum mg_code mg_stage_new(struct mg_schema *schema, struct mg_budget *budget, struct mg_stage **out,
-                          struct mg_error *err)
+enum mg_code mg_stage_new(struct mg_schema *schema, struct mg_budget *budget, struct mg_stage_sampler *sampler,
+                          struct mg_stage **out, struct mg_error *err)
 {
     struct mg_stage *stage = calloc(1, sizeof *stage);
     struct mg_type *types = calloc(schema->column_count, sizeof *types);
@@ -23,6 +23,8 @@ enum mg_code mg_stage_new(struct mg_schema *schema, struct mg_budget *budget, st
         code = mg_fail(err, MG_NO_MEMORY, "no memory to stage table %s.%s", schema->database, schema->table);
     if (code == MG_OK) {
         mg_buffer_init(&stage->ops, MG_BATCH_ROWS_MAX);
+        mg_buffer_init(&stage->old_rows, MG_BATCH_ROWS_MAX * sizeof(uint32_t));
+        stage->sampler = sampler;
         stage->schema = mg_schema_ref(schema);
         for (uint32_t i = 0; i < schema->column_count; i++)
             types[i] = schema->columns[i].type;
@@ -30,6 +32,8 @@ enum mg_code mg_stage_new(struct mg_schema *schema, struct mg_budget *budget, st
     }
     if (code == MG_OK)
         code = mg_batch_builder_init(&stage->builder, types, schema->column_count, budget, BUILDER_BYTES_MAX, err);
+    if (code == MG_OK)
+        code = mg_batch_builder_init(&stage->old, types, schema->column_count, budget, BUILDER_BYTES_MAX, err);
     free(types);
     if (code != MG_OK) {
         mg_stage_free(stage);
@@ -39,12 +43,18 @@ enum mg_code mg_stage_new(struct mg_schema *schema, struct mg_budget *budget, st
     return MG_OK;
 }
 
+static void clear_batch(struct mg_stage_batch *batch)
+{
+    mg_batch_unref(batch->rows);
+    mg_batch_unref(batch->old);
+    free(batch->ops);
+    free(batch->old_rows);
+}
+
 static void free_batches(struct mg_stage *stage)
 {
-    for (uint32_t i = 0; i < stage->batch_count; i++) {
-        mg_batch_unref(stage->batches[i].rows);
-        free(stage->batches[i].ops);
-    }
+    for (uint32_t i = 0; i < stage->batch_count; i++)
+        clear_batch(&stage->batches[i]);
     stage->batch_count = 0;
 }
 
@@ -56,17 +66,33 @@ void mg_stage_free(struct mg_stage *stage)
     free(stage->batches);
     mg_batch_builder_clear(&stage->builder);
     mg_buffer_clear(&stage->ops);
+    mg_batch_builder_clear(&stage->old);
+    mg_buffer_clear(&stage->old_rows);
     mg_row_decoder_free(stage->decoder);
     mg_schema_unref(stage->schema);
     free(stage->lost_reason);
     free(stage);
 }
 
+/* The old images become the batch's. */
+static enum mg_code close_old(struct mg_stage *stage, struct mg_stage_batch *batch, struct mg_error *err)
+{
+    if (stage->old_rows.size == 0)
+        return MG_OK;
+    batch->old_rows = malloc(stage->old_rows.size);
+    if (!batch->old_rows)
+        return mg_fail(err, MG_NO_MEMORY, "no memory for old rows of table %s.%s", stage->schema->database,
+                       stage->schema->table);
+    memcpy(batch->old_rows, stage->old_rows.data, stage->old_rows.size);
+    mg_buffer_reset(&stage->old_rows);
+    return mg_batch_builder_finish(&stage->old, 0, &batch->old, err);
+}
+
 /* The builder's rows become a batch. */
 static enum mg_code close_batch(struct mg_stage *stage, struct mg_error *err)
 {
     uint32_t count = (uint32_t)stage->ops.size;
-    struct mg_stage_batch batch = {NULL, NULL};
+    struct mg_stage_batch batch = {.rows = NULL};
 
     if (count == 0)
         return MG_OK;
@@ -85,8 +111,10 @@ static enum mg_code close_batch(struct mg_stage *stage, struct mg_error *err)
                        stage->schema->table);
     memcpy(batch.ops, stage->ops.data, count);
     enum mg_code code = mg_batch_builder_finish(&stage->builder, count, &batch.rows, err);
+    if (code == MG_OK)
+        code = close_old(stage, &batch, err);
     if (code != MG_OK) {
-        free(batch.ops);
+        clear_batch(&batch);
         return code;
     }
     stage->batches[stage->batch_count++] = batch;
@@ -101,6 +129,19 @@ static enum mg_change_op op_of(enum mg_row_kind kind)
     case MG_ROW_UPDATE: return MG_CHANGE_UPDATE;
     default: return MG_CHANGE_DELETE;
     }
+}
+
+/* The newest row's old image, if it is its turn. */
+static enum mg_code keep_old(struct mg_stage *stage, enum mg_row_kind kind, struct mg_slice row, struct mg_error *err)
+{
+    uint32_t one_in = atomic_load_explicit(&stage->sampler->one_in, memory_order_relaxed);
+    uint32_t number = (uint32_t)stage->ops.size - 1;
+    bool whole;
+
+    if (kind == MG_ROW_INSERT || one_in == 0 || ++stage->sampler->seen % one_in != 0)
+        return MG_OK;
+    MG_TRY(mg_row_decode_old(stage->decoder, kind, row, &stage->old, &whole, err));
+    return whole ? mg_buffer_append(&stage->old_rows, &number, sizeof number, err) : MG_OK;
 }
 
 enum mg_code mg_stage_mutation(struct mg_stage *stage, uint64_t txn, struct mg_slice mutation, int64_t *out_column_id,
@@ -122,6 +163,8 @@ enum mg_code mg_stage_mutation(struct mg_stage *stage, uint64_t txn, struct mg_s
         code = mg_row_decode(stage->decoder, kind, row, &stage->builder, out_column_id, err);
         if (code == MG_OK)
             code = mg_buffer_append_u8(&stage->ops, op_of(kind), err);
+        if (code == MG_OK)
+            code = keep_old(stage, kind, row, err);
         if (code != MG_OK)
             break;
         stage->row_count++;
@@ -136,6 +179,29 @@ enum mg_code mg_stage_mutation(struct mg_stage *stage, uint64_t txn, struct mg_s
     return code == MG_NOT_FOUND ? MG_OK : code;
 }
 
+/* The first rows of a batch, with their old images. */
+static enum mg_code keep_head(struct mg_stage *stage, struct mg_stage_batch *batch, uint32_t kept, struct mg_error *err)
+{
+    MG_CLEANUP(mg_freep) uint32_t *rows = malloc(kept * sizeof *rows);
+    struct mg_batch *head, *old = NULL;
+    uint32_t old_kept = 0;
+
+    if (!rows)
+        return mg_fail(err, MG_NO_MEMORY, "no memory for %u rows", kept);
+    for (uint32_t i = 0; i < kept; i++)
+        rows[i] = i;
+    while (batch->old && old_kept < batch->old->row_count && batch->old_rows[old_kept] < kept)
+        old_kept++;
+    if (old_kept)
+        MG_TRY(mg_batch_select(batch->old, rows, old_kept, stage->builder.budget, &old, err));
+    mg_batch_unref(batch->old);
+    batch->old = old;
+    MG_TRY(mg_batch_select(batch->rows, rows, kept, stage->builder.budget, &head, err));
+    mg_batch_unref(batch->rows);
+    batch->rows = head;
+    return MG_OK;
+}
+
 enum mg_code mg_stage_rollback(struct mg_stage *stage, uint64_t txn, struct mg_error *err)
 {
     if (stage->txn != txn || stage->lost_reason || stage->row_count == stage->rows_before)
@@ -146,23 +212,13 @@ enum mg_code mg_stage_rollback(struct mg_stage *stage, uint64_t txn, struct mg_e
         uint32_t count = last->rows->row_count;
         uint64_t surplus = stage->row_count - stage->rows_before;
         if (surplus >= count) {
-            mg_batch_unref(last->rows);
-            free(last->ops);
+            clear_batch(last);
             stage->batch_count--;
             stage->row_count -= count;
             continue;
         }
         /* The batch begins with rows of earlier transactions: keep those. */
-        uint32_t kept = count - (uint32_t)surplus;
-        MG_CLEANUP(mg_freep) uint32_t *rows = malloc(kept * sizeof *rows);
-        struct mg_batch *head;
-        if (!rows)
-            return mg_fail(err, MG_NO_MEMORY, "no memory for %u rows", kept);
-        for (uint32_t i = 0; i < kept; i++)
-            rows[i] = i;
-        MG_TRY(mg_batch_select(last->rows, rows, kept, stage->builder.budget, &head, err));
-        mg_batch_unref(last->rows);
-        last->rows = head;
+        MG_TRY(keep_head(stage, last, count - (uint32_t)surplus, err));
         stage->row_count = stage->rows_before;
     }
     return MG_OK;
@@ -173,6 +229,8 @@ enum mg_code mg_stage_lose(struct mg_stage *stage, const char *reason, uint64_t 
     free_batches(stage);
     mg_batch_builder_clear(&stage->builder); /* it takes no more rows */
     mg_buffer_clear(&stage->ops);
+    mg_batch_builder_clear(&stage->old);
+    mg_buffer_clear(&stage->old_rows);
     stage->row_count = stage->rows_before = 0;
     stage->good_until_ts = stage->lost_reason ? MG_MIN(stage->good_until_ts, good_until_ts) : good_until_ts;
     if (!stage->lost_reason)
@@ -193,11 +251,14 @@ enum mg_code mg_stage_put(struct mg_stage *stage, struct mg_epoch *epoch, struct
             .schema_version = stage->schema->version,
             .rows = batch->rows,
             .ops = batch->ops,
+            .old = batch->old,
+            .old_rows = batch->old_rows,
         };
         code = epoch->engine->ops->put(epoch, &changes, err);
         /* The engine has its own copy: give the memory back before the next one is copied. */
         mg_batch_unref(batch->rows);
-        batch->rows = NULL;
+        mg_batch_unref(batch->old);
+        batch->rows = batch->old = NULL;
     }
     free_batches(stage);
     stage->row_count = stage->rows_before = 0;

@@ -14,16 +14,27 @@
 /* Rows that are ready to be handed to the engine. */
 struct mg_stage_batch {
     struct mg_batch *rows;
-    uint8_t *ops; /* rows->row_count of enum mg_change_op */
+    uint8_t *ops;         /* rows->row_count of enum mg_change_op */
+    struct mg_batch *old; /* what the source says some of them were; NULL: nothing */
+    uint32_t *old_rows;   /* old->row_count: whose */
+};
+
+/* Which rows' old images are kept, for the engine to compare: one in so many, over all stages of a writer. */
+struct mg_stage_sampler {
+    _Atomic uint32_t one_in; /* 0: none; any thread */
+    uint64_t seen;           /* updates and deletes */
 };
 
 /* Owns everything. */
 struct mg_stage {
     struct mg_schema *schema;
     struct mg_row_decoder *decoder;
-    struct mg_batch_builder builder; /* the newest rows, */
-    struct mg_buffer ops;            /* and what they are */
-    struct mg_stage_batch *batches;  /* older ones */
+    struct mg_batch_builder builder;  /* the newest rows, */
+    struct mg_buffer ops;             /* and what they are */
+    struct mg_batch_builder old;      /* old images of some of them, */
+    struct mg_buffer old_rows;        /* and whose: u32 */
+    struct mg_stage_sampler *sampler; /* borrowed */
+    struct mg_stage_batch *batches;   /* older ones */
     uint32_t batch_count, batch_room;
     uint64_t row_count;     /* in batches and builder */
     uint64_t txn;           /* the last transaction that changed it */
@@ -33,8 +44,8 @@ struct mg_stage {
     bool queued;            /* the epoch knows it */
 };
 
-MG_MUST_CHECK enum mg_code mg_stage_new(struct mg_schema *schema, struct mg_budget *budget, struct mg_stage **out,
-                                        struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_stage_new(struct mg_schema *schema, struct mg_budget *budget,
+                                        struct mg_stage_sampler *sampler, struct mg_stage **out, struct mg_error *err);
 void mg_stage_free(struct mg_stage *stage); /* NULL is allowed */
 
 /* All rows of one TableMutation, as part of transaction number txn. Returns what mg_row_decode and mg_row_walk_next

@@ -12,7 +12,7 @@
  *                       or when memory runs out, the epoch is aborted and the writer has failed: it says so until it is
  *                       closed. Nothing is lost: the store has the last published position, and a new writer goes on
  *                       there.
- * Threads               writer.h; interval_ms is the only field that other threads touch.
+ * Threads               writer.h; interval_ms and sampler.one_in are all that other threads touch.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "syncer/writer/writer.h"
 
@@ -57,6 +57,7 @@ struct mg_writer {
     size_t epoch_bytes_max;
     int64_t idle_publish_ms;
     _Atomic int64_t interval_ms;
+    struct mg_stage_sampler sampler;
 
     struct mg_tracker *tracker;
     bool started; /* what the source had before our first record is known */
@@ -315,7 +316,7 @@ static enum mg_code stage_of(struct mg_writer *writer, struct mg_tracked_table *
 {
     if (!table->attached) {
         struct mg_stage *stage;
-        MG_TRY(mg_stage_new(table->schema, writer->budget, &stage, err));
+        MG_TRY(mg_stage_new(table->schema, writer->budget, &writer->sampler, &stage, err));
         table->attached = stage;
     }
     *out = table->attached;
@@ -649,6 +650,8 @@ enum mg_code mg_writer_set_interval(struct mg_writer *writer, int64_t interval_m
     return MG_OK;
 }
 
+void mg_writer_set_verify(struct mg_writer *writer, uint32_t one_in) { atomic_store(&writer->sampler.one_in, one_in); }
+
 /* ---- opening and closing ------------------------------------------------------------------------------------- */
 
 static enum mg_code open_writer(struct mg_writer *writer, const struct mg_writer_options *options,
@@ -688,6 +691,7 @@ enum mg_code mg_writer_open(const struct mg_writer_options *options, struct mg_w
     writer->epoch_bytes_max = options->epoch_bytes_max ? options->epoch_bytes_max : DEFAULT_EPOCH_BYTES;
     writer->idle_publish_ms = options->idle_publish_ms ? options->idle_publish_ms : DEFAULT_IDLE_PUBLISH_MS;
     atomic_store(&writer->interval_ms, options->interval_ms ? options->interval_ms : DEFAULT_INTERVAL_MS);
+    mg_writer_set_verify(writer, options->verify_one_in);
     writer->failed = MG_ERROR_INIT;
     writer->published_at_ms = now_ms(writer) - writer->idle_publish_ms;
 

@@ -24,6 +24,7 @@ struct mg_writer_options {
     int64_t interval_ms;     /* 0 = 10 */
     uint32_t epoch_rows_max; /* 0 = 1,000,000; one transaction is never cut */
     size_t epoch_bytes_max;  /* 0 = 256 MiB */
+    uint32_t verify_one_in;  /* of updated and deleted rows the old image is compared; 1 = all, 0 = none */
     int64_t idle_publish_ms; /* publish a watermark without rows this often at most; 0 = 200 */
 };
 
@@ -53,5 +54,6 @@ uint64_t mg_writer_durable_seq(const struct mg_writer *writer);
 
 /* While it runs; 0 is refused with MG_INVALID. */
 MG_MUST_CHECK enum mg_code mg_writer_set_interval(struct mg_writer *writer, int64_t interval_ms, struct mg_error *err);
+void mg_writer_set_verify(struct mg_writer *writer, uint32_t one_in); /* any thread */
 
 #endif
