@@ -28,18 +28,15 @@ MG_MUST_CHECK enum mg_code mg_flight__put_read(struct mg_slice descriptor, struc
 
 /* ---- the keys of one epoch (put_keys.c) ---- */
 
-enum { MG_FLIGHT__NO_ROW = UINT32_MAX };
-
 /* Zeroed memory is an empty set without a budget. */
 struct mg_flight__keys {
     struct mg_budget *budget;
     size_t reserved_bytes;
-    struct mg_buffer bytes;           /* encoded keys back to back */
-    uint32_t *offsets;                /* row_count + 1 */
-    uint64_t *slots;                  /* high half: hash, low half: row + 1; 0: free */
-    uint32_t row_count, rows_max;     /* rows_max: what offsets have room for */
-    uint32_t slot_count;              /* a power of two */
-    uint32_t lowest_row, highest_row; /* when there are rows */
+    struct mg_buffer bytes;       /* encoded keys back to back */
+    uint32_t *offsets;            /* row_count + 1 */
+    uint64_t *slots;              /* high half: hash, low half: row + 1; 0: free */
+    uint32_t row_count, rows_max; /* rows_max: what offsets have room for */
+    uint32_t slot_count;          /* a power of two */
 };
 void mg_flight__keys_init(struct mg_flight__keys *keys, struct mg_budget *budget);
 void mg_flight__keys_clear(struct mg_flight__keys *keys);
@@ -50,8 +47,6 @@ MG_MUST_CHECK enum mg_code mg_flight__keys_add(struct mg_flight__keys *keys, con
                                                uint32_t key_count, uint32_t row_count, mg_flight__twin_fn *fn,
                                                void *arg, struct mg_error *err);
 struct mg_slice mg_flight__keys_at(const struct mg_flight__keys *keys, uint32_t row);
-/* The row with this key, or MG_FLIGHT__NO_ROW. */
-uint32_t mg_flight__keys_find(const struct mg_flight__keys *keys, struct mg_slice key);
 
 /* ---- one DoPut ---- */
 
@@ -77,8 +72,6 @@ struct mg_flight__put {
     uint64_t done_rows;               /* in published epochs */
     uint64_t last_epoch;              /* published and visible */
     struct mg_flight__keys keys;      /* of the epoch */
-    struct mg_buffer highest;         /* no key of the table is above; empty: it has no row */
-    bool highest_known;
 };
 
 /* ---- the table (put_table.c) ---- */

@@ -51,13 +51,6 @@ static uint64_t *find_slot(const struct mg_flight__keys *keys, struct mg_slice k
     return &keys->slots[at];
 }
 
-uint32_t mg_flight__keys_find(const struct mg_flight__keys *keys, struct mg_slice key)
-{
-    uint64_t slot = keys->slot_count ? *find_slot(keys, key, hash_of(key)) : 0;
-
-    return slot ? (uint32_t)slot - 1 : MG_FLIGHT__NO_ROW;
-}
-
 static enum mg_code grow_slots(struct mg_flight__keys *keys, uint64_t rows, struct mg_error *err)
 {
     uint32_t count = MG_MAX(keys->slot_count, (uint32_t)SLOTS_MIN);
@@ -103,16 +96,6 @@ static enum mg_code make_room(struct mg_flight__keys *keys, size_t key_bytes, ui
     return grow_slots(keys, rows, err);
 }
 
-static void note_ends(struct mg_flight__keys *keys, uint32_t row)
-{
-    struct mg_slice key = mg_flight__keys_at(keys, row);
-
-    if (row == 0 || mg_slice_compare(key, mg_flight__keys_at(keys, keys->lowest_row)) < 0)
-        keys->lowest_row = row;
-    if (row == 0 || mg_slice_compare(key, mg_flight__keys_at(keys, keys->highest_row)) > 0)
-        keys->highest_row = row;
-}
-
 enum mg_code mg_flight__keys_add(struct mg_flight__keys *keys, const struct mg_vector *const *vectors,
                                  uint32_t key_count, uint32_t row_count, mg_flight__twin_fn *fn, void *arg,
                                  struct mg_error *err)
@@ -135,7 +118,6 @@ enum mg_code mg_flight__keys_add(struct mg_flight__keys *keys, const struct mg_v
             MG_TRY(fn(arg, row, (uint32_t)*slot - 1, err));
         else
             *slot = (uint64_t)hash << 32 | (row + 1);
-        note_ends(keys, row);
     }
     return MG_OK;
 }

@@ -5,9 +5,8 @@
  *          other sources waiting; it is given back before the next message is read.
  * Checks   no NULL where there can be none, no key twice in the epoch, none that the table holds. An epoch with a bad
  *          row is not stored; BAD_ROWS_NAMED of them are named, counted from 1 over the stream.
- * Stored   Rows of the table whose keys lie between the lowest and the highest of the epoch are read and looked up in
- *          the epoch's keys: exact, without memory for the table. Whoever loads in the order of the key reads nothing,
- *          since the highest key of the table is known after the first epoch.
+ * Stored   Whether the table holds a key, the engine finds out anyway when it stages the row: it tells, and then the
+ *          staged epoch is taken back. Nothing is read for that, in whatever order rows come.
  * Threads  the handler's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
@@ -16,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "column/key.h"
 #include "connector/flight/put.h"
 
 enum {
@@ -25,7 +23,6 @@ enum {
     EPOCH_BYTES = 32 << 20, /* what other sources may have to wait for */
     STRIDE_ROWS = 1024,     /* how often the chunk's size is looked at */
     BUILDER_BYTES_MAX = 1 << 30,
-    STORED_ROWS = 8192, /* of one batch that is looked up */
     BAD_ROWS_NAMED = 5,
     KEY_TEXT_MAX = 60, /* bytes of a text in an error */
     VISIBLE_WAIT_MS = 120 * 1000,
@@ -139,111 +136,6 @@ static enum mg_code check_chunk(struct mg_flight__put *put, const struct mg_batc
     return bad.count ? fail_bad(&bad, err) : MG_OK;
 }
 
-static enum mg_code note_highest(struct mg_flight__put *put, struct mg_slice key, struct mg_error *err)
-{
-    if (mg_slice_compare(key, mg_buffer_slice(&put->highest)) <= 0)
-        return MG_OK;
-    mg_buffer_reset(&put->highest);
-    return mg_buffer_append(&put->highest, key.data, key.size, err);
-}
-
-/* Rows that are stored: whether the epoch has their keys, too. */
-struct lookup {
-    struct mg_flight__put *put;
-    struct mg_buffer bytes;
-    uint32_t *offsets; /* STORED_ROWS + 1 */
-    struct bad_rows bad;
-};
-
-static enum mg_code look_up(struct lookup *lookup, const struct mg_batch *stored, struct mg_error *err)
-{
-    struct mg_flight__put *put = lookup->put;
-    const struct mg_vector *vectors[MG_KEY_COLUMNS_MAX];
-    char text[256];
-
-    mg_assert(stored->row_count <= STORED_ROWS);
-    for (uint32_t i = 0; i < put->schema->key_count; i++)
-        vectors[i] = &stored->vectors[i];
-    mg_buffer_reset(&lookup->bytes);
-    MG_TRY(
-        mg_key_encode_rows(vectors, put->schema->key_count, stored->row_count, &lookup->bytes, lookup->offsets, err));
-    for (uint32_t i = 0; i < stored->row_count; i++) {
-        struct mg_slice key = MG_SLICE(lookup->bytes.data + lookup->offsets[i],
-                                       lookup->offsets[i + 1] - lookup->offsets[i]);
-        uint32_t row = mg_flight__keys_find(&put->keys, key);
-        MG_TRY(note_highest(put, key, err));
-        if (row == MG_FLIGHT__NO_ROW)
-            continue;
-        format_key(put, row, text, sizeof text);
-        note_bad(&lookup->bad, row, "the key (%s) is in the table already", text);
-    }
-    return MG_OK;
-}
-
-static enum mg_code look_up_all(struct lookup *lookup, struct mg_scan *scan, struct mg_error *err)
-{
-    struct mg_flight__put *put = lookup->put;
-
-    for (;;) {
-        MG_CLEANUP(mg_batch_unrefp) struct mg_batch *stored = NULL;
-        if (mg_grpc_call_cancelled(put->request->call))
-            return mg_fail(err, MG_CANCELLED, "the loader went away");
-        MG_TRY(scan->engine->ops->next(scan, &stored, err));
-        if (!stored)
-            return lookup->bad.count ? fail_bad(&lookup->bad, err) : MG_OK;
-        MG_TRY(look_up(lookup, stored, err));
-    }
-}
-
-static enum mg_code read_stored(struct mg_flight__put *put, struct mg_key_range range, struct mg_error *err)
-{
-    const struct mg_engine_ops *ops = put->request->flight->engine->ops;
-    MG_CLEANUP(mg_freep) struct lookup *lookup = calloc(1, sizeof *lookup);
-    MG_CLEANUP(mg_freep) uint32_t *offsets = calloc(STORED_ROWS + 1, sizeof *offsets);
-    struct mg_scan_spec spec = {
-        .table_id = put->schema->table_id,
-        .columns = put->schema->key_columns,
-        .column_count = put->schema->key_count,
-        .range = range,
-        .batch_rows_max = STORED_ROWS,
-        .budget = put->request->flight->budget,
-    };
-    struct mg_snapshot *snapshot;
-    struct mg_scan *scan = NULL;
-
-    if (!lookup || !offsets)
-        return mg_fail(err, MG_NO_MEMORY, "no memory to look for keys");
-    *lookup = (struct lookup){.put = put, .offsets = offsets, .bad.put = put};
-    mg_buffer_init(&lookup->bytes, UINT32_MAX);
-    MG_TRY(ops->snapshot(put->request->flight->engine, &snapshot, err));
-    enum mg_code code = ops->scan(snapshot, &spec, &scan, err);
-    if (code == MG_OK)
-        code = look_up_all(lookup, scan, err);
-    ops->scan_close(scan);
-    ops->snapshot_unref(snapshot);
-    mg_buffer_clear(&lookup->bytes);
-    return code;
-}
-
-/* No row of the table has a key of the epoch. */
-static enum mg_code check_stored(struct mg_flight__put *put, struct mg_error *err)
-{
-    MG_CLEANUP(mg_buffer_clear) struct mg_buffer behind;
-    struct mg_slice low = mg_flight__keys_at(&put->keys, put->keys.lowest_row);
-    struct mg_slice high = mg_flight__keys_at(&put->keys, put->keys.highest_row);
-
-    mg_buffer_init(&behind, MG_KEY_BYTES_MAX + 1);
-    if (put->highest_known && mg_slice_compare(low, mg_buffer_slice(&put->highest)) > 0)
-        return note_highest(put, high, err);
-    if (put->highest_known) { /* else up to the end: then it is */
-        MG_TRY(mg_buffer_append(&behind, high.data, high.size, err));
-        MG_TRY(mg_buffer_append_u8(&behind, 0, err));
-    }
-    MG_TRY(read_stored(put, (struct mg_key_range){.low = low, .high = mg_buffer_slice(&behind)}, err));
-    put->highest_known = true;
-    return note_highest(put, high, err);
-}
-
 /* ---- epochs ---- */
 
 enum mg_code mg_flight__put_publish(struct mg_flight__put *put, struct mg_error *err)
@@ -274,26 +166,50 @@ enum mg_code mg_flight__put_changes(struct mg_flight__put *put, const struct mg_
     return mg_flight__put_publish(put, err);
 }
 
-static enum mg_code stage_chunks(struct mg_flight__put *put, struct mg_error *err)
+/* Rows of a chunk, the first of which is first_row of the epoch, whose keys the table had. */
+static void note_stored(struct bad_rows *bad, const struct mg_verify *found, uint32_t first_row)
 {
-    struct mg_engine *engine = put->request->flight->engine;
-    struct mg_epoch *epoch = NULL;
+    uint64_t count = found->counts[MG_VERIFY_INSERT_OF_EXISTING];
+    char key[256];
 
-    MG_TRY(mg_latch_writer_begin(put->writer, MG_FLIGHT__PUT_TURN_MS, &epoch, err));
-    for (uint32_t i = 0; i < put->chunk_count; i++) {
+    for (uint32_t i = 0; i < found->told_count && count > 0; i++, count--) {
+        format_key(bad->put, first_row + found->told[i].row, key, sizeof key);
+        note_bad(bad, first_row + found->told[i].row, "the key (%s) is in the table already", key);
+    }
+    bad->count += count;
+}
+
+static enum mg_code stage(struct mg_flight__put *put, struct mg_epoch *epoch, struct mg_error *err)
+{
+    MG_CLEANUP(mg_freep) struct mg_verify *found = malloc(sizeof *found);
+    struct bad_rows bad = {.put = put};
+
+    if (!found)
+        return mg_fail(err, MG_NO_MEMORY, "no memory to look for keys");
+    for (uint32_t i = 0, row = 0; i < put->chunk_count; row += put->chunks[i++]->row_count) {
         struct mg_changes changes = {
             .table_id = put->schema->table_id,
             .schema_version = put->schema->version,
             .rows = put->chunks[i],
             .ops = inserts,
+            .verify = found,
         };
-        enum mg_code code = engine->ops->put(epoch, &changes, err);
-        if (code != MG_OK) {
-            mg_latch_writer_abort(put->writer);
-            return code;
-        }
+        memset(found, 0, sizeof *found);
+        MG_TRY(put->request->flight->engine->ops->put(epoch, &changes, err));
+        note_stored(&bad, found, row);
     }
-    return MG_OK;
+    return bad.count ? fail_bad(&bad, err) : MG_OK;
+}
+
+static enum mg_code stage_chunks(struct mg_flight__put *put, struct mg_error *err)
+{
+    struct mg_epoch *epoch = NULL;
+
+    MG_TRY(mg_latch_writer_begin(put->writer, MG_FLIGHT__PUT_TURN_MS, &epoch, err));
+    enum mg_code code = stage(put, epoch, err);
+    if (code != MG_OK)
+        mg_latch_writer_abort(put->writer);
+    return code;
 }
 
 static void drop_chunks(struct mg_flight__put *put)
@@ -309,7 +225,6 @@ static enum mg_code end_epoch(struct mg_flight__put *put, struct mg_error *err)
 {
     if (put->epoch_rows == 0)
         return MG_OK;
-    MG_TRY(check_stored(put, err));
     enum mg_code code = stage_chunks(put, err);
     for (int tries = 1; code == MG_NO_MEMORY && tries < STAGE_TRIES; tries++)
         code = stage_chunks(put, err);
@@ -373,7 +288,6 @@ enum mg_code mg_flight__put_rows_begin(struct mg_flight__put *put, struct mg_err
     for (uint32_t i = 0; i < schema->column_count; i++)
         types[i] = schema->columns[i].type;
     mg_flight__keys_init(&put->keys, budget);
-    mg_buffer_init(&put->highest, MG_KEY_BYTES_MAX);
     MG_TRY(mg_batch_builder_init(&put->builder, types, schema->column_count, budget, BUILDER_BYTES_MAX, err));
     put->building = true;
     return MG_OK;
@@ -406,6 +320,5 @@ void mg_flight__put_rows_clear(struct mg_flight__put *put)
     drop_chunks(put);
     free(put->chunks);
     put->chunks = NULL;
-    mg_buffer_clear(&put->highest);
     put->building = false;
 }

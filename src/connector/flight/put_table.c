@@ -26,29 +26,13 @@ static enum mg_code newest(const struct mg_flight__put *put, struct mg_snapshot 
 
 /* ---- databases ---- */
 
-struct seeking {
-    struct mg_slice name;
-    bool found;
-};
-
-static enum mg_code seek_database(void *arg, const char *name, struct mg_error *err)
-{
-    struct seeking *seeking = arg;
-
-    (void)err;
-    seeking->found |= mg_name_compare(seeking->name, mg_slice_text(name)) == 0;
-    return MG_OK;
-}
-
 static enum mg_code has_database(const struct mg_flight__put *put, const char *name, bool *out, struct mg_error *err)
 {
-    struct seeking seeking = {.name = mg_slice_text(name)};
     struct mg_snapshot *snapshot;
 
     MG_TRY(newest(put, &snapshot, err));
-    enum mg_code code = ops_of(put)->list_databases(snapshot, seek_database, &seeking, err);
+    enum mg_code code = mg_flight__has_database(snapshot, mg_slice_text(name), out, err);
     ops_of(put)->snapshot_unref(snapshot);
-    *out = seeking.found;
     return code;
 }
 
@@ -168,7 +152,6 @@ static enum mg_code make_table(struct mg_flight__put *put, const struct mg_schem
     if (!there)
         changes[count++] = (struct mg_schema_change){.kind = MG_SCHEMA_CREATE_DATABASE, .database = database};
     changes[count++] = (struct mg_schema_change){.kind = MG_SCHEMA_PUT_TABLE, .schema = put->schema};
-    put->highest_known = true;
     return mg_flight__put_changes(put, changes, count, err);
 }
 
