@@ -26,6 +26,7 @@ struct mg_command_line {
 
 enum mg_code mg_command__sql(const struct mg_command_line *line, struct mg_error *err);
 enum mg_code mg_command__tables(const struct mg_command_line *line, struct mg_error *err);
+enum mg_code mg_command__stats(const struct mg_command_line *line, struct mg_error *err);
 enum mg_code mg_command__status(const struct mg_command_line *line, struct mg_error *err);
 enum mg_code mg_command__lag(const struct mg_command_line *line, struct mg_error *err);
 enum mg_code mg_command__load(const struct mg_command_line *line, struct mg_error *err);

@@ -34,6 +34,12 @@ static const struct command commands[] = {
      "needs-reload (valid at older snapshots only); the reason stands beside it.\n\n"
      "  -f, --format FORMAT       table (default) or json\n",
      mg_command__tables},
+    {"stats", "DB.TABLE", "what is known of a table's columns: NULLs, different values, bounds",
+     "Nothing of the table is read for it. The number of different values is an estimate (1.6 % is the usual error). "
+     "<= "
+     "and\n\"(bounds)\": deleted rows are in these numbers, or texts were cut.\n\n"
+     "  -f, --format FORMAT       table (default) or json\n",
+     mg_command__stats},
     {"status", "", "what the server is doing: engine, source, memory, counters, settings",
      "  -f, --format FORMAT       table (default) or json\n", mg_command__status},
     {"lag", "[--watch [SECONDS]]", "how far the store is behind its source, and what it waits for",

@@ -142,6 +142,18 @@ struct mg_table_stats {
     uint64_t size_bytes; /* memory and disk, roughly */
 };
 
+/* Of one column over a table's rows. Bounds of longer texts are not told. */
+enum { MG_STATS_TEXT_MAX = 1024 };
+struct mg_column_stats {
+    uint64_t null_count;     /* exact, or (not is_exact) not below the truth */
+    uint64_t distinct_count; /* of values that are not NULL: an estimate, 1.6 % is the usual error; with deleted rows it
+                                counts values that only those had */
+    bool is_exact;           /* no deleted row is in these numbers */
+    bool has_bounds;         /* some value is not NULL, and all lie between low and high in mg_value_compare's order */
+    bool bounds_exact;       /* low and high are such values */
+    struct mg_value low, high;
+};
+
 struct mg_scan_spec {
     uint64_t table_id;
     const uint32_t *columns; /* places in the snapshot's schema of the table, in output order; may repeat */
@@ -327,6 +339,10 @@ struct mg_engine_ops {
                                    struct mg_error *err);
     enum mg_code (*stats)(const struct mg_snapshot *snapshot, uint64_t table_id, struct mg_table_stats *out,
                           struct mg_error *err);
+    /* Of every column of the snapshot's schema, in its order, without reading parts: for optimizers. Memory and texts
+     * live in the arena. Refused as by scan. */
+    enum mg_code (*column_stats)(const struct mg_snapshot *snapshot, uint64_t table_id, struct mg_arena *arena,
+                                 struct mg_column_stats **out, struct mg_error *err);
     /* At most `wanted` ranges that cover all keys, do not overlap, and hold about equally many rows. Bytes live in the
      * arena. At least one; fewer when the table is small (under 1,024 rows each, unless force). */
     enum mg_code (*plan_splits)(const struct mg_snapshot *snapshot, uint64_t table_id, uint32_t wanted, bool force,

@@ -111,6 +111,18 @@ class Commands(unittest.TestCase):
         names = [json.loads(line)["table"] for line in magic("tables", "-f", "json", "shop")[0].splitlines()]
         self.assertEqual(names, sorted(names))
 
+    def test_stats(self):
+        stats = json.loads(magic("stats", "-f", "json", "shop.big")[0])
+        column = stats["columns"][0]
+        self.assertEqual((stats["table"], stats["rows"], column["name"]), ("big", 300000, "id"))
+        self.assertEqual((column["nulls"], column["low"], column["high"]), (0, "0", "299999"))
+        self.assertTrue(column["exact"] and column["bounds_exact"])
+        self.assertLess(abs(column["distinct"] - 300000), 300000 * 0.06)
+        out, _ = magic("stats", "shop.types")
+        self.assertIn("distinct about", out)
+        self.assertIn("takes one name", magic("stats", "shop", check=1)[1])
+        self.assertIn("there is no table", magic("stats", "shop.nonsense", check=1)[1])
+
     def test_lag_status_set(self):
         self.assertIn("no source", magic("lag")[0])
         self.assertEqual(json.loads(magic("lag", "-f", "json")[0])["state"], "none")
@@ -154,7 +166,7 @@ class Commands(unittest.TestCase):
 
     def test_help(self):
         out, _ = magic("--help", server=False)
-        for command in ("sql", "tables", "status", "lag", "load", "compact", "compactions", "set"):
+        for command in ("sql", "tables", "stats", "status", "lag", "load", "compact", "compactions", "set"):
             self.assertIn(command, out)
             self.assertIn(command, magic(command, "--help", server=False)[0])
         self.assertRegex(magic("--version", server=False)[0], r"^magic \d+\.\d+\.\d+ ")

@@ -352,6 +352,36 @@ static void same_splits(struct mg_snapshot *const *snapshots)
     }
 }
 
+/* What magic estimates against what the model counts. */
+static void same_statistics(struct pair *p, struct mg_snapshot *const *snapshots)
+{
+    struct mg_arena arena;
+    struct mg_column_stats *stats[ENGINES];
+    struct mg_table_stats table;
+    mg_arena_init(&arena, 64 << 20);
+    for (int e = 0; e < ENGINES; e++)
+        must(all[e]->column_stats(snapshots[e], TABLE, &arena, &stats[e], err));
+    must(all[MODEL]->stats(snapshots[MODEL], TABLE, &table, err));
+    for (uint32_t c = 0; c < p->schema->column_count; c++) {
+        const struct mg_column_stats *have = &stats[MAGIC][c], *want = &stats[MODEL][c];
+        assert_true(have->null_count >= want->null_count && have->null_count <= table.row_count);
+        assert_true(!have->is_exact || have->null_count == want->null_count);
+        assert_true(have->distinct_count <= table.row_count);
+        assert_true((double)have->distinct_count >= (double)want->distinct_count * 0.93 - 2);
+        /* Rows that died are counted: at most the values that the table ever had. */
+        assert_true((double)have->distinct_count <= (double)MG_MAX(want->distinct_count, p->keys) * 1.07 + 2);
+        if (have->is_exact)
+            assert_true((double)have->distinct_count <= (double)want->distinct_count * 1.07 + 2);
+        if (!have->has_bounds || !want->has_bounds)
+            continue;
+        assert_true(mg_value_compare(&have->low, &want->low) <= 0 && mg_value_compare(&have->high, &want->high) >= 0);
+        if (have->bounds_exact)
+            assert_true(mg_value_compare(&have->low, &want->low) == 0 &&
+                        mg_value_compare(&have->high, &want->high) == 0);
+    }
+    mg_arena_clear(&arena);
+}
+
 static void same_answers(struct pair *p, struct mg_snapshot *const *snapshots)
 {
     same_rows(snapshots, NULL);
@@ -363,6 +393,7 @@ static void same_answers(struct pair *p, struct mg_snapshot *const *snapshots)
         same_named(p, snapshots);
     same_ranges(p, snapshots);
     same_splits(snapshots);
+    same_statistics(p, snapshots);
 }
 
 /* ---- the life of one table ----------------------------------------------------------------------------------- */
@@ -513,6 +544,64 @@ static void a_find_counts_its_memory(void **state)
     close_pair(&p);
 }
 
+/* Without deleted rows all is exact but the number of different values: half in memory, half in parts, and rows from
+ * before a column was there. */
+static void statistics_without_deleted_rows_are_exact(void **state)
+{
+    enum { ROWS = 60000, BATCH = 20000 };
+    struct pair p;
+    open_pair(&p, "1 k int64 key" REST);
+    struct mg_schema *wider = kit_schema(TABLE, 2, "d", "t", "1 k int64 key" REST "; 10 later int32 null missing=5");
+    static const uint8_t inserts[BATCH];
+    for (uint32_t first = 0; first < ROWS; first += BATCH) {
+        struct mg_batch_builder builder;
+        begin_rows(&p, &builder);
+        for (uint32_t i = first; i < first + BATCH; i++) {
+            must(mg_builder_int(&builder, 0, (int64_t)(i * 2654435761U), err));
+            must(i % 4 ? mg_builder_int(&builder, 1, (int64_t)(i % 5000), err) : mg_builder_null(&builder, 1, err));
+            must(mg_builder_text(&builder, 2, MG_SLICE("abcdefghijklmnop", 1 + i % 16), err));
+            if (p.schema->column_count > 3)
+                must(mg_builder_int(&builder, 3, 6, err));
+        }
+        struct mg_batch *rows = end_rows(&builder);
+        for (int e = 0; e < ENGINES; e++) {
+            struct mg_changes changes = {
+                .table_id = TABLE, .schema_version = p.schema->version, .rows = rows, .ops = inserts};
+            struct mg_epoch *epoch = kit_begin(p.engines[e]);
+            must(all[e]->put(epoch, &changes, err));
+            kit_publish(epoch, first + 10);
+        }
+        mg_batch_unref(rows);
+        if (first == 0)
+            must(all[MAGIC]->checkpoint(p.engines[MAGIC], true, err));
+        for (int e = 0; first == BATCH && e < ENGINES; e++)
+            kit_create(p.engines[e], wider);
+        if (first == BATCH) {
+            mg_schema_unref(p.schema);
+            p.schema = wider;
+        }
+    }
+    struct mg_snapshot *now[ENGINES] = {kit_snapshot(p.engines[MAGIC]), kit_snapshot(p.engines[MODEL])};
+    struct mg_column_stats *stats;
+    struct mg_arena arena;
+    p.keys = ROWS;
+    same_statistics(&p, now);
+    mg_arena_init(&arena, 1 << 20);
+    must(all[MAGIC]->column_stats(now[MAGIC], TABLE, &arena, &stats, err));
+    for (uint32_t c = 0; c < p.schema->column_count; c++) {
+        bool cut = p.schema->columns[c].type.id == MG_TYPE_UTF8; /* in parts */
+        assert_true(stats[c].is_exact && stats[c].has_bounds && stats[c].bounds_exact == !cut);
+    }
+    assert_int_equal(stats[1].null_count, ROWS / 4);
+    assert_int_equal(stats[3].low.i, 5);
+    assert_int_equal(stats[3].high.i, 6);
+    assert_int_equal(stats[3].distinct_count, 2);
+    mg_arena_clear(&arena);
+    for (int e = 0; e < ENGINES; e++)
+        all[e]->snapshot_unref(now[e]);
+    close_pair(&p);
+}
+
 int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test(name)
@@ -541,6 +630,7 @@ int main(int argc, char **argv)
         T(keys_of_time_and_small_number),
         T(a_find_that_cannot_be_is_refused),
         T(a_find_counts_its_memory),
+        T(statistics_without_deleted_rows_are_exact),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

@@ -128,6 +128,24 @@ static enum mg_code tables(struct mg_flight__request *request, struct mg_slice b
     return code;
 }
 
+static enum mg_code stats(struct mg_flight__request *request, struct mg_slice body, struct mg_error *err)
+{
+    struct mg_flight__lease lease = {.snapshot = NULL};
+    Magic__V1__StatsRequest *proto = NULL;
+    Magic__V1__TableStats response;
+
+    MG_TRY(MG_FLIGHT__UNPACK(magic__v1__stats_request__descriptor, body, "the stats request", &request->arena, &proto,
+                             err));
+    magic__v1__table_stats__init(&response);
+    MG_TRY(mg_flight__lease_take(request, proto->snapshot, mg_grpc_call_peer(request->call), 0, true, &lease, err));
+    enum mg_code code = mg_flight__table_stats(lease.snapshot, proto->database, proto->table, &request->arena,
+                                               &response, err);
+    if (code == MG_OK)
+        code = send_result(request, &response.base, err);
+    mg_flight__lease_drop(request, &lease, false);
+    return code;
+}
+
 /* ---- databases ---- */
 
 /* Names of a snapshot, in the arena: collected first, as tables are. */
@@ -296,6 +314,7 @@ static const struct action {
     {"magic.renew", "RenewRequest -> Lease: hold it longer", renew},
     {"magic.release", "ReleaseRequest -> empty: let go of it", release},
     {"magic.tables", "ListTablesRequest -> one TableInfo per result", tables},
+    {"magic.stats", "StatsRequest -> TableStats: what is known of a table's columns without reading it", stats},
     {"magic.databases", "ListDatabasesRequest -> one DatabaseInfo per result", databases},
     {"magic.status", "StatusRequest -> StatusResponse: what the server is doing", status},
     {"magic.lag", "LagRequest -> LagResponse: how far the store is behind its source", lag},

@@ -242,6 +242,12 @@ MG_MUST_CHECK enum mg_code mg_flight__table_info(const struct mg_snapshot *snaps
                                                  struct mg_arena *arena, Magic__V1__TableInfo **out,
                                                  struct mg_error *err);
 
+/* ---- statistics (column_stats.c) ---- */
+
+MG_MUST_CHECK enum mg_code mg_flight__table_stats(const struct mg_snapshot *snapshot, const char *database,
+                                                  const char *table, struct mg_arena *arena, Magic__V1__TableStats *out,
+                                                  struct mg_error *err);
+
 /* ---- verification (verified.c) ---- */
 
 enum { MG_FLIGHT__LAG_VERIFY_MAX = 8 };

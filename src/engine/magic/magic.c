@@ -715,6 +715,7 @@ const struct mg_engine_ops mg_engine_magic = {
     .list_tables = magic_list_tables,
     .list_databases = magic_list_databases,
     .stats = magic_stats,
+    .column_stats = mg_magic__column_stats,
     .plan_splits = mg_magic__plan_splits,
     .scan = mg_magic__scan,
     .next = mg_magic__next,

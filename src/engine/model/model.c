@@ -1150,6 +1150,88 @@ static enum mg_code model_plan_splits(const struct mg_snapshot *snapshot, uint64
     return code;
 }
 
+/* ---- statistics: exact, by looking at every row ------------------------------------------------------------ */
+
+/* Values of one column, as keys hold them: equal values have equal bytes. */
+struct values {
+    struct mg_slice *at;
+    size_t count;
+};
+
+static int compare_slices(const void *a, const void *b)
+{
+    return mg_slice_compare(*(const struct mg_slice *)a, *(const struct mg_slice *)b);
+}
+
+static enum mg_code note_value(struct mg_column_stats *stats, struct values *values, struct mg_value value,
+                               struct mg_arena *arena, struct mg_error *err)
+{
+    struct mg_buffer key;
+    if (value.is_null) {
+        stats->null_count++;
+        return MG_OK;
+    }
+    mg_buffer_init(&key, UINT32_MAX);
+    enum mg_code code = mg_key_append_value(&value, &key, err);
+    if (code == MG_OK)
+        values->at[values->count++] = mg_arena_copy(arena, mg_buffer_slice(&key));
+    mg_buffer_clear(&key);
+    if (!stats->has_bounds || mg_value_compare(&value, &stats->low) < 0)
+        stats->low = value;
+    if (!stats->has_bounds || mg_value_compare(&value, &stats->high) > 0)
+        stats->high = value;
+    stats->has_bounds = true;
+    return code;
+}
+
+static enum mg_code column_of(const struct mg_snapshot *snapshot, const struct table *table,
+                              const struct mg_column *column, struct mg_arena *arena, struct mg_column_stats *stats,
+                              struct mg_error *err)
+{
+    struct values values = {.at = must_alloc(table ? table->cell_count : 0, sizeof *values.at)};
+    struct mg_arena keys;
+    enum mg_code code = MG_OK;
+    mg_arena_init(&keys, SIZE_MAX);
+    stats->is_exact = stats->bounds_exact = true;
+    for (size_t i = 0; code == MG_OK && table && i < table->cell_count; i++) {
+        const struct version *v = visible(table->cells[i], model_snapshot_epoch(snapshot));
+        if (v)
+            code = note_value(stats, &values, value_at(v, column), &keys, err);
+    }
+    if (values.count)
+        qsort(values.at, values.count, sizeof *values.at, compare_slices);
+    for (size_t i = 0; i < values.count; i++)
+        stats->distinct_count += i == 0 || !mg_slice_equal(values.at[i], values.at[i - 1]);
+    free(values.at);
+    mg_arena_clear(&keys);
+    if (!stats->has_bounds || column->type.id != MG_TYPE_UTF8)
+        return code;
+    stats->has_bounds = MG_MAX(stats->low.text.size, stats->high.text.size) <= MG_STATS_TEXT_MAX;
+    stats->low.text = mg_arena_copy(arena, stats->has_bounds ? stats->low.text : MG_SLICE("", 0));
+    stats->high.text = mg_arena_copy(arena, stats->has_bounds ? stats->high.text : MG_SLICE("", 0));
+    return code;
+}
+
+static enum mg_code model_column_stats(const struct mg_snapshot *snapshot, uint64_t table_id, struct mg_arena *arena,
+                                       struct mg_column_stats **out, struct mg_error *err)
+{
+    struct model_engine *model = model_of(snapshot->engine);
+    struct mg_schema *schema;
+    MG_TRY(model_table_by_id(snapshot, table_id, &schema, err));
+    enum mg_code code = check_state(schema, err);
+    struct mg_column_stats *stats = mg_arena_array(arena, struct mg_column_stats, schema->column_count);
+    if (code == MG_OK && !stats)
+        code = mg_arena_fail(arena, err);
+    mg_mutex_lock(&model->lock);
+    for (uint32_t c = 0; code == MG_OK && c < schema->column_count; c++)
+        code = column_of(snapshot, find_table(model->tables, table_id), &schema->columns[c], arena, &stats[c], err);
+    mg_mutex_unlock(&model->lock);
+    mg_schema_unref(schema);
+    if (code == MG_OK)
+        *out = stats;
+    return code;
+}
+
 /* ---- scans ------------------------------------------------------------------------------------------------- */
 
 static void model_scan_close(struct mg_scan *base)
@@ -1607,6 +1689,7 @@ const struct mg_engine_ops mg_engine_model = {
     .list_tables = model_list_tables,
     .list_databases = model_list_databases,
     .stats = model_stats,
+    .column_stats = model_column_stats,
     .plan_splits = model_plan_splits,
     .scan = model_scan,
     .next = model_next,
