@@ -230,6 +230,20 @@ struct totals {
     int64_t amount;
 };
 
+static void add_rows(struct totals *totals, const struct mg_batch *batch)
+{
+    for (uint32_t row = 0; row < batch->row_count; row++) {
+        int64_t id = ((const int64_t *)batch->vectors[0].values)[row];
+        int64_t amount = ((const int64_t *)batch->vectors[1].values)[row];
+        struct mg_slice note = {NULL, 0};
+        if (!mg_vector_is_null(&batch->vectors[2], row))
+            note = mg_vector_text(&batch->vectors[2], row);
+        totals->rows++;
+        totals->amount += amount;
+        totals->checksum += mg_hash(note.data, note.size, (uint64_t)id * 31 + (uint64_t)amount);
+    }
+}
+
 static void scan(struct mg_snapshot *snapshot, struct mg_scan_spec spec, struct totals *totals)
 {
     static const uint32_t columns[3] = {0, 1, 2};
@@ -242,16 +256,7 @@ static void scan(struct mg_snapshot *snapshot, struct mg_scan_spec spec, struct 
         must(ops->next(scan, &batch, err));
         if (!batch)
             break;
-        for (uint32_t row = 0; row < batch->row_count; row++) {
-            int64_t id = ((const int64_t *)batch->vectors[0].values)[row];
-            int64_t amount = ((const int64_t *)batch->vectors[1].values)[row];
-            struct mg_slice note = {NULL, 0};
-            if (!mg_vector_is_null(&batch->vectors[2], row))
-                note = mg_vector_text(&batch->vectors[2], row);
-            totals->rows++;
-            totals->amount += amount;
-            totals->checksum += mg_hash(note.data, note.size, (uint64_t)id * 31 + (uint64_t)amount);
-        }
+        add_rows(totals, batch);
         mg_batch_unref(batch);
     }
     ops->scan_close(scan);
@@ -291,6 +296,50 @@ static void check_halves(struct mg_snapshot *snapshot, struct totals whole)
     mg_arena_clear(&arena);
 }
 
+/* All accounts looked up by their keys, some at a time, are all accounts. */
+static void check_keys(struct mg_snapshot *snapshot, struct totals whole)
+{
+    enum { ASKED = 1500 };
+    static const uint32_t columns[3] = {0, 1, 2};
+    uint8_t keys[ASKED * 8];
+    uint32_t offsets[ASKED + 1] = {0}, rows[ASKED];
+    struct totals found = {0};
+    struct mg_find_spec spec = {
+        .table_id = 1, .key_count = ASKED, .keys = keys, .offsets = offsets, .columns = columns, .column_count = 3};
+    _Static_assert(ACCOUNTS % ASKED == 0, "rounds are full");
+    for (uint32_t first = 0; first < ACCOUNTS; first += ASKED) {
+        struct mg_batch *batch = NULL;
+        for (uint32_t i = 0; i < ASKED; i++) {
+            mg_store_be64(keys + i * 8, (uint64_t)(first + i) ^ UINT64_C(1) << 63);
+            offsets[i + 1] = (i + 1) * 8;
+        }
+        must(ops->find(snapshot, &spec, rows, &batch, err));
+        must_hold(batch, "no account from %u on is found", first);
+        add_rows(&found, batch);
+        mg_batch_unref(batch);
+    }
+    must_hold(found.rows == whole.rows && found.checksum == whole.checksum, "keys do not lead to what a scan gives");
+}
+
+static enum mg_code expect_none(void *arg, const struct mg_schema *schema, const struct mg_verify *verify,
+                                struct mg_error *err)
+{
+    must_hold(verify->told_count == 0, "table %s: %s", schema->table, verify->told[0].text);
+    return MG_OK;
+}
+
+static void check_statistics(struct mg_snapshot *snapshot)
+{
+    struct mg_column_stats *stats;
+    struct mg_arena arena;
+    mg_arena_init(&arena, 1 << 16);
+    must(ops->column_stats(snapshot, 1, &arena, &stats, err));
+    must_hold(stats[0].has_bounds && stats[0].low.i == 0 && stats[0].high.i == ACCOUNTS - 1,
+              "the ids are from %lld to %lld", (long long)stats[0].low.i, (long long)stats[0].high.i);
+    mg_arena_clear(&arena);
+    must(ops->verified(engine, 0, expect_none, NULL, err));
+}
+
 static void check_snapshot(struct mg_snapshot *snapshot, bool thorough)
 {
     struct mg_table_stats stats;
@@ -302,6 +351,8 @@ static void check_snapshot(struct mg_snapshot *snapshot, bool thorough)
     if (!thorough)
         return;
     check_halves(snapshot, all);
+    check_keys(snapshot, all);
+    check_statistics(snapshot);
     struct totals entries = read_all(snapshot, 2, 1);
     must_hold(entries.rows == stats.row_count, "epoch %llu: the ledger has %llu entries, not %llu", epoch,
               (unsigned long long)entries.rows, (unsigned long long)stats.row_count);
