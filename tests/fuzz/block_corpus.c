@@ -10,17 +10,8 @@
 
 #include "base/hash.h"
 #include "base/random.h"
+#include "corpus_kit.h"
 #include "part/block.h"
-
-#define must(call)                                                                          \
-    do {                                                                                    \
-        struct mg_error must_err = MG_ERROR_INIT, *err = &must_err;                         \
-        enum mg_code must_code = (call);                                                    \
-        if (must_code != MG_OK) {                                                           \
-            fprintf(stderr, "%s: %s: %s\n", #call, mg_code_name(must_code), must_err.text); \
-            exit(1);                                                                        \
-        }                                                                                   \
-    } while (0)
 
 enum shape { CONSTANT, RISING, RUNS, FEW, SMALL, FAR, SHAPES };
 
@@ -71,13 +62,7 @@ static void append(struct mg_batch_builder *builder, enum mg_type_id id, enum sh
 
 static void write_input(const char *folder, const char *name, uint8_t type, const uint8_t *data, size_t size)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "wb");
-    if (!file || fwrite(&type, 1, 1, file) != 1 || (size && fwrite(data, 1, size, file) != size) || fclose(file) != 0) {
-        fprintf(stderr, "could not write %s\n", path);
-        exit(1);
-    }
+    corpus_write(folder, name, MG_SLICE(&type, 1), MG_SLICE(data, size));
 }
 
 static void encode(enum mg_type_id id, enum shape shape, uint32_t rows, bool nulls, struct mg_buffer *out)

@@ -9,19 +9,10 @@
 
 #include "base/io_fault.h"
 #include "base/random.h"
+#include "corpus_kit.h"
 #include "engine/engine.h"
 
 enum { TABLES = 3, ROUNDS = 6, ROWS = 300, FILES_MAX = 40, DAMAGED = 14 };
-
-#define must(call)                                                                          \
-    do {                                                                                    \
-        struct mg_error must_err = MG_ERROR_INIT, *err = &must_err;                         \
-        enum mg_code must_code = (call);                                                    \
-        if (must_code != MG_OK) {                                                           \
-            fprintf(stderr, "%s: %s: %s\n", #call, mg_code_name(must_code), must_err.text); \
-            exit(1);                                                                        \
-        }                                                                                   \
-    } while (0)
 
 static const struct mg_engine_ops *const ops = &mg_engine_magic;
 
@@ -138,13 +129,9 @@ static enum mg_code note(void *arg, const char *name, struct mg_error *err)
 static void save(const char *folder, const char *name, const char *what, uint32_t number, const uint8_t *bytes,
                  size_t size)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s-%s-%02u", folder, name, what, number);
-    FILE *file = fopen(path, "wb");
-    if (!file || fwrite(bytes, 1, size, file) != size || fclose(file)) {
-        fprintf(stderr, "cannot write %s\n", path);
-        exit(1);
-    }
+    char file[512];
+    snprintf(file, sizeof file, "%s-%s-%02u", name, what, number);
+    corpus_write(folder, file, MG_SLICE(bytes, size), MG_SLICE(NULL, 0));
 }
 
 static void save_damaged(const char *folder, const char *name, struct mg_buffer *bytes)

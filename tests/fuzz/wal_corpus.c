@@ -10,17 +10,8 @@
 
 #include "base/io_fault.h"
 #include "base/random.h"
+#include "corpus_kit.h"
 #include "engine/magic/magic_internal.h"
-
-#define must(call)                                                                          \
-    do {                                                                                    \
-        struct mg_error must_err = MG_ERROR_INIT, *err = &must_err;                         \
-        enum mg_code must_code = (call);                                                    \
-        if (must_code != MG_OK) {                                                           \
-            fprintf(stderr, "%s: %s: %s\n", #call, mg_code_name(must_code), must_err.text); \
-            exit(1);                                                                        \
-        }                                                                                   \
-    } while (0)
 
 static const struct mg_engine_ops *const ops = &mg_engine_magic;
 
@@ -207,13 +198,9 @@ static void collect(struct mg_engine *engine, struct mg_buffer *out)
 
 static void write_input(const char *folder, const char *name, int number, const uint8_t *data, size_t size)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s_%02d", folder, name, number);
-    FILE *file = fopen(path, "wb");
-    if (!file || (size && fwrite(data, 1, size, file) != size) || fclose(file) != 0) {
-        fprintf(stderr, "could not write %s\n", path);
-        exit(1);
-    }
+    char file[64];
+    snprintf(file, sizeof file, "%s_%02d", name, number);
+    corpus_write(folder, file, MG_SLICE(data, size), MG_SLICE(NULL, 0));
 }
 
 static void write_damaged(const char *folder, int which, const struct mg_buffer *whole)
