@@ -1,25 +1,15 @@
 /* flight_test.c -- the service over a real socket: each failure has its code, a ticket that this store did sign is
  * checked all the same, and what became known of a table reaches readers of older snapshots.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "base/io_fault.h"
-#include "base/testing.h"
-#include "connector/flight/flight_internal.h"
+#include "connector/flight/flight_testing.h"
 
 #define METHOD(name) "/arrow.flight.protocol.FlightService/" name
 
 enum { STREAM_BYTES_MAX = 1 << 20 };
 
 struct world {
-    const struct mg_engine_ops *ops;
-    struct mg_io_fault *disk;
+    struct flight_service service;
     struct mg_clock_manual clock;
-    struct mg_budget memory;
-    struct mg_engine *engine;
-    struct mg_latch *latch;
-    struct mg_latch_writer *writer;
-    struct mg_flight *flight;
-    struct mg_grpc_server *server;
-    struct mg_grpc_client *client;
     struct mg_arena arena;
     struct mg_buffer stream;  /* how the last DoGet began */
     struct mg_schema *schema; /* shop.t: id bigint key, v int */
@@ -34,7 +24,7 @@ static void make_schema(struct world *world)
     struct mg_schema *schema = mg_schema_new();
     struct mg_error err;
 
-    assert_ok(world->engine->ops->reserve(world->engine, &schema->table_id, &schema->version, &err));
+    assert_ok(world->service.engine->ops->reserve(world->service.engine, &schema->table_id, &schema->version, &err));
     assert_ok(mg_schema_text(&schema->database, mg_slice_text("shop"), &err));
     assert_ok(mg_schema_text(&schema->table, mg_slice_text("t"), &err));
     assert_ok(mg_schema_text(&schema->source, mg_slice_text("tidb"), &err));
@@ -67,10 +57,10 @@ static void fill(struct world *world)
 
     make_schema(world);
     struct mg_schema_change table = {.kind = MG_SCHEMA_PUT_TABLE, .schema = world->schema};
-    assert_ok(mg_latch_writer_begin(world->writer, 1000, &epoch, &err));
-    assert_ok(world->engine->ops->change_schema(epoch, &database, &err));
-    assert_ok(world->engine->ops->change_schema(epoch, &table, &err));
-    assert_ok(mg_latch_writer_publish(world->writer, 10, MG_SLICE(NULL, 0), &number, &err));
+    assert_ok(mg_latch_writer_begin(world->service.writer, 1000, &epoch, &err));
+    assert_ok(world->service.engine->ops->change_schema(epoch, &database, &err));
+    assert_ok(world->service.engine->ops->change_schema(epoch, &table, &err));
+    assert_ok(mg_latch_writer_publish(world->service.writer, 10, MG_SLICE(NULL, 0), &number, &err));
     assert_ok(mg_batch_builder_init(&builder, types, 2, NULL, 1 << 20, &err));
     for (int i = 0; i < ROWS; i++) {
         assert_ok(mg_builder_int(&builder, 0, i, &err));
@@ -80,44 +70,20 @@ static void fill(struct world *world)
     mg_batch_builder_clear(&builder);
     struct mg_changes changes = {
         .table_id = world->schema->table_id, .schema_version = world->schema->version, .rows = rows, .ops = ops};
-    assert_ok(mg_latch_writer_begin(world->writer, 1000, &epoch, &err));
-    assert_ok(world->engine->ops->put(epoch, &changes, &err));
-    assert_ok(mg_latch_writer_publish(world->writer, 20, MG_SLICE(NULL, 0), &number, &err));
-    assert_ok(world->engine->ops->wait(world->engine, number, 10000, &err));
+    assert_ok(mg_latch_writer_begin(world->service.writer, 1000, &epoch, &err));
+    assert_ok(world->service.engine->ops->put(epoch, &changes, &err));
+    assert_ok(mg_latch_writer_publish(world->service.writer, 20, MG_SLICE(NULL, 0), &number, &err));
+    assert_ok(world->service.engine->ops->wait(world->service.engine, number, 10000, &err));
     mg_batch_unref(rows);
     free(ops);
 }
 
 static void open_service(struct world *world)
 {
-    struct mg_engine_options options = {.folder = "/store", .io = mg_io_fault_io(world->disk)};
-    struct mg_latch_options latch = {.secret = "a secret of thirty-two bytes...", .ttl_ms = 1000};
-    struct mg_grpc_server_options grpc = {0};
-    char address[128];
     struct mg_error err;
 
-    assert_ok(world->ops->open(&options, &world->engine, &err));
-    latch.engine = world->engine;
-    latch.clock = &world->clock.clock;
-    assert_ok(mg_latch_new(&latch, &world->latch, &err));
-    assert_ok(mg_latch_writer_open(world->latch, "tidb", &world->writer, NULL, &err));
-    struct mg_flight_options flight = {.engine = world->engine, .latch = world->latch, .budget = &world->memory};
-    assert_ok(mg_flight_new(&flight, &world->flight, &err));
-    grpc.methods = mg_flight_methods(world->flight, &grpc.method_count);
-    assert_ok(mg_grpc_server_new(&grpc, &world->server, &err));
-    assert_ok(mg_grpc_server_listen(world->server, "127.0.0.1:0", address, &err));
-    assert_ok(mg_grpc_server_start(world->server, &err));
-    assert_ok(mg_grpc_client_connect(address, NULL, &world->client, &err));
-}
-
-static void close_service(struct world *world)
-{
-    mg_grpc_client_close(world->client);
-    mg_grpc_server_free(world->server);
-    mg_flight_free(world->flight);
-    mg_latch_writer_close(world->writer);
-    mg_latch_free(world->latch);
-    world->engine->ops->close(world->engine);
+    flight_service_open(&world->service, &world->clock.clock, 1000);
+    assert_ok(mg_latch_writer_open(world->service.latch, "tidb", &world->service.writer, NULL, &err));
 }
 
 /* The initial state of a test is its engine. */
@@ -125,12 +91,10 @@ static int set_up(void **state)
 {
     struct world *world = calloc(1, sizeof *world);
 
-    world->ops = *state;
-    world->disk = mg_io_fault_new(1);
+    flight_service_init(&world->service, *state, 256 << 20);
     mg_arena_init(&world->arena, 64 << 20);
     mg_buffer_init(&world->stream, STREAM_BYTES_MAX);
     mg_clock_manual_init(&world->clock, 1700000000000);
-    mg_budget_init(&world->memory, "test", NULL, 256 << 20);
     open_service(world);
     fill(world);
     *state = world;
@@ -141,12 +105,11 @@ static int tear_down(void **state)
 {
     struct world *world = *state;
 
-    close_service(world);
-    mg_io_fault_free(world->disk);
+    flight_service_close(&world->service);
     mg_schema_unref(world->schema);
     mg_arena_clear(&world->arena);
     mg_buffer_clear(&world->stream);
-    assert_int_equal(mg_budget_used(&world->memory), 0); /* every request gave back what it took */
+    flight_service_clear(&world->service);
     free(world);
     return 0;
 }
@@ -172,19 +135,19 @@ static enum mg_code get(struct world *world, struct mg_slice ticket_bytes, unsig
     ticket.ticket = mg_flight__binary(ticket_bytes);
     struct mg_slice request = pack(world, &ticket.base);
     struct iovec piece = {.iov_base = (void *)(uintptr_t)request.data, .iov_len = request.size};
-    MG_TRY(mg_grpc_client_begin(world->client, METHOD("DoGet"), 10000, err));
-    enum mg_code code = mg_grpc_client_send(world->client, &piece, 1, err);
+    MG_TRY(mg_grpc_client_begin(world->service.client, METHOD("DoGet"), 10000, err));
+    enum mg_code code = mg_grpc_client_send(world->service.client, &piece, 1, err);
     if (code == MG_OK)
-        code = mg_grpc_client_half_close(world->client, err);
+        code = mg_grpc_client_half_close(world->service.client, err);
     *out_messages = 0;
     mg_buffer_reset(&world->stream);
-    while (code == MG_OK && (code = mg_grpc_client_receive(world->client, &message, err)) == MG_OK) {
+    while (code == MG_OK && (code = mg_grpc_client_receive(world->service.client, &message, err)) == MG_OK) {
         ++*out_messages;
         if (world->stream.size + message.size <= STREAM_BYTES_MAX)
             code = mg_buffer_append(&world->stream, message.data, message.size, err);
     }
-    mg_grpc_client_end(world->client);
-    return code == MG_NOT_FOUND && mg_grpc_client_status(world->client) == MG_GRPC_OK ? MG_OK : code;
+    mg_grpc_client_end(world->service.client);
+    return code == MG_NOT_FOUND && mg_grpc_client_status(world->service.client) == MG_GRPC_OK ? MG_OK : code;
 }
 
 static struct mg_slice signed_ticket(struct world *world, const Magic__V1__TicketBody *body)
@@ -194,7 +157,7 @@ static struct mg_slice signed_ticket(struct world *world, const Magic__V1__Ticke
     struct mg_error err;
 
     mg_buffer_init(&scratch, 16 << 20);
-    assert_ok(mg_flight__ticket_write(world->latch, body, &scratch, &ticket, &err));
+    assert_ok(mg_flight__ticket_write(world->service.latch, body, &scratch, &ticket, &err));
     return mg_arena_copy(&world->arena, ticket);
 }
 
@@ -208,11 +171,11 @@ static Magic__V1__TicketBody good_body(struct world *world, Magic__V1__ScanDescr
     struct mg_lease lease;
     struct mg_error err;
 
-    assert_ok(mg_latch_acquire(world->latch, &latest, "", 0, &lease, NULL, &err));
+    assert_ok(mg_latch_acquire(world->service.latch, &latest, "", 0, &lease, NULL, &err));
     magic__v1__scan_descriptor__init(scan);
     scan->columns = (char **)(uintptr_t)both_columns;
     scan->n_columns = 2;
-    body.store_id = world->engine->ops->store_id(world->engine);
+    body.store_id = world->service.engine->ops->store_id(world->service.engine);
     body.epoch = lease.epoch;
     body.lease = lease.number;
     body.expires_ms = lease.expires_ms;
@@ -324,7 +287,7 @@ static void tickets_end_with_their_lease(void **state)
     mg_clock_manual_advance(&world->clock, 1000 * 1000000);
     assert_code(MG_SNAPSHOT_EXPIRED, get(world, signed_ticket(world, &body), &messages, &err));
     assert_int_equal(messages, 0);
-    assert_int_equal(mg_grpc_client_status(world->client), MG_GRPC_INVALID_ARGUMENT);
+    assert_int_equal(mg_grpc_client_status(world->service.client), MG_GRPC_INVALID_ARGUMENT);
 }
 
 static void a_mac_covers_every_byte(void **state)
@@ -351,7 +314,7 @@ static enum mg_code unary(struct world *world, const char *method, const Protobu
     struct mg_slice response;
 
     *err = MG_ERROR_INIT;
-    return mg_grpc_client_unary(world->client, method, 10000, pack(world, message), &response, err);
+    return mg_grpc_client_unary(world->service.client, method, 10000, pack(world, message), &response, err);
 }
 
 static void codes_of_other_calls(void **state)
@@ -402,10 +365,10 @@ static void failed_plans_leave_no_lease(void **state)
     any.value = mg_flight__binary(pack(world, &scan.base));
     descriptor.type = ARROW__FLIGHT__PROTOCOL__FLIGHT_DESCRIPTOR__DESCRIPTOR_TYPE__CMD;
     descriptor.cmd = mg_flight__binary(pack(world, &any.base));
-    uint32_t before = mg_latch_list(world->latch, NULL, 0);
+    uint32_t before = mg_latch_list(world->service.latch, NULL, 0);
     for (int i = 0; i < 20; i++)
         assert_code(MG_NOT_FOUND, unary(world, METHOD("GetFlightInfo"), &descriptor.base, &err));
-    assert_int_equal(mg_latch_list(world->latch, NULL, 0), before);
+    assert_int_equal(mg_latch_list(world->service.latch, NULL, 0), before);
 }
 
 static void a_request_above_the_memory_limit_is_refused(void **state)
@@ -418,10 +381,10 @@ static void a_request_above_the_memory_limit_is_refused(void **state)
     descriptor.type = ARROW__FLIGHT__PROTOCOL__FLIGHT_DESCRIPTOR__DESCRIPTOR_TYPE__PATH;
     descriptor.path = path;
     descriptor.n_path = 2;
-    size_t left = mg_budget_left(&world->memory);
-    assert_ok(mg_budget_reserve(&world->memory, left, &err));
+    size_t left = mg_budget_left(&world->service.memory);
+    assert_ok(mg_budget_reserve(&world->service.memory, left, &err));
     assert_code(MG_NO_MEMORY, unary(world, METHOD("GetFlightInfo"), &descriptor.base, &err));
-    mg_budget_release(&world->memory, left);
+    mg_budget_release(&world->service.memory, left);
     assert_ok(unary(world, METHOD("GetFlightInfo"), &descriptor.base, &err));
 }
 
@@ -436,13 +399,13 @@ static uint64_t change(struct world *world, struct mg_schema *schema, uint64_t d
     struct mg_error err;
     uint64_t number;
 
-    assert_ok(mg_latch_writer_begin(world->writer, 1000, &epoch, &err));
+    assert_ok(mg_latch_writer_begin(world->service.writer, 1000, &epoch, &err));
     if (drop)
-        assert_ok(world->ops->change_schema(epoch, &dropped, &err));
+        assert_ok(world->service.ops->change_schema(epoch, &dropped, &err));
     if (schema)
-        assert_ok(world->ops->change_schema(epoch, &put, &err));
-    assert_ok(mg_latch_writer_publish(world->writer, watermark, MG_SLICE(NULL, 0), &number, &err));
-    assert_ok(world->ops->wait(world->engine, number, 10000, &err));
+        assert_ok(world->service.ops->change_schema(epoch, &put, &err));
+    assert_ok(mg_latch_writer_publish(world->service.writer, watermark, MG_SLICE(NULL, 0), &number, &err));
+    assert_ok(world->service.ops->wait(world->service.engine, number, 10000, &err));
     return number;
 }
 
@@ -452,7 +415,7 @@ static void alter(struct world *world, const char *name, uint64_t good_until_ts,
     struct mg_schema *next = mg_schema_copy(world->schema);
     struct mg_error err;
 
-    assert_ok(world->ops->reserve(world->engine, NULL, &next->version, &err));
+    assert_ok(world->service.ops->reserve(world->service.engine, NULL, &next->version, &err));
     if (name)
         assert_ok(mg_schema_text(&next->table, mg_slice_text(name), &err));
     if (good_until_ts) {
@@ -496,7 +459,7 @@ static enum mg_code ask(struct world *world, const char *method, Magic__V1__Snap
     descriptor.type = ARROW__FLIGHT__PROTOCOL__FLIGHT_DESCRIPTOR__DESCRIPTOR_TYPE__CMD;
     descriptor.cmd = mg_flight__binary(pack(world, &any.base));
     *err = MG_ERROR_INIT;
-    return mg_grpc_client_unary(world->client, method, 10000, pack(world, &descriptor.base), out, err);
+    return mg_grpc_client_unary(world->service.client, method, 10000, pack(world, &descriptor.base), out, err);
 }
 
 /* The first ticket of a plan. */
@@ -534,8 +497,8 @@ static void check_listed(struct world *world, Magic__V1__SnapshotRef ref, const 
     list.snapshot = &ref;
     action.type = (char[]){"magic.tables"};
     action.body = mg_flight__binary(pack(world, &list.base));
-    assert_ok(
-        mg_grpc_client_unary(world->client, METHOD("DoAction"), 10000, pack(world, &action.base), &response, &err));
+    assert_ok(mg_grpc_client_unary(world->service.client, METHOD("DoAction"), 10000, pack(world, &action.base),
+                                   &response, &err));
     assert_ok(MG_FLIGHT__UNPACK(arrow__flight__protocol__result__descriptor, response, "a result", &world->arena,
                                 &result, &err));
     assert_ok(MG_FLIGHT__UNPACK(magic__v1__table_info__descriptor, mg_flight__bytes(result->body), "a table",
@@ -637,7 +600,7 @@ static void a_mark_reaches_snapshots_that_were_shown_before(void **state)
     struct mg_error err;
 
     change(world, NULL, 0, 28);
-    assert_ok(mg_latch_acquire(world->latch, &choice, "a session", 0, &held, NULL, &err));
+    assert_ok(mg_latch_acquire(world->service.latch, &choice, "a session", 0, &held, NULL, &err));
     lease.snapshot_case = MAGIC__V1__SNAPSHOT_REF__SNAPSHOT_LEASE;
     lease.lease = mg_flight__binary(MG_SLICE(held.token, held.token_size));
     epoch.snapshot_case = MAGIC__V1__SNAPSHOT_REF__SNAPSHOT_EPOCH;
@@ -680,11 +643,11 @@ static void a_mark_outlives_a_restart(void **state)
     struct handed_out tickets;
 
     mark(world, &tickets);
-    close_service(world);
+    flight_service_close(&world->service);
     open_service(world);
     check_marked(world, &tickets);
     change(world, NULL, world->schema->table_id, 60);
-    close_service(world);
+    flight_service_close(&world->service);
     open_service(world);
     check_marked(world, &tickets);
 }
@@ -708,10 +671,10 @@ static void put_row(struct world *world, enum mg_change_op op, int64_t id, uint6
     mg_batch_builder_clear(&builder);
     struct mg_changes changes = {
         .table_id = world->schema->table_id, .schema_version = world->schema->version, .rows = rows, .ops = &ops};
-    assert_ok(mg_latch_writer_begin(world->writer, 1000, &epoch, &err));
-    assert_ok(world->engine->ops->put(epoch, &changes, &err));
-    assert_ok(mg_latch_writer_publish(world->writer, watermark, MG_SLICE(NULL, 0), &number, &err));
-    assert_ok(world->engine->ops->wait(world->engine, number, 10000, &err));
+    assert_ok(mg_latch_writer_begin(world->service.writer, 1000, &epoch, &err));
+    assert_ok(world->service.engine->ops->put(epoch, &changes, &err));
+    assert_ok(mg_latch_writer_publish(world->service.writer, watermark, MG_SLICE(NULL, 0), &number, &err));
+    assert_ok(world->service.engine->ops->wait(world->service.engine, number, 10000, &err));
     mg_batch_unref(rows);
 }
 
@@ -723,9 +686,9 @@ static void check_contradictions(struct world *world, const char *needs_verify, 
     struct mg_error err;
 
     magic__v1__lag_response__init(&lag);
-    assert_ok(world->engine->ops->snapshot(world->engine, &snapshot, &err));
+    assert_ok(world->service.engine->ops->snapshot(world->service.engine, &snapshot, &err));
     assert_ok(mg_flight__table_info(snapshot, world->schema, &world->arena, &info, &err));
-    assert_ok(mg_flight__verified_lag(world->engine, &world->arena, &lag, &err));
+    assert_ok(mg_flight__verified_lag(world->service.engine, &world->arena, &lag, &err));
     assert_string_equal(info->state, "ok"); /* it can be read */
     assert_int_equal(info->verify_failed, failed);
     assert_int_equal(info->n_verify_told, failed);
@@ -735,7 +698,7 @@ static void check_contradictions(struct world *world, const char *needs_verify, 
     else if (!strstr(info->needs_verify, needs_verify) || !strstr(lag.needs_verify[0], needs_verify) ||
              strncmp(lag.needs_verify[0], "shop.t: since 20", 16) != 0)
         fail_msg("needs-verify: %s; lag: %s", info->needs_verify, lag.needs_verify[0]);
-    world->engine->ops->snapshot_unref(snapshot);
+    world->service.engine->ops->snapshot_unref(snapshot);
 }
 
 static void what_contradicts_is_listed(void **state)

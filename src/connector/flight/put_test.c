@@ -1,9 +1,7 @@
 /* put_test.c -- DoPut over a real socket, against both engines: what is stored, what is not, beside a source that
  * publishes meanwhile; and its parts alone: FlightData cut anywhere, the set of keys.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "base/io_fault.h"
-#include "base/testing.h"
-#include "column/key.h"
+#include "connector/flight/flight_testing.h"
 #include "connector/flight/put.h"
 
 #define DO_PUT "/arrow.flight.protocol.FlightService/DoPut"
@@ -11,56 +9,18 @@
 enum { WAIT_MS = 10 * 1000 };
 
 struct world {
-    const struct mg_engine_ops *ops;
-    struct mg_io_fault *disk;
-    struct mg_budget memory;
-    struct mg_engine *engine;
-    struct mg_latch *latch;
-    struct mg_flight *flight;
-    struct mg_grpc_server *server;
-    struct mg_grpc_client *client;
-    char address[128];
+    struct flight_service service;
     struct mg_arena arena;
     uint64_t acked; /* by the last put */
 };
-
-static void open_service(struct world *world)
-{
-    struct mg_engine_options options = {.folder = "/store", .io = mg_io_fault_io(world->disk)};
-    struct mg_latch_options latch = {.secret = "a secret of thirty-two bytes..."};
-    struct mg_grpc_server_options grpc = {0};
-    struct mg_error err;
-
-    assert_ok(world->ops->open(&options, &world->engine, &err));
-    latch.engine = world->engine;
-    assert_ok(mg_latch_new(&latch, &world->latch, &err));
-    struct mg_flight_options flight = {.engine = world->engine, .latch = world->latch, .budget = &world->memory};
-    assert_ok(mg_flight_new(&flight, &world->flight, &err));
-    grpc.methods = mg_flight_methods(world->flight, &grpc.method_count);
-    assert_ok(mg_grpc_server_new(&grpc, &world->server, &err));
-    assert_ok(mg_grpc_server_listen(world->server, "127.0.0.1:0", world->address, &err));
-    assert_ok(mg_grpc_server_start(world->server, &err));
-    assert_ok(mg_grpc_client_connect(world->address, NULL, &world->client, &err));
-}
-
-static void close_service(struct world *world)
-{
-    mg_grpc_client_close(world->client);
-    mg_grpc_server_free(world->server);
-    mg_flight_free(world->flight);
-    mg_latch_free(world->latch);
-    world->engine->ops->close(world->engine);
-}
 
 static int set_up(void **state)
 {
     struct world *world = calloc(1, sizeof *world);
 
-    world->ops = *state;
-    world->disk = mg_io_fault_new(1);
+    flight_service_init(&world->service, *state, 128 << 20);
     mg_arena_init(&world->arena, 64 << 20);
-    mg_budget_init(&world->memory, "test", NULL, 128 << 20);
-    open_service(world);
+    flight_service_open(&world->service, NULL, 0);
     *state = world;
     return 0;
 }
@@ -69,10 +29,9 @@ static int tear_down(void **state)
 {
     struct world *world = *state;
 
-    close_service(world);
-    mg_io_fault_free(world->disk);
+    flight_service_close(&world->service);
     mg_arena_clear(&world->arena);
-    assert_int_equal(mg_budget_used(&world->memory), 0);
+    flight_service_clear(&world->service);
     free(world);
     return 0;
 }
@@ -151,7 +110,7 @@ static void append_rows(struct world *world, int64_t first, uint32_t count, size
 static enum mg_code send_message(struct world *world, struct mg_buffer *message, struct mg_error *err)
 {
     struct iovec piece = {.iov_base = message->data, .iov_len = message->size};
-    enum mg_code code = mg_grpc_client_send(world->client, &piece, 1, err);
+    enum mg_code code = mg_grpc_client_send(world->service.client, &piece, 1, err);
 
     mg_buffer_reset(message);
     return code;
@@ -179,7 +138,7 @@ static enum mg_code receive_acks(struct world *world, struct mg_error *err)
     enum mg_code code;
     struct mg_slice message;
 
-    while ((code = mg_grpc_client_receive(world->client, &message, err)) == MG_OK) {
+    while ((code = mg_grpc_client_receive(world->service.client, &message, err)) == MG_OK) {
         Arrow__Flight__Protocol__PutResult *result = arrow__flight__protocol__put_result__unpack(NULL, message.size,
                                                                                                  message.data);
         assert_non_null(result);
@@ -190,7 +149,7 @@ static enum mg_code receive_acks(struct world *world, struct mg_error *err)
         magic__v1__put_ack__free_unpacked(ack, NULL);
         arrow__flight__protocol__put_result__free_unpacked(result, NULL);
     }
-    return code == MG_NOT_FOUND && mg_grpc_client_status(world->client) == MG_GRPC_OK ? MG_OK : code;
+    return code == MG_NOT_FOUND && mg_grpc_client_status(world->service.client) == MG_GRPC_OK ? MG_OK : code;
 }
 
 struct rows {
@@ -206,17 +165,17 @@ static enum mg_code put(struct world *world, const Magic__V1__PutDescriptor *des
 
     world->acked = 0;
     mg_buffer_init(&message, 128 << 20);
-    enum mg_code code = mg_grpc_client_begin(world->client, DO_PUT, 0, err);
+    enum mg_code code = mg_grpc_client_begin(world->service.client, DO_PUT, 0, err);
     append_head(world, descriptor, &message);
     for (uint32_t i = 0; code == MG_OK && i <= rows.batches; i++) {
         code = send_message(world, &message, err);
         append_rows(world, rows.first + (int64_t)i * rows.batch_rows, rows.batch_rows, rows.text_bytes, &message);
     }
     if (code == MG_OK)
-        code = mg_grpc_client_half_close(world->client, err);
+        code = mg_grpc_client_half_close(world->service.client, err);
     if (code == MG_OK)
         code = receive_acks(world, err);
-    mg_grpc_client_end(world->client);
+    mg_grpc_client_end(world->service.client);
     mg_buffer_clear(&message);
     return code;
 }
@@ -230,13 +189,14 @@ static int64_t row_count(struct world *world, const char *database, const char *
     struct mg_error err;
     int64_t count = -1;
 
-    assert_ok(world->ops->snapshot(world->engine, &snapshot, &err));
-    if (world->ops->table_by_name(snapshot, mg_slice_text(database), mg_slice_text(table), &schema, &err) == MG_OK) {
-        assert_ok(world->ops->stats(snapshot, schema->table_id, &stats, &err));
+    assert_ok(world->service.ops->snapshot(world->service.engine, &snapshot, &err));
+    if (world->service.ops->table_by_name(snapshot, mg_slice_text(database), mg_slice_text(table), &schema, &err) ==
+        MG_OK) {
+        assert_ok(world->service.ops->stats(snapshot, schema->table_id, &stats, &err));
         count = (int64_t)stats.row_count;
         mg_schema_unref(schema);
     }
-    world->ops->snapshot_unref(snapshot);
+    world->service.ops->snapshot_unref(snapshot);
     return count;
 }
 
@@ -283,11 +243,11 @@ static void be_source(void *arg)
     struct mg_error err;
     uint64_t number;
 
-    assert_ok(mg_latch_writer_open(source->world->latch, "tidb", &writer, NULL, &err));
+    assert_ok(mg_latch_writer_open(source->world->service.latch, "tidb", &writer, NULL, &err));
     while (!atomic_load(&source->stop)) {
         assert_ok(mg_latch_writer_begin(writer, WAIT_MS, &epoch, &err));
         assert_ok(mg_latch_writer_publish(writer, ++source->epochs, MG_SLICE(NULL, 0), &number, &err));
-        assert_ok(source->world->ops->wait(source->world->engine, number, WAIT_MS, &err));
+        assert_ok(source->world->service.ops->wait(source->world->service.engine, number, WAIT_MS, &err));
     }
     mg_latch_writer_close(writer);
 }
@@ -307,9 +267,9 @@ static void a_source_goes_on_meanwhile(void **state)
     mg_thread_join(&thread);
     assert_int_equal(row_count(world, "lake", "t"), 10000);
     assert_true(source.epochs > 10);
-    assert_ok(world->ops->position(world->engine, "tidb", position, &err));
+    assert_ok(world->service.ops->position(world->service.engine, "tidb", position, &err));
     assert_int_equal(position->watermark, source.epochs);
-    assert_ok(world->ops->position(world->engine, MG_FLIGHT__LOCAL, position, &err));
+    assert_ok(world->service.ops->position(world->service.engine, MG_FLIGHT__LOCAL, position, &err));
     assert_int_equal(position->watermark, 0); /* so AS OF goes on meaning the other source */
     free(position);
 }
@@ -326,15 +286,15 @@ static void a_client_that_vanishes_leaves_what_was_acknowledged(void **state)
 
     mg_buffer_init(&message, 16 << 20);
     for (int i = 0; i < 2; i++) {
-        assert_ok(mg_grpc_client_begin(world->client, DO_PUT, 0, &err));
+        assert_ok(mg_grpc_client_begin(world->service.client, DO_PUT, 0, &err));
         append_head(world, both[i], &message);
         assert_ok(send_message(world, &message, &err));
         append_rows(world, 0, 700, 10, &message);
         assert_ok(send_message(world, &message, &err));
         if (i == 1)
-            assert_ok(mg_grpc_client_receive(world->client, &ack, &err));
-        mg_grpc_client_close(world->client);
-        assert_ok(mg_grpc_client_connect(world->address, NULL, &world->client, &err));
+            assert_ok(mg_grpc_client_receive(world->service.client, &ack, &err));
+        mg_grpc_client_close(world->service.client);
+        assert_ok(mg_grpc_client_connect(world->service.address, NULL, &world->service.client, &err));
         assert_ok(put(world, &others[i], (struct rows){0, 1, 1, 1}, &err)); /* waits until that one is over */
     }
     mg_buffer_clear(&message);
@@ -365,8 +325,8 @@ static void what_was_acknowledged_outlives_a_restart(void **state)
 
     assert_ok(put(world, &create, (struct rows){0, 100, 3, 10}, &err));
     assert_ok(put(world, &append, (struct rows){300, 100, 3, 10}, &err));
-    close_service(world);
-    open_service(world);
+    flight_service_close(&world->service);
+    flight_service_open(&world->service, NULL, 0);
     assert_int_equal(row_count(world, "lake", "t"), 600);
     assert_ok(put(world, &append, (struct rows){600, 100, 1, 10}, &err));
     assert_code(MG_INVALID, put(world, &append, (struct rows){550, 100, 1, 10}, &err));
