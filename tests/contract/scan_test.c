@@ -921,6 +921,44 @@ static _Atomic uint32_t asked;
 
 static bool lose_interest(const void *arg) { return atomic_fetch_add(&asked, 1) >= *(const uint32_t *)arg; }
 
+/* How many threads ask, in one round. */
+static _Atomic uint32_t asker_count;
+static uint32_t asker_round;
+
+static bool note_thread(const void *arg)
+{
+    static _Thread_local uint32_t noted;
+
+    if (noted != asker_round)
+        atomic_fetch_add(&asker_count, 1);
+    noted = asker_round;
+    return false;
+}
+
+static void test_threads_help(void **state)
+{
+    struct mg_arena arena;
+    struct mg_aggregate *aggregate;
+    struct mg_aggregate_call call = {.function = MG_AGGREGATE_COUNT_ALL};
+    struct mg_aggregate_request request = {.calls = &call, .call_count = 1};
+    struct mg_batch *batch;
+
+    mg_arena_init(&arena, 1 << 20);
+    must(mg_aggregate_bind(&request, w.wider, &aggregate, err));
+    for (uint32_t threads = 0; threads < 4; threads++) {
+        struct mg_scan *scan = open_scan(
+            (struct mg_scan_spec){.aggregate = aggregate, .threads = threads, .is_cancelled = note_thread});
+        asker_round++;
+        atomic_store(&asker_count, 0);
+        must(magic->next(scan, &batch, err));
+        assert_int_equal(asker_count, MG_MAX(threads, 1U));
+        mg_batch_unref(batch);
+        magic->scan_close(scan);
+    }
+    mg_aggregate_free(aggregate);
+    mg_arena_clear(&arena);
+}
+
 /* All threads of a scan stop when one must. */
 static void test_stopping(void **state)
 {
@@ -961,11 +999,14 @@ static void test_stopping(void **state)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),          cmocka_unit_test(test_aggregates),
-        cmocka_unit_test(test_first_rows),    cmocka_unit_test(test_stopping),
-        cmocka_unit_test(test_splits),        cmocka_unit_test(test_splits_between_row_groups),
-        cmocka_unit_test(test_blocks_fetched)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows),
+                                       cmocka_unit_test(test_aggregates),
+                                       cmocka_unit_test(test_first_rows),
+                                       cmocka_unit_test(test_stopping),
+                                       cmocka_unit_test(test_threads_help),
+                                       cmocka_unit_test(test_splits),
+                                       cmocka_unit_test(test_splits_between_row_groups),
+                                       cmocka_unit_test(test_blocks_fetched)};
 
     only_case = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
     return cmocka_run_group_tests(tests, set_up, tear_down);

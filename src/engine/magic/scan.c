@@ -116,6 +116,8 @@ enum mg_code mg_magic__scan(struct mg_snapshot *snapshot, const struct mg_scan_s
     enum mg_code code = mg_magic__find_named(snapshot, spec, scan->schema, scan->needed, &scan->by_key, &scan->named,
                                              err);
     if (code == MG_OK)
+        code = mg_scan__add_helpers(scan, err);
+    if (code == MG_OK)
         *out = base;
     else
         mg_magic__scan_close(base);
