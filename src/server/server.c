@@ -14,12 +14,23 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "engine/trace/trace.h"
 #include "server/server_internal.h"
 
 enum { SECRET_FILE_MAX = 4096 };
 static const uint64_t STORE_MEMORY_MIN = (uint64_t)64 << 20; /* beside the pump's share */
 
 static const struct mg_engine_ops *const engines[] = {&mg_engine_magic, &mg_engine_model};
+
+/* "magic", or "trace:magic": the same, with a line in the log for each call. NULL: there is none of that name. */
+static const struct mg_engine_ops *find_engine(const char *name)
+{
+    bool traced = strncmp(name, "trace:", 6) == 0;
+    for (size_t i = 0; i < MG_COUNT_OF(engines); i++)
+        if (strcmp(engines[i]->name, name + (traced ? 6 : 0)) == 0)
+            return traced ? mg_trace_of(engines[i]) : engines[i];
+    return NULL;
+}
 
 static uint64_t machine_memory(void)
 {
@@ -84,18 +95,16 @@ static enum mg_code start_engine(struct mg_server *server, struct mg_error *err)
 
     MG_TRY(mg_io_make_folders(server->io, data, err));
     snprintf(server->engine_folder, sizeof server->engine_folder, "%s/store", data);
-    for (size_t i = 0; i < MG_COUNT_OF(engines); i++) {
-        if (strcmp(engines[i]->name, name) != 0)
-            continue;
-        int64_t begin = mg_mono_ms(server->clock);
-        enum mg_code code = engines[i]->open(&options, &server->engine, err);
-        if (code != MG_OK)
-            return mg_fail_in(err, code, "could not open the store in %s", server->engine_folder);
-        mg_log(MG_LOG_INFO, "server", "store open engine=%s folder=%s took_ms=%lld", name, server->engine_folder,
-               (long long)(mg_mono_ms(server->clock) - begin));
-        return MG_OK;
-    }
-    return mg_fail(err, MG_INVALID, "there is no engine %s", name);
+    const struct mg_engine_ops *ops = find_engine(name);
+    if (!ops)
+        return mg_fail(err, MG_INVALID, "there is no engine %s", name);
+    int64_t begin = mg_mono_ms(server->clock);
+    enum mg_code code = ops->open(&options, &server->engine, err);
+    if (code != MG_OK)
+        return mg_fail_in(err, code, "could not open the store in %s", server->engine_folder);
+    mg_log(MG_LOG_INFO, "server", "store open engine=%s folder=%s took_ms=%lld", name, server->engine_folder,
+           (long long)(mg_mono_ms(server->clock) - begin));
+    return MG_OK;
 }
 
 /* The key of tickets and lease tokens: made once, kept beside the store, so that tickets survive a restart. */

@@ -104,9 +104,11 @@ static enum mg_code check_value(enum mg_setting_id id, const char *text, uint64_
 {
     switch (id) {
     case MG_SETTING_ENGINE:
+        text += strncmp(text, "trace:", 6) == 0 ? 6 : 0;
         return strcmp(text, "magic") == 0 || strcmp(text, "model") == 0
                    ? MG_OK
-                   : mg_fail(err, MG_INVALID, "there is no engine '%s': magic or model", text);
+                   : mg_fail(err, MG_INVALID, "there is no engine '%s': magic or model, or trace: and one of them",
+                             text);
     case MG_SETTING_LOG_LEVEL:
         return mg_log_level_from_name(text) >= 0
                    ? MG_OK

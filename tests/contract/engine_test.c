@@ -15,6 +15,7 @@
 
 #include "base/counter.h"
 #include "base/io_fault.h"
+#include "engine/trace/trace.h"
 #include "engine_kit.h"
 
 struct fixture {
@@ -42,6 +43,9 @@ struct fixture {
         assert_true(refused_err.text[0]);                             \
         assert_int_equal(refused_err.code, wanted);                   \
     } while (0)
+
+static _Atomic uint64_t line_count; /* of traced engines */
+static char last_publish[1024];     /* the writer's */
 
 static void open_with(struct fixture *f, size_t limit_bytes, uint64_t wal_segment_bytes)
 {
@@ -104,6 +108,21 @@ static const char *at_epoch(struct fixture *f, uint64_t epoch, uint64_t table_id
     const char *rows = kit_rows(snapshot, table_id, NULL);
     f->ops->snapshot_unref(snapshot);
     return rows;
+}
+
+static void calls_are_told_by_a_traced_engine(void **state)
+{
+    struct fixture *f = *state;
+    bool is_traced = strncmp(f->ops->name, "trace:", 6) == 0;
+    uint64_t before = line_count;
+    last_publish[0] = 0;
+    struct mg_schema *schema = people(f);
+    kit_apply(f->engine, schema, "I 1,a,1");
+    assert_string_equal(kit_now(f->engine, 1), "1,a,1.00");
+    mg_schema_unref(schema);
+    if (is_traced)
+        assert_true(strstr(last_publish, "position_bytes=3 -> OK epoch=2 ") && strstr(last_publish, " us"));
+    assert_true(is_traced ? line_count - before > 10 : line_count == before);
 }
 
 /* ---- the empty store ----------------------------------------------------------------------------------------- */
@@ -1776,13 +1795,28 @@ static const struct {
     T(a_flush_does_not_wait_for_a_merge),
     T(what_is_written_is_counted),
     T(status_says_what_people_ask),
+    T(calls_are_told_by_a_traced_engine),
 #undef T
 };
 
+/* Lines of the traced engines are counted, and looked at by one test. */
+static void note_line(void *arg, const char *line)
+{
+    assert_non_null(strstr(line, " -> "));
+    line_count++;
+    if (strncmp(line, "publish ", 8) == 0)
+        snprintf(last_publish, sizeof last_publish, "%s", line);
+}
+
 int main(int argc, char **argv)
 {
-    static struct fixture engines[] = {{.ops = &mg_engine_model, .durable = false},
-                                       {.ops = &mg_engine_magic, .durable = true}};
+    static struct fixture engines[4] = {{.ops = &mg_engine_model, .durable = false},
+                                        {.ops = &mg_engine_magic, .durable = true},
+                                        {.durable = false},
+                                        {.durable = true}};
+    engines[2].ops = mg_trace_of(&mg_engine_model);
+    engines[3].ops = mg_trace_of(&mg_engine_magic);
+    mg_trace_to(note_line, NULL);
     enum { TESTS = MG_COUNT_OF(tests), ENGINES = MG_COUNT_OF(engines) };
     static struct CMUnitTest units[TESTS * ENGINES];
     static char names[TESTS * ENGINES][96];
