@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/net.h"
 #include "grpc/grpc_internal.h"
 
 enum { BACKLOG = 512 };
@@ -171,7 +172,7 @@ enum mg_code mg_grpc__address_listen(struct mg_grpc__address *address, int *out_
 /* 0, or errno. EAGAIN: a unix socket whose backlog is full, which poll does not wait for. */
 static int finish_connect(int fd, const struct mg_grpc__address *address, int64_t timeout_ms)
 {
-    if (connect(fd, &address->socket.any, address->size) == 0)
+    if (mg_net_connect(fd, &address->socket.any, address->size) == 0)
         return 0;
     if (errno != EINPROGRESS && errno != EINTR)
         return errno;

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/net.h"
 #include "base/version.h"
 #include "grpc/grpc_internal.h"
 
@@ -342,7 +343,7 @@ static void flush(struct mg_grpc_client *client)
 static void read_some(struct mg_grpc_client *client)
 {
     while (!client->lost) {
-        ssize_t size = recv(client->fd, client->input, INPUT_BYTES, MSG_DONTWAIT);
+        ssize_t size = mg_net_receive(client->fd, client->input, INPUT_BYTES);
         if (size < 0 && (errno == EAGAIN || errno == EINTR))
             return;
         if (size <= 0) {

@@ -16,6 +16,7 @@
 
 #include "base/counter.h"
 #include "base/log.h"
+#include "base/net.h"
 #include "grpc/grpc_internal.h"
 
 enum {
@@ -350,7 +351,7 @@ void mg_grpc__connection_feed(struct mg_grpc__connection *connection, struct mg_
 void mg_grpc__connection_read(struct mg_grpc__connection *connection)
 {
     for (int i = 0; i < READS_PER_TURN && !connection->broken; i++) {
-        ssize_t size = recv(connection->fd, connection->loop->input, INPUT_BYTES, MSG_DONTWAIT);
+        ssize_t size = mg_net_receive(connection->fd, connection->loop->input, INPUT_BYTES);
         if (size > 0) {
             mg_grpc__connection_feed(connection, MG_SLICE(connection->loop->input, size));
             if (size < INPUT_BYTES)

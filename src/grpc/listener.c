@@ -14,6 +14,7 @@
 
 #include "base/counter.h"
 #include "base/log.h"
+#include "base/net.h"
 #include "grpc/grpc_internal.h"
 
 enum {
@@ -115,7 +116,7 @@ static bool accept_all(struct mg_grpc__acceptor *acceptor, int listen_fd, int64_
     for (;;) {
         struct sockaddr_storage from = {.ss_family = AF_UNIX};
         socklen_t size = sizeof from;
-        int fd = accept4(listen_fd, (struct sockaddr *)&from, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = mg_net_accept(listen_fd, (struct sockaddr *)&from, &size);
         if (fd >= 0) {
             hand_over(acceptor, fd, &from);
             continue;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/net.h"
 #include "grpc/grpc_internal.h"
 
 enum {
@@ -163,8 +164,8 @@ enum mg_grpc__flushed mg_grpc__output_flush(struct mg_grpc__output *output, int 
 {
     while (output->size_bytes > 0) {
         struct mg_grpc__output_block *block = output->block;
-        struct msghdr header = {.msg_iov = block->pieces + block->first, .msg_iovlen = block->end - block->first};
-        ssize_t sent = fd < 0 ? (ssize_t)output->size_bytes : sendmsg(fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent = fd < 0 ? (ssize_t)output->size_bytes
+                              : mg_net_send(fd, block->pieces + block->first, block->end - block->first);
         if (sent >= 0)
             advance(output, (size_t)sent);
         else if (errno == EAGAIN)

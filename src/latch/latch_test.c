@@ -1,6 +1,9 @@
 /* latch_test.c -- leases: what they pin, when they end, what a token and a ticket are worth, before and after a
  * restart.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "base/lock.h"
 #include "latch/latch_testing.h"
 
 static struct mg_lease acquire(struct world *world, int64_t ttl_ms)
@@ -239,6 +242,21 @@ static void a_token_of_another_store_is_refused(void **state)
     options.engine->ops->close(options.engine);
 }
 
+static int refuse(void *arg, const char *name) { return strcmp(name, "latch") == 0 ? EAGAIN : 0; }
+
+static void a_latch_without_its_thread_is_none(void **state)
+{
+    static const struct mg_thread_hooks hooks = {.start = refuse};
+    struct world *world = *state;
+    struct mg_latch *latch;
+    struct mg_error err = MG_ERROR_INIT;
+
+    mg_thread_hook(&hooks);
+    assert_code(MG_NO_MEMORY, mg_latch_new(&world->options, &latch, &err));
+    mg_thread_hook(NULL);
+    assert_non_null(strstr(err.text, "could not start the thread latch"));
+}
+
 static void after_a_restart_a_token_revives_its_lease(void **state)
 {
     struct world *world = *state;
@@ -445,6 +463,7 @@ int main(void)
         TEST(released_is_over_and_may_be_released_again),
         TEST(a_forged_token_is_refused),
         TEST(a_token_of_another_store_is_refused),
+        TEST(a_latch_without_its_thread_is_none),
         TEST(after_a_restart_a_token_revives_its_lease),
         TEST(after_a_restart_a_released_lease_stays_over),
         TEST(after_a_restart_a_ticket_lives_by_its_own_time),

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "base/lock.h"
 #include "base/stop.h"
 
 #include "disk_world.h"
@@ -290,6 +291,34 @@ static void every_call_may_fail_once(void **state)
     assert_true(nth > 150);
 }
 
+/* ---- a thread that cannot be started --------------------------------------------------------------------------- */
+
+static int refuse(void *arg, const char *name) { return strcmp(name, "maintainer") == 0 ? EAGAIN : 0; }
+
+/* Opening fails with the reason, gives everything back, the lock of the folder too, and works the next time. */
+static void a_maintainer_that_cannot_start(void **state)
+{
+    static const struct mg_thread_hooks hooks = {.start = refuse};
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_engine *engine;
+    struct mg_budget budget;
+    struct world w;
+    world_init(&w, 1);
+    world_tell(&w);
+    world_close(&w);
+    struct mg_engine_options options = {.folder = "/store", .io = mg_io_fault_io(w.disk), .budget = &budget};
+    mg_budget_init(&budget, "disk test", NULL, SIZE_MAX);
+    mg_thread_hook(&hooks);
+    assert_int_equal(magic->open(&options, &engine, &err), MG_NO_MEMORY);
+    mg_thread_hook(NULL);
+    assert_non_null(strstr(err.text, "could not start the thread maintainer"));
+    assert_int_equal(mg_budget_used(&budget), 0);
+    assert_int_equal(world_open(&w, NULL), MG_OK);
+    world_compare_all(&w, &expected, expected.newest);
+    world_close(&w);
+    world_clear(&w);
+}
+
 /* ---- flipped bits -------------------------------------------------------------------------------------------- */
 
 struct names {
@@ -440,6 +469,7 @@ int main(void)
         cmocka_unit_test(a_power_cut_at_every_call),
         cmocka_unit_test(every_write_may_be_torn_at_any_byte),
         cmocka_unit_test(every_call_may_fail_once),
+        cmocka_unit_test(a_maintainer_that_cannot_start),
         cmocka_unit_test(damage_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
