@@ -133,6 +133,10 @@ WRAP(plan_splits,
 WRAP(scan, (struct mg_snapshot * snapshot, const struct mg_scan_spec *spec, struct mg_scan **out, struct mg_error *err),
      (snapshot, spec, out, err))
 WRAP(next, (struct mg_scan * scan, struct mg_batch **out, struct mg_error *err), (scan, out, err))
+WRAP(find,
+     (struct mg_snapshot * snapshot, const struct mg_find_spec *spec, uint32_t *rows, struct mg_batch **out,
+      struct mg_error *err),
+     (snapshot, spec, rows, out, err))
 WRAP(status, (struct mg_engine * engine, mg_status_fn *fn, void *arg, struct mg_error *err), (engine, fn, arg, err))
 
 static struct mg_engine_ops wrapped(void)
@@ -149,6 +153,7 @@ static struct mg_engine_ops wrapped(void)
     ops.plan_splits = heap_plan_splits;
     ops.scan = heap_scan;
     ops.next = heap_next;
+    ops.find = heap_find;
     ops.status = heap_status;
     return ops;
 }
@@ -210,6 +215,37 @@ static enum mg_code count_status(void *arg, const char *name, const char *value,
     return MG_OK;
 }
 
+/* A key of a part or a delta, and one that is not there. */
+static enum mg_code find_first(struct world *w, struct mg_snapshot *snapshot)
+{
+    static const uint32_t columns[] = {0, 1};
+    struct mg_type type = {.id = MG_TYPE_INT64};
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_batch_builder builder;
+    struct mg_batch *keys, *found = NULL;
+    struct mg_buffer bytes;
+    uint32_t offsets[3] = {0}, rows[2];
+    mg_buffer_init(&bytes, MG_KEY_BYTES_MAX);
+    assert_int_equal(mg_batch_builder_init(&builder, &type, 1, NULL, 4096, NULL), MG_OK);
+    assert_int_equal(mg_builder_int(&builder, 0, 2, NULL), MG_OK);
+    assert_int_equal(mg_builder_int(&builder, 0, 77, NULL), MG_OK);
+    assert_int_equal(mg_batch_builder_finish(&builder, 2, &keys, NULL), MG_OK);
+    mg_batch_builder_clear(&builder);
+    const struct mg_vector *vectors[] = {&keys->vectors[0]};
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(mg_key_encode(vectors, 1, i, &bytes, NULL), MG_OK);
+        offsets[i + 1] = (uint32_t)bytes.size;
+    }
+    struct mg_find_spec spec = {
+        .table_id = 1, .key_count = 2, .keys = bytes.data, .offsets = offsets, .columns = columns, .column_count = 2};
+    enum mg_code code = w->ops->find(snapshot, &spec, rows, &found, &err);
+    if (code == MG_OK)
+        mg_batch_unref(found);
+    mg_batch_unref(keys);
+    mg_buffer_clear(&bytes);
+    return code;
+}
+
 /* Rows filtered, grouped, ordered, by splits; status. */
 static enum mg_code read_snapshot(struct world *w, struct mg_snapshot *snapshot, const struct reading *reading)
 {
@@ -235,6 +271,7 @@ static enum mg_code read_snapshot(struct world *w, struct mg_snapshot *snapshot,
     top.order = &reading->order;
     top.order_count = 1;
     MG_TRY(read_scan(w, snapshot, &top));
+    MG_TRY(find_first(w, snapshot));
     return w->ops->status(w->engine, count_status, &lines, &err);
 }
 
