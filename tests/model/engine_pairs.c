@@ -251,6 +251,7 @@ struct world {
     struct mg_budget budget;
     bool is_cut;
     uint64_t published; /* the newest epoch that publish said MG_OK to */
+    uint64_t oldest;    /* that can be opened before the actors begin */
 };
 
 static struct mg_schema *schema, *gone;
@@ -392,6 +393,7 @@ static void begin_world(struct world *w, bool with_latch)
     open_world(w, true);
     tell(w->engine, true);
     w->published = newest;
+    w->oldest = kit_status(w->engine, "earliest_epoch");
     if (with_latch)
         must(mg_latch_new(&(struct mg_latch_options){.engine = w->engine}, &w->latch, err));
 }
@@ -487,6 +489,19 @@ static void run_old_reader(struct actor *actor)
     magic->snapshot_unref(snapshot);
 }
 
+/* The oldest epoch that can be opened, from a manifest that the next checkpoint would remove. */
+static void run_oldest_reader(struct actor *actor)
+{
+    struct mg_snapshot *snapshot;
+    actor->code = magic->snapshot_at(actor->world->engine, actor->world->oldest, &snapshot, NULL);
+    if (actor->code == MG_OK) {
+        actor->code = check_snapshot(actor->world, snapshot);
+        magic->snapshot_unref(snapshot);
+    } else if (actor->code == MG_SNAPSHOT_TOO_OLD) {
+        actor->code = MG_OK; /* the checkpoint was first */
+    }
+}
+
 static void run_lease(struct actor *actor)
 {
     struct mg_latch *latch = actor->world->latch;
@@ -508,8 +523,11 @@ static void run_closer(struct actor *actor)
 }
 
 static const struct actor kinds[] = {
-    {.kind = "writer", .run = run_writer},      {.kind = "maintainer", .run = run_maintainer},
-    {.kind = "reader", .run = run_reader},      {.kind = "old reader", .run = run_old_reader},
+    {.kind = "writer", .run = run_writer},
+    {.kind = "maintainer", .run = run_maintainer},
+    {.kind = "reader", .run = run_reader},
+    {.kind = "old reader", .run = run_old_reader},
+    {.kind = "oldest reader", .run = run_oldest_reader},
     {.kind = "lease reader", .run = run_lease},
 };
 static const struct actor closer = {.kind = "closer", .run = run_closer};
@@ -748,6 +766,9 @@ static void run_closing(void)
 static void run_all(void)
 {
     struct tally sum = {0};
+    uint32_t point_count = 0;
+    for (uint32_t k = 0; k < KINDS; k++)
+        point_count += points[k].count;
     for (uint32_t a = 0; a < KINDS; a++)
         for (uint32_t b = 0; b < KINDS; b++) {
             if (a == WRITER && b == WRITER)
