@@ -36,6 +36,7 @@ enum {
     CHECKPOINTS_KEPT = 2,
     COLUMNS_MAX = 12,
     BATCH_ROWS_MAX = 12000,
+    MIDDLE_MAX = 6, /* epochs within one checkpoint: tiny segments make thousands of parts, and each epoch makes more */
     REASON_MAX = 1024,
 };
 
@@ -71,6 +72,7 @@ struct history {
     uint64_t model_failed; /* the model's verify_failed when magic was opened */
     uint64_t compaction;   /* the last one that was asked for */
     bool faults_planned;
+    uint32_t middle_left; /* of MIDDLE_MAX */
     bool verbose;
 };
 
@@ -1146,8 +1148,9 @@ static void restart(struct history *h)
 static void in_the_middle(void *arg, const char *name)
 {
     struct history *h = arg;
-    if (strcmp(name, "part.written") != 0 || !chance(h, 50))
+    if (strcmp(name, "part.written") != 0 || h->middle_left == 0 || !chance(h, 50))
         return;
+    h->middle_left--;
     mg_stop_hook(NULL, NULL);
     change_rows(h);
     mg_stop_hook(in_the_middle, h);
@@ -1157,6 +1160,7 @@ static void in_the_middle(void *arg, const char *name)
 static void checkpoint(struct history *h)
 {
     struct mg_error story = MG_ERROR_INIT;
+    h->middle_left = MIDDLE_MAX;
     if (!h->faults_planned && chance(h, 60))
         mg_stop_hook(in_the_middle, h);
     enum mg_code code = mg_engine_magic.checkpoint(h->magic, chance(h, 60), &story);

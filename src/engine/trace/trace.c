@@ -526,6 +526,44 @@ static enum mg_code trace_find(struct mg_snapshot *snapshot, const struct mg_fin
     return finish(&call, code, "rows=%u", code == MG_OK && *out ? (*out)->row_count : 0);
 }
 
+/* ---- instructions -------------------------------------------------------------------------------------------- */
+
+static enum mg_code trace_compact(struct mg_engine *engine, uint64_t table_id, struct mg_key_range range,
+                                  uint64_t *out_id, struct mg_error *err)
+{
+    struct call call;
+    begin(&call, err, "compact");
+    add(&call, " table_id=%" PRIu64 " low_bytes=%zu high_bytes=%zu", table_id, range.low.size, range.high.size);
+    enum mg_code code = trace_of(engine)->ops->compact(trace_of(engine)->inner, table_id, range, out_id, call.err);
+    return finish(&call, code, "id=%" PRIu64, code == MG_OK ? *out_id : 0);
+}
+
+static enum mg_code trace_compactions(struct mg_engine *engine, uint64_t id, mg_compaction_fn *fn, void *arg,
+                                      struct mg_error *err)
+{
+    struct call call;
+    begin(&call, err, "compactions");
+    add(&call, " id=%" PRIu64, id);
+    return finish(&call, trace_of(engine)->ops->compactions(trace_of(engine)->inner, id, fn, arg, call.err), "%s", "");
+}
+
+static enum mg_code trace_cancel_compaction(struct mg_engine *engine, uint64_t id, struct mg_error *err)
+{
+    struct call call;
+    begin(&call, err, "cancel_compaction");
+    add(&call, " id=%" PRIu64, id);
+    return finish(&call, trace_of(engine)->ops->cancel_compaction(trace_of(engine)->inner, id, call.err), "%s", "");
+}
+
+static enum mg_code trace_set_option(struct mg_engine *engine, enum mg_engine_option option, uint64_t value,
+                                     struct mg_error *err)
+{
+    struct call call;
+    begin(&call, err, "set_option");
+    add(&call, " option=%d value=%" PRIu64, (int)option, value);
+    return finish(&call, trace_of(engine)->ops->set_option(trace_of(engine)->inner, option, value, call.err), "%s", "");
+}
+
 static enum mg_code trace_status(struct mg_engine *engine, mg_status_fn *fn, void *arg, struct mg_error *err)
 {
     struct call call;
@@ -566,10 +604,14 @@ static const struct mg_engine_ops traced = {
     .next = trace_next,
     .scan_close = trace_scan_close,
     .find = trace_find,
+    .compact = trace_compact,
+    .compactions = trace_compactions,
+    .cancel_compaction = trace_cancel_compaction,
+    .set_option = trace_set_option,
     .status = trace_status,
 };
 /* A member that is new in engine.h needs a line above, and a function that unwraps what it is given. */
-_Static_assert(sizeof traced == 33 * sizeof(void *), "every member of mg_engine_ops is traced");
+_Static_assert(sizeof traced == 37 * sizeof(void *), "every member of mg_engine_ops is traced");
 
 const struct mg_engine_ops *mg_trace_of(const struct mg_engine_ops *under)
 {
