@@ -149,7 +149,7 @@ static void put_rows(struct mg_epoch *epoch, const struct rows *before, uint64_t
     }
     must(mg_batch_builder_finish(&builder, CHANGES, &batch, err));
     mg_batch_builder_clear(&builder);
-    struct mg_changes changes = {1, 1, batch, change_ops};
+    struct mg_changes changes = {.table_id = 1, .schema_version = 1, .rows = batch, .ops = change_ops};
     must(ops->put(epoch, &changes, err));
     mg_batch_unref(batch);
 }

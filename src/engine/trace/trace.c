@@ -453,6 +453,18 @@ static enum mg_code trace_stats(const struct mg_snapshot *snapshot, uint64_t tab
                   code == MG_OK ? out->size_bytes : 0);
 }
 
+static enum mg_code trace_column_stats(const struct mg_snapshot *snapshot, uint64_t table_id, struct mg_arena *arena,
+                                       struct mg_column_stats **out, struct mg_error *err)
+{
+    struct call call;
+    begin(&call, err, "column_stats");
+    add(&call, " table_id=%" PRIu64, table_id);
+    return finish(
+        &call,
+        trace_of(snapshot->engine)->ops->column_stats(snapshot_of(snapshot)->inner, table_id, arena, out, call.err),
+        "%s", "");
+}
+
 static enum mg_code trace_plan_splits(const struct mg_snapshot *snapshot, uint64_t table_id, uint32_t wanted,
                                       bool force, struct mg_arena *arena, struct mg_key_range **out,
                                       uint32_t *out_count, struct mg_error *err)
@@ -524,6 +536,16 @@ static enum mg_code trace_find(struct mg_snapshot *snapshot, const struct mg_fin
         spec->table_id, spec->key_count, spec->column_count);
     enum mg_code code = trace_of(snapshot->engine)->ops->find(snapshot_of(snapshot)->inner, spec, rows, out, call.err);
     return finish(&call, code, "rows=%u", code == MG_OK && *out ? (*out)->row_count : 0);
+}
+
+static enum mg_code trace_verified(struct mg_engine *engine, uint64_t table_id, mg_verify_fn *fn, void *arg,
+                                   struct mg_error *err)
+{
+    struct call call;
+    begin(&call, err, "verified");
+    add(&call, " table_id=%" PRIu64, table_id);
+    return finish(&call, trace_of(engine)->ops->verified(trace_of(engine)->inner, table_id, fn, arg, call.err), "%s",
+                  "");
 }
 
 /* ---- instructions -------------------------------------------------------------------------------------------- */
@@ -599,6 +621,7 @@ static const struct mg_engine_ops traced = {
     .list_tables = trace_list_tables,
     .list_databases = trace_list_databases,
     .stats = trace_stats,
+    .column_stats = trace_column_stats,
     .plan_splits = trace_plan_splits,
     .scan = trace_scan_open,
     .next = trace_next,
@@ -608,10 +631,11 @@ static const struct mg_engine_ops traced = {
     .compactions = trace_compactions,
     .cancel_compaction = trace_cancel_compaction,
     .set_option = trace_set_option,
+    .verified = trace_verified,
     .status = trace_status,
 };
 /* A member that is new in engine.h needs a line above, and a function that unwraps what it is given. */
-_Static_assert(sizeof traced == 37 * sizeof(void *), "every member of mg_engine_ops is traced");
+_Static_assert(sizeof traced == 39 * sizeof(void *), "every member of mg_engine_ops is traced");
 
 const struct mg_engine_ops *mg_trace_of(const struct mg_engine_ops *under)
 {
