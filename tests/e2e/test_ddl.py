@@ -96,12 +96,16 @@ def test_a_statement_keeps_the_schema_it_was_analysed_with(cluster, spark, wire)
     ))
     whole = spark.sql("SELECT id, a, b FROM magic.moved.t WHERE b = 3")
     part = spark.sql("SELECT id, a FROM magic.moved.t")
+    summed = spark.sql("SELECT b, sum(a), max(a + b) FROM magic.moved.t GROUP BY b")
+    first = spark.sql("SELECT id FROM magic.moved.t ORDER BY a DESC, id LIMIT 1")
     wire.visible(change(
         "ALTER TABLE moved.t RENAME COLUMN a TO renamed",
         "ALTER TABLE moved.t ADD COLUMN a INT DEFAULT 99",
         "INSERT INTO moved.t VALUES (2,4,3,6)",
     ))
     assert sorted(map(tuple, whole.collect())) == [(1, 2, 3), (2, 4, 3)]
+    assert "PushedAggregates" in spark_lib.plan_text(summed) and summed.collect() == [(3, 6, 7)]
+    assert "PushedTopN" in spark_lib.plan_text(first) and first.collect() == [(2,)]
     wire.visible(change(
         "ALTER TABLE moved.t DROP COLUMN b",
         "ALTER TABLE moved.t ADD COLUMN b INT DEFAULT 3",

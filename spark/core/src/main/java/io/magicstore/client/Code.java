@@ -31,7 +31,9 @@ public enum Code {
   TABLE_UNSUPPORTED(37, false),
   SCHEMA_CHANGED(38, false),
   WRITER_FENCED(39, false),
-  SOURCE_STOPPED(40, false);
+  SOURCE_STOPPED(40, false),
+  OUT_OF_RANGE(41, false),
+  DIVIDE_BY_ZERO(42, false);
 
   private final int number;
   private final boolean worthRetrying;

@@ -1,4 +1,4 @@
-/* Exprs.java -- builds the predicate trees of proto/scan.proto.
+/* Exprs.java -- builds the expression trees of proto/scan.proto.
  * SPDX-License-Identifier: Apache-2.0 */
 package io.magicstore.client;
 
@@ -6,6 +6,7 @@ import io.magicstore.proto.Call;
 import io.magicstore.proto.ColumnRef;
 import io.magicstore.proto.Decimal;
 import io.magicstore.proto.Expr;
+import io.magicstore.proto.Type;
 import io.magicstore.proto.Value;
 import com.google.protobuf.ByteString;
 import java.math.BigInteger;
@@ -34,6 +35,11 @@ public final class Exprs {
 
   public static Expr call(Call.Op op, Expr... args) {
     return call(op, List.of(args));
+  }
+
+  /** To a type that holds every value of the argument's. */
+  public static Expr cast(Expr arg, Type type) {
+    return Expr.newBuilder().setCall(Call.newBuilder().setOp(Call.Op.CAST).addArgs(arg).setType(type)).build();
   }
 
   /** AND or OR of two sides; sides that are the same connective become part of it, so that long chains stay flat. */

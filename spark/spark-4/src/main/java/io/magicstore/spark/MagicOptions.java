@@ -37,6 +37,9 @@ record MagicOptions(
   static final String SPLITS = "spark.magic.splits";
   static final String PUSH_FILTERS = "spark.magic.pushdown.filters";
   static final String PUSH_LIMIT = "spark.magic.pushdown.limit";
+  static final String PUSH_AGGREGATES = "spark.magic.pushdown.aggregates";
+  static final String PUSH_TOP = "spark.magic.pushdown.topn";
+  static final String COMPLETE_ROWS = "spark.magic.pushdown.complete-rows";
 
   private static final Pattern TIME = Pattern.compile("(\\d+)\\s*(ms|s|m|min|h|d)?");
 

@@ -8,6 +8,8 @@ import io.magicstore.client.Code;
 import io.magicstore.client.MagicClient;
 import io.magicstore.client.MagicException;
 import io.magicstore.client.Memory;
+import io.magicstore.client.PartialBatches;
+import io.magicstore.client.PartialShape;
 import io.magicstore.client.Retry;
 import java.util.List;
 import org.apache.arrow.memory.BufferAllocator;
@@ -35,6 +37,8 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
   private final MagicPartition partition;
   private final ReadFaults.Attempt faults;
   private final BufferAllocator allocator;
+  /** Null for rows, and for results that need nothing done to them. */
+  private final PartialBatches partials;
 
   private volatile BatchStream stream;
   private volatile boolean killed;
@@ -47,7 +51,7 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
   private long batchCount;
   private long waitNanos;
 
-  MagicReader(MagicOptions options, StructType columns, MagicPartition partition, ReadFaults faults) {
+  MagicReader(MagicOptions options, StructType columns, PartialShape partial, MagicPartition partition, ReadFaults faults) {
     TaskContext task = TaskContext.get();
 
     this.options = options;
@@ -55,6 +59,7 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
     this.partition = partition;
     this.faults = faults.attempt(task);
     this.allocator = Memory.child(task == null ? "read" : "task " + task.taskAttemptId(), options.taskMemoryBytes());
+    this.partials = partial != null && partial.changesBatches() ? new PartialBatches(partial, allocator) : null;
     if (task != null) {
       task.addTaskCompletionListener((TaskCompletionListener) ended -> close());
       onKill(task);
@@ -85,9 +90,9 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
     long began = System.nanoTime();
 
     try {
-      more = stream == null ? first() : stream.next();
+      more = stream == null ? first() : advance();
     } catch (MagicException failure) {
-      throw failure.withHint();
+      throw ComputeErrors.ofSpark(failure.withHint());
     } finally {
       waitNanos += System.nanoTime() - began;
     }
@@ -112,12 +117,16 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
         if (killed) {
           stream.cancel("the task was killed");
         }
-        return stream.next();
+        return advance();
       } catch (MagicException failure) {
         closeStream();
         retry.waitOrThrow(failure);
       }
     }
+  }
+
+  private boolean advance() {
+    return partials == null ? stream.next() : partials.next(stream);
   }
 
   private MagicClient client() {
@@ -127,7 +136,7 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
   }
 
   private void show() {
-    List<FieldVector> arrow = stream.root().getFieldVectors();
+    List<FieldVector> arrow = partials == null ? stream.root().getFieldVectors() : partials.vectors();
 
     if (arrow.size() != columns.size()) {
       throw new MagicException(
@@ -144,8 +153,8 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
       vectors[i].load(arrow.get(i));
       byteCount += arrow.get(i).getBufferSize();
     }
-    batch.setNumRows(stream.root().getRowCount());
-    rowCount += batch.numRows();
+    batch.setNumRows(partials == null ? stream.root().getRowCount() : partials.rowCount());
+    rowCount = partials == null ? rowCount + batch.numRows() : partials.receivedRows();
     batchCount++;
   }
 
@@ -179,6 +188,9 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
       closeStream();
     } catch (MagicException failure) {
       LOG.info("end of {}: {}", partition, failure.getMessage());
+    }
+    if (partials != null) {
+      partials.close();
     }
     IllegalStateException leak = Memory.close(allocator);
     if (leak != null) {

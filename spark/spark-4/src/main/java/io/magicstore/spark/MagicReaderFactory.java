@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 package io.magicstore.spark;
 
+import io.magicstore.client.PartialShape;
 import org.apache.spark.sql.catalyst.InternalRow;
 import org.apache.spark.sql.connector.read.InputPartition;
 import org.apache.spark.sql.connector.read.PartitionReader;
@@ -14,11 +15,14 @@ final class MagicReaderFactory implements PartitionReaderFactory {
 
   private final MagicOptions options;
   private final StructType columns;
+  private final PartialShape partial;
   private final ReadFaults faults;
 
-  MagicReaderFactory(MagicOptions options, StructType columns, ReadFaults faults) {
+  /** partial: of results that Spark adds up, else null. */
+  MagicReaderFactory(MagicOptions options, StructType columns, PartialShape partial, ReadFaults faults) {
     this.options = options;
     this.columns = columns;
+    this.partial = partial;
     this.faults = faults;
   }
 
@@ -29,7 +33,7 @@ final class MagicReaderFactory implements PartitionReaderFactory {
 
   @Override
   public PartitionReader<ColumnarBatch> createColumnarReader(InputPartition partition) {
-    return new MagicReader(options, columns, (MagicPartition) partition, faults);
+    return new MagicReader(options, columns, partial, (MagicPartition) partition, faults);
   }
 
   @Override

@@ -3,6 +3,7 @@
 package io.magicstore.spark;
 
 import io.magicstore.client.MagicClient;
+import io.magicstore.client.PartialShape;
 import io.magicstore.client.SnapshotLease;
 import io.magicstore.proto.ScanDescriptor;
 import java.util.List;
@@ -24,32 +25,47 @@ import org.apache.spark.sql.types.StructType;
  * Two scans are equal when they give the same rows, which lets Spark read once what a statement uses twice.
  */
 final class MagicScan implements Scan, Batch, SupportsReportStatistics {
+  /**
+   * What EXPLAIN says of push-down.
+   *
+   * @param operators aggregates, top-N
+   * @param declined each with its reason
+   */
+  record Shown(List<Predicate> predicates, List<String> operators, List<String> declined) {
+    Shown {
+      predicates = List.copyOf(predicates);
+      operators = List.copyOf(operators);
+      declined = List.copyOf(declined);
+    }
+  }
+
   private static final int SHOWN_CHARACTERS_MAX = 200;
 
   private final MagicTable table;
   private final SnapshotLease lease;
   private final ScanDescriptor rows;
   private final StructType columns;
+  private final PartialShape partial;
   private final MagicClient.Plan plan;
-  private final List<Predicate> pushed;
-  private final List<String> declined;
+  private final Shown shown;
   private final ReadFaults faults = ReadFaults.ofSession();
 
+  /** partial: of results that Spark adds up, else null. */
   MagicScan(
       MagicTable table,
       SnapshotLease lease,
       ScanDescriptor descriptor,
       StructType columns,
+      PartialShape partial,
       MagicClient.Plan plan,
-      List<Predicate> pushed,
-      List<String> declined) {
+      Shown shown) {
     this.table = table;
     this.lease = lease;
     this.rows = descriptor;
     this.columns = columns;
+    this.partial = partial;
     this.plan = plan;
-    this.pushed = List.copyOf(pushed);
-    this.declined = List.copyOf(declined);
+    this.shown = shown;
   }
 
   @Override
@@ -73,17 +89,18 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics {
 
     text.append(" [snapshot: ").append(lease.describe());
     text.append("; splits: ").append(plan.splits().size());
-    text.append("; pushed: ").append(shown(pushed.stream().map(Predicate::toString).toList()));
-    if (rows.getLimit() > 0) {
+    text.append("; pushed: ").append(cut(shown.predicates().stream().map(Predicate::toString).toList()));
+    shown.operators().forEach(operator -> text.append("; ").append(operator));
+    if (rows.getLimit() > 0 && rows.getOrderCount() == 0) {
       text.append("; limit of each split: ").append(rows.getLimit());
     }
-    if (!declined.isEmpty()) {
-      text.append("; not pushed: ").append(shown(declined));
+    if (!shown.declined().isEmpty()) {
+      text.append("; not pushed: ").append(cut(shown.declined()));
     }
     return text.append("]").toString();
   }
 
-  private static String shown(List<String> predicates) {
+  private static String cut(List<String> predicates) {
     return predicates.isEmpty()
         ? "nothing"
         : predicates.stream()
@@ -106,7 +123,7 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics {
 
   @Override
   public PartitionReaderFactory createReaderFactory() {
-    return new MagicReaderFactory(table.options(), columns, faults);
+    return new MagicReaderFactory(table.options(), columns, partial, faults);
   }
 
   @Override
@@ -119,7 +136,15 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics {
   @Override
   public Statistics estimateStatistics() {
     long known = plan.rowCount() >= 0 ? plan.rowCount() : table.info().getRowCount();
-    long rowCount = rows.getLimit() > 0 ? Math.min(known, rows.getLimit() * plan.splits().size()) : known;
+    long splits = plan.splits().size();
+    long rowCount = rows.getLimit() > 0 ? Math.min(known, rows.getLimit() * splits) : known;
+    if (rows.hasAggregation() && rows.getAggregation().getGroupsCount() == 0) {
+      rowCount = splits;
+    }
+    return statistics(rowCount);
+  }
+
+  private Statistics statistics(long rowCount) {
     long rowBytes = Math.max(1, columns.defaultSize());
 
     return new Statistics() {

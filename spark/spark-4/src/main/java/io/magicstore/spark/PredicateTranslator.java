@@ -6,21 +6,15 @@ import com.google.protobuf.ByteString;
 import io.magicstore.client.ColumnType;
 import io.magicstore.client.Exprs;
 import io.magicstore.proto.Call;
-import io.magicstore.proto.ColumnInfo;
 import io.magicstore.proto.Expr;
 import io.magicstore.proto.TableInfo;
 import io.magicstore.proto.Value;
 import java.math.BigInteger;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Map;
-import org.apache.spark.sql.connector.expressions.Cast;
 import org.apache.spark.sql.connector.expressions.Expression;
 import org.apache.spark.sql.connector.expressions.Literal;
-import org.apache.spark.sql.connector.expressions.NamedReference;
 import org.apache.spark.sql.connector.expressions.filter.Predicate;
-import org.apache.spark.sql.types.DataType;
 import org.apache.spark.sql.types.Decimal;
 import org.apache.spark.unsafe.types.UTF8String;
 
@@ -29,27 +23,13 @@ import org.apache.spark.unsafe.types.UTF8String;
  * prefixes, AND, OR, NOT. Anything else is declined whole: Spark evaluates it itself. spark/README.md has the table.
  */
 final class PredicateTranslator {
-  /** Why a predicate stays with Spark. */
-  static final class Declined extends Exception {
-    private static final long serialVersionUID = 1;
-
-    Declined(String reason) {
-      super(reason, null, false, false);
-    }
-  }
-
-  private record TypedColumn(String name, ColumnType type, DataType sparkType) {}
-
   private static final BigInteger UINT64_END = BigInteger.ONE.shiftLeft(64);
   private static final int LAST_CODE_POINT = Character.MAX_CODE_POINT;
 
-  private final Map<String, TypedColumn> columns = new HashMap<>();
+  private final TableColumns columns;
 
   PredicateTranslator(TableInfo table) {
-    for (ColumnInfo info : table.getColumnsList()) {
-      ColumnType type = ColumnType.parse(info.getType());
-      columns.put(info.getName(), new TypedColumn(info.getName(), type, SparkTypes.of(type)));
-    }
+    columns = new TableColumns(table);
   }
 
   Expr translate(Predicate predicate) throws Declined {
@@ -74,8 +54,8 @@ final class PredicateTranslator {
       case ">" -> compare(Call.Op.GT, children);
       case ">=" -> compare(Call.Op.GE, children);
       case "<=>" -> compare(Call.Op.EQ_NULL_SAFE, children);
-      case "IS_NULL" -> Exprs.call(Call.Op.IS_NULL, Exprs.column(column(children[0]).name()));
-      case "IS_NOT_NULL" -> Exprs.call(Call.Op.IS_NOT_NULL, Exprs.column(column(children[0]).name()));
+      case "IS_NULL" -> Exprs.call(Call.Op.IS_NULL, Exprs.column(columns.of(children[0]).name()));
+      case "IS_NOT_NULL" -> Exprs.call(Call.Op.IS_NOT_NULL, Exprs.column(columns.of(children[0]).name()));
       case "AND" -> Exprs.connect(Call.Op.AND, tree(children[0]), tree(children[1]));
       case "OR" -> Exprs.connect(Call.Op.OR, tree(children[0]), tree(children[1]));
       case "NOT" -> Exprs.call(Call.Op.NOT, tree(children[0]));
@@ -87,14 +67,14 @@ final class PredicateTranslator {
 
   private Expr compare(Call.Op op, Expression[] children) throws Declined {
     if (children[0] instanceof Literal<?> literal) {
-      TypedColumn column = column(children[1]);
+      TableColumns.Typed column = columns.of(children[1]);
       return Exprs.call(mirrored(op), Exprs.column(column.name()), literal(column, literal));
     }
-    TypedColumn column = column(children[0]);
+    TableColumns.Typed column = columns.of(children[0]);
     if (children[1] instanceof Literal<?> literal) {
       return Exprs.call(op, Exprs.column(column.name()), literal(column, literal));
     }
-    TypedColumn other = column(children[1]);
+    TableColumns.Typed other = columns.of(children[1]);
     if (column.type().kind() != other.type().kind() || !column.sparkType().equals(other.sparkType())) {
       throw new Declined("the columns differ in type");
     }
@@ -112,7 +92,7 @@ final class PredicateTranslator {
   }
 
   private Expr in(Expression[] children) throws Declined {
-    TypedColumn column = column(children[0]);
+    TableColumns.Typed column = columns.of(children[0]);
     List<Expr> args = new ArrayList<>(children.length);
 
     args.add(Exprs.column(column.name()));
@@ -129,13 +109,13 @@ final class PredicateTranslator {
     return Exprs.call(Call.Op.IN, args);
   }
 
-  private static boolean isFloating(TypedColumn column) {
+  private static boolean isFloating(TableColumns.Typed column) {
     return column.type().kind() == ColumnType.Kind.FLOAT32 || column.type().kind() == ColumnType.Kind.FLOAT64;
   }
 
   /** In UTF-8 the order of bytes is that of code points: a prefix is the range up to its last code point plus one. */
   private Expr startsWith(Expression[] children) throws Declined {
-    TypedColumn column = column(children[0]);
+    TableColumns.Typed column = columns.of(children[0]);
 
     if (!(children[1] instanceof Literal<?> literal)
         || !(literal.value() instanceof UTF8String text)
@@ -163,20 +143,7 @@ final class PredicateTranslator {
     return Exprs.literal(Value.newBuilder().setTextValue(ByteString.copyFromUtf8(value)).build());
   }
 
-  private TypedColumn column(Expression expression) throws Declined {
-    if (expression instanceof NamedReference reference && reference.fieldNames().length == 1) {
-      TypedColumn column = columns.get(reference.fieldNames()[0]);
-      if (column != null) {
-        return column;
-      }
-    }
-    if (expression instanceof Cast cast) {
-      throw new Declined("CAST to " + cast.dataType().sql() + " could differ");
-    }
-    throw new Declined("not a plain column");
-  }
-
-  private Expr literal(TypedColumn column, Literal<?> literal) throws Declined {
+  private Expr literal(TableColumns.Typed column, Literal<?> literal) throws Declined {
     if (literal.value() == null) {
       throw new Declined("comparison with NULL");
     }

@@ -60,7 +60,7 @@ public record ReadFaults(double failShare, long seed, long pauseMs, boolean read
       if (pauseMs > 0) {
         pause();
       }
-      if (doomed && batches >= 2 && (end || random.nextBoolean())) {
+      if (doomed && (end ? batches >= 1 : batches >= 2 && random.nextBoolean())) {
         INJECTED.incrementAndGet();
         throw new MagicException(Code.INTERNAL, "test: this task fails after batch " + batches);
       }

@@ -63,18 +63,18 @@ class PredicateTranslatorTest {
     return new Predicate(name, children);
   }
 
-  private Call call(Predicate predicate) throws PredicateTranslator.Declined {
+  private Call call(Predicate predicate) throws Declined {
     return translator.translate(predicate).getCall();
   }
 
-  private Value literal(String column, Object value, DataType type) throws PredicateTranslator.Declined {
+  private Value literal(String column, Object value, DataType type) throws Declined {
     Expr right = call(predicate("=", name(column), constant(value, type))).getArgs(1);
     return right.getLiteral();
   }
 
   private void declined(String reason, Predicate predicate) {
     assertEquals(
-        reason, assertThrows(PredicateTranslator.Declined.class, () -> translator.translate(predicate)).getMessage());
+        reason, assertThrows(Declined.class, () -> translator.translate(predicate)).getMessage());
   }
 
   @Test
