@@ -347,6 +347,9 @@ with open(sys.argv[1] + "/t.csv", "w") as file: file.write("id,v,day\\n1,x,2024-
         seen = b""
         while b"rows/s, " not in seen or b"%" not in seen:
             seen += os.read(terminal, 65536)
+        shown = ""
+        while self.table.split(".")[1] not in shown:  # what was sent may not be stored yet
+            shown = magic("sql", "-f", "csv", "-e", "SHOW TABLES FROM other")[0]
         os.write(terminal, b"\x03")
         try:
             while True:

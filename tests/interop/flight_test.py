@@ -270,7 +270,8 @@ class Catalogue(FlightCase):
 
     def test_actions_are_listed(self):
         self.assertEqual({a.type for a in self.client.list_actions()}, {
-            "magic." + n for n in ("acquire", "renew", "release", "tables", "databases", "status", "lag", "set")})
+            "magic." + n for n in ("acquire", "renew", "release", "tables", "databases", "stats", "status", "lag", "set",
+                                   "compact", "compactions", "cancel_compaction")})
 
     def test_tables_that_cannot_be_read(self):
         for table, kind, text in (
@@ -287,8 +288,8 @@ class Catalogue(FlightCase):
         with self.fails(NotImplementedError, "DoExchange"):
             writer, reader = self.client.do_exchange(flight.FlightDescriptor.for_path("shop", "t"))
             reader.read_chunk()
-        with self.fails(NotImplementedError, "magic.compact"):
-            list(self.client.do_action("magic.compact"))
+        with self.fails(NotImplementedError, "magic.dream"):
+            list(self.client.do_action("magic.dream"))
         with self.fails(NotImplementedError, "CommandStatementQuery"):
             self.client.get_flight_info(flight.FlightDescriptor.for_command(
                 wire.any_of("arrow.flight.protocol.sql.CommandStatementQuery", wire.message((1, "SELECT 1")))))
