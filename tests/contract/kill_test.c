@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,6 +34,9 @@ enum {
     KEPT = 64,           /* epochs whose rows the parent remembers */
     DDL_EVERY = 40,
     CHECKPOINT_EVERY = 12,
+    LARGE_EVERY = 17, /* epochs that have more rows than may be staged in memory */
+    LARGE_PUTS = 40,
+    STAGE_BYTES = 2048,
 };
 
 static const struct mg_engine_ops *const ops = &mg_engine_magic;
@@ -133,13 +137,34 @@ static struct mg_schema *make_schema(uint64_t id, uint64_t version, const char *
     return made;
 }
 
+static const struct mg_type row_types[] = {{.id = MG_TYPE_INT64}, {.id = MG_TYPE_INT64}};
+
+/* Rows of a table that is not compared, more than may be staged in memory. */
+static void put_much(struct mg_epoch *epoch, uint64_t number)
+{
+    for (uint64_t first = 0; first < LARGE_PUTS * CHANGES; first += CHANGES) {
+        static const uint8_t inserts[CHANGES] = {MG_CHANGE_INSERT};
+        struct mg_batch_builder builder;
+        struct mg_batch *batch;
+        must(mg_batch_builder_init(&builder, row_types, 2, NULL, 1 << 20, err));
+        for (uint64_t i = 0; i < CHANGES; i++) {
+            must(mg_builder_int(&builder, 0, (int64_t)(number * LARGE_PUTS * CHANGES + first + i), err));
+            must(mg_builder_int(&builder, 1, (int64_t)number, err));
+        }
+        must(mg_batch_builder_finish(&builder, CHANGES, &batch, err));
+        mg_batch_builder_clear(&builder);
+        struct mg_changes changes = {.table_id = 2, .schema_version = 2, .rows = batch, .ops = inserts};
+        must(ops->put(epoch, &changes, err));
+        mg_batch_unref(batch);
+    }
+}
+
 static void put_rows(struct mg_epoch *epoch, const struct rows *before, uint64_t number)
 {
-    static const struct mg_type types[] = {{.id = MG_TYPE_INT64}, {.id = MG_TYPE_INT64}};
     struct mg_batch_builder builder;
     struct mg_batch *batch;
     uint8_t change_ops[CHANGES];
-    must(mg_batch_builder_init(&builder, types, 2, NULL, 1 << 20, err));
+    must(mg_batch_builder_init(&builder, row_types, 2, NULL, 1 << 20, err));
     for (uint32_t i = 0; i < CHANGES; i++) {
         uint32_t key = key_of(number, i);
         bool there = before->values[key] != 0;
@@ -160,7 +185,11 @@ static void change_schema(struct mg_epoch *epoch, uint64_t number)
     struct mg_schema *side = NULL;
     switch (kind_of(number)) {
     case DATABASE: change.kind = MG_SCHEMA_CREATE_DATABASE; break;
-    case TABLE: change.schema = schema; break;
+    case TABLE:
+        change.schema = schema;
+        must(ops->change_schema(epoch, &change, err));
+        change.schema = side = make_schema(2, 2, "much");
+        break;
     case SIDE_COMES: change.schema = side = make_schema(side_id(number), side_id(number), "side"); break;
     default:
         change.kind = MG_SCHEMA_DROP_TABLE;
@@ -176,10 +205,13 @@ static void publish_next(struct mg_engine *engine, struct rows *rows)
     struct mg_epoch *epoch;
     uint64_t number = rows->epoch + 1, published;
     must(ops->begin(engine, "test", 1, &epoch, err));
-    if (kind_of(number) == ROWS)
+    if (kind_of(number) == ROWS) {
         put_rows(epoch, rows, number);
-    else
+        if (number % LARGE_EVERY == 0)
+            put_much(epoch, number);
+    } else {
         change_schema(epoch, number);
+    }
     must(ops->publish(epoch, number, MG_SLICE("here", 4), &published, err));
     mg_assert(published == number);
     apply(rows);
@@ -236,8 +268,11 @@ static void reader_main(void *arg)
 
 static enum mg_code open_store(const char *folder, struct mg_engine **out, struct mg_error *err)
 {
-    struct mg_engine_options options = {
-        .folder = folder, .wal_segment_bytes = 16 << 10, .segment_bytes = 2048, .maintain_by_hand = true};
+    struct mg_engine_options options = {.folder = folder,
+                                        .wal_segment_bytes = 16 << 10,
+                                        .segment_bytes = 2048,
+                                        .stage_bytes = STAGE_BYTES,
+                                        .maintain_by_hand = true};
     return ops->open(&options, out, err);
 }
 
@@ -246,6 +281,7 @@ static _Noreturn void live(const char *folder, const struct rows *rows, const ch
     struct mg_thread checkpoints = {0}, reader = {0};
     struct mg_engine *engine;
     static struct rows now;
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody is left behind when the parent is ended */
     if (setenv("MAGIC_STOP", stop, 1) != 0 || mg_stop_init())
         _exit(1);
     now = *rows;
@@ -350,7 +386,7 @@ static bool is_of_engine(const char *name)
 /* How often a step is passed before the kill: what happens once a checkpoint is rare. */
 static uint64_t passes(const char *name, struct mg_random *random)
 {
-    static const char *const often[] = {"wal.w", "wal.sy", "publish.", "snapshot.", "scan."};
+    static const char *const often[] = {"wal.w", "wal.sy", "publish.s", "publish.r", "snapshot.", "scan."};
     if (strcmp(name, "engine.close") == 0)
         return 1;
     for (size_t i = 0; i < MG_COUNT_OF(often); i++)
