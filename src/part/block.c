@@ -192,8 +192,8 @@ static enum mg_code check_vector(const struct mg_block *block, uint32_t vector, 
         return mg_block__corrupt(err, block, header, "vector %u has its data at %u, the block has %zu bytes", vector,
                                  header->offset, block->bytes.size);
     struct mg_block__view view = mg_block__view(block, vector);
-    /* Far from the ends of 128 bits, where sums with distances would not fit. */
-    if (view.wide && (view.base >> 126 != 0 && view.base >> 126 != -1))
+    /* 10^38 and a distance of 64 bits fit 128 bits. */
+    if (view.wide && !mg_decimal_fits(view.base, MG_DECIMAL_PRECISION_MAX))
         return mg_block__corrupt(err, block, header, "vector %u has a base that no decimal has", vector);
     uint64_t left = block->bytes.size - header->offset - lead;
     if (data_bytes(block, &view, left) > left)

@@ -490,6 +490,36 @@ static void test_example(void **state)
     mg_buffer_clear(&out);
 }
 
+/* The widest decimals there are, as a vector's base and as its only value. */
+static void test_widest_decimals(void **state)
+{
+    const mg_int128 ends[] = {mg_decimal_power(38) - 1, 1 - mg_decimal_power(38)};
+    mg_int128 values[96], got[96 + 4];
+    struct mg_vector rows = {
+        .type = {.id = MG_TYPE_DECIMAL, .precision = 38}, .row_count = MG_COUNT_OF(values), .values = values};
+    for (size_t end = 0; end < 2; end++)
+        for (int spread = 0; spread < 2; spread++) {
+            struct mg_error err = MG_ERROR_INIT;
+            struct mg_arena arena;
+            struct mg_buffer out;
+            struct mg_block_info info;
+            struct mg_block block;
+            struct mg_block_dest dest = {.values = got};
+            for (uint32_t i = 0; i < rows.row_count; i++)
+                values[i] = ends[end] + (mg_int128)(i % 7) * spread * (end ? 1 : -1);
+            mg_arena_init(&arena, 1 << 24);
+            mg_buffer_init(&out, 1 << 20);
+            assert_ok(mg_block_encode(&rows, &arena, &out, &info, &err));
+            assert_ok(mg_buffer_append_zeros(&out, 64, &err));
+            assert_ok(mg_block_open(rows.type, MG_SLICE(out.data, out.size - 64), &block, &err));
+            assert_int_equal(mg_block_vector_encoding(&block, 0), spread ? MG_ENCODING_FRAME : MG_ENCODING_CONSTANT);
+            assert_ok(mg_block_decode(&block, 0, 1, &dest, 0, &err));
+            assert_memory_equal(got, values, sizeof values);
+            mg_arena_clear(&arena);
+            mg_buffer_clear(&out);
+        }
+}
+
 /* Headers that lie are refused with their place. */
 static void test_damage(void **state)
 {
@@ -617,8 +647,9 @@ static void test_round_trip(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packed), cmocka_unit_test(test_kernels),     cmocka_unit_test(test_example),
-        cmocka_unit_test(test_damage), cmocka_unit_test(test_code_beyond), cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_packed),     cmocka_unit_test(test_kernels),         cmocka_unit_test(test_example),
+        cmocka_unit_test(test_damage),     cmocka_unit_test(test_widest_decimals), cmocka_unit_test(test_code_beyond),
+        cmocka_unit_test(test_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
