@@ -72,7 +72,8 @@ struct history {
     uint64_t model_failed; /* the model's verify_failed when magic was opened */
     uint64_t compaction;   /* the last one that was asked for */
     bool faults_planned;
-    uint32_t middle_left; /* of MIDDLE_MAX */
+    uint32_t middle_left;       /* of MIDDLE_MAX */
+    struct mg_aggregate *whole; /* of a partial one: how its results are put together; NULL: there is none */
     bool verbose;
 };
 
@@ -316,12 +317,35 @@ static void digest_row(struct digest *digest, const struct mg_batch *batch, uint
     digest->xor ^= hash;
 }
 
+/* Partial results, as who asked for them puts them together: a group may have come more than once. */
+static void digest_merged(struct history *h, struct mg_aggregation *merged, struct digest *digest)
+{
+    struct mg_batch *batch;
+    while (digest->count != UINT64_MAX) {
+        enum mg_code code = mg_aggregation_next(merged, 1000, &batch, NULL);
+        if (code == MG_OUT_OF_RANGE) {
+            *digest = (struct digest){.count = UINT64_MAX};
+            return;
+        }
+        if (code != MG_OK)
+            fail("partial results cannot be put together: %s", mg_code_name(code));
+        if (!batch)
+            return;
+        for (uint32_t row = 0; row < batch->row_count; row++)
+            digest_row(digest, batch, row);
+        mg_batch_unref(batch);
+    }
+}
+
 static struct digest scan(struct history *h, struct mg_snapshot *snapshot, struct mg_scan_spec spec)
 {
     const struct mg_engine_ops *ops = snapshot->engine->ops;
     struct digest digest = {0};
     struct mg_scan *scan;
+    struct mg_aggregation *merged = NULL;
     spec.budget = &h->readers;
+    if (spec.aggregate && h->whole)
+        must(mg_aggregation_new(h->whole, &h->readers, 0, &merged, err));
     must(ops->scan(snapshot, &spec, &scan, err));
     for (;;) {
         struct mg_batch *batch;
@@ -338,13 +362,23 @@ static struct digest scan(struct history *h, struct mg_snapshot *snapshot, struc
         must(mg_batch_check(batch, err));
         if (batch->row_count == 0 || (spec.batch_rows_max && batch->row_count > spec.batch_rows_max))
             fail("a batch of %u rows", batch->row_count);
-        for (uint32_t row = 0; row < batch->row_count; row++) {
+        enum mg_code taken = merged ? mg_aggregation_merge(merged, batch, &error) : MG_OK;
+        if (taken == MG_OUT_OF_RANGE)
+            digest.count = UINT64_MAX;
+        else if (taken != MG_OK)
+            fail("merge: %s: %s", mg_code_name(taken), error.text);
+        for (uint32_t row = 0; !merged && row < batch->row_count; row++) {
             digest_row(&digest, batch, row);
             if (spec.order_count) /* each row after the one before */
                 digest.sum = mg_hash_u64(digest.sum + digest.xor);
         }
         mg_batch_unref(batch);
+        if (taken == MG_OUT_OF_RANGE)
+            break;
     }
+    if (merged)
+        digest_merged(h, merged, &digest);
+    mg_aggregation_free(merged);
     ops->scan_close(scan);
     return digest;
 }
@@ -489,7 +523,13 @@ static void compare_aggregate(struct history *h, const struct pin *pin, const st
     spec.limit = 0;
     spec.aggregate = aggregate;
     spec.threads = (uint32_t)below(h, 4);
+    if (request.is_partial) {
+        request.is_partial = false;
+        must(mg_aggregate_bind(&request, schema, &h->whole, err));
+    }
     compare_scan(h, "an aggregate", pin, schema, chance(h, 50) ? random_expr(h, schema, arena) : NULL, spec);
+    mg_aggregate_free(h->whole);
+    h->whole = NULL;
     mg_aggregate_free(aggregate);
 }
 
