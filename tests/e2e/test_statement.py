@@ -197,4 +197,5 @@ def test_leases_are_released(spark, pair, wire):
     taken = leases() - before
     assert len(taken) >= 10
     held.clear()
-    wait.until(lambda: not collect() & taken, 60, "leases are released", step=1)
+    # Idle threads of Spark keep the last plan for a minute.
+    wait.until(lambda: not collect() & taken, 150, "leases are released", step=1)

@@ -785,9 +785,8 @@ static void run_all(void)
         run_closing();
     printf(
         "engine_pairs: %u points, %u pairs of %u%s: %u both held, %u to the end, %u wait, %u end before: all equal\n",
-        points[0].count + points[1].count + points[2].count + points[3].count + points[4].count,
-        sum.both + sum.to_end + sum.waits + sum.others, pair_number, cut ? ", power cut in each" : "", sum.both,
-        sum.to_end, sum.waits, sum.others);
+        point_count, sum.both + sum.to_end + sum.waits + sum.others, pair_number, cut ? ", power cut in each" : "",
+        sum.both, sum.to_end, sum.waits, sum.others);
 }
 
 int main(int argc, char **argv)

@@ -226,16 +226,19 @@ static enum mg_code plan_flushes(struct mg_round *round, struct mg_error *err)
 
 /* ---- a round ------------------------------------------------------------------------------------------------- */
 
+/* In the same memory as an epoch that goes to disk. */
+static enum mg_code write_flush(struct mg_compaction *item, struct mg_error *err)
+{
+    mg_mutex_lock(&item->magic->parts);
+    enum mg_code code = mg_compaction__write(item, err);
+    mg_mutex_unlock(&item->magic->parts);
+    return code;
+}
+
 static enum mg_code write_item(struct mg_compaction *item, struct mg_error *err)
 {
     uint32_t count = FOLLOW_FEW + 1;
-    struct mg_magic *magic = item->magic;
-    if (item->is_flush) /* in the same memory as an epoch that goes to disk */
-        mg_mutex_lock(&magic->parts);
-    enum mg_code code = mg_compaction__write(item, err);
-    if (item->is_flush)
-        mg_mutex_unlock(&magic->parts);
-    MG_TRY(code);
+    MG_TRY(item->is_flush ? write_flush(item, err) : mg_compaction__write(item, err));
     if (item->out)
         MG_STOP("part.written");
     for (uint32_t n = 0; n < FOLLOW_ROUNDS_MAX && count > FOLLOW_FEW && !item->abandoned; n++)

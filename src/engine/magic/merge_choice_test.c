@@ -147,8 +147,10 @@ static double grow(double rows, struct sim *sim, const char *what)
     sim->written = sim->flushed = sim->largest = sim->most_dead = 0;
     sim->most_parts = 0;
     sim->merges = 0;
-    for (; changes < 2 * rows; changes += FLUSH_CHANGES)
+    while (changes < 2 * rows) {
         change(sim, FLUSH_CHANGES, 2, 6, 0, UINT64_MAX - 1);
+        changes += FLUSH_CHANGES;
+    }
     print_message("%s: loaded at %.2f; then %.2f written by merges and %.2f by flushes a change, %llu merges, the "
                   "largest of %.1f M rows, up to %u parts, up to %.0f %% dead\n",
                   what, loading, sim->written / changes, sim->flushed / changes, (unsigned long long)sim->merges,

@@ -97,7 +97,7 @@ static enum mg_code make_top(struct scan_reader *reader, bool helps, struct mg_e
                                      .order = scan->spec.order,
                                      .order_count = scan->spec.order_count,
                                      .limit = (uint32_t)MG_MIN(scan->spec.limit, (uint64_t)MG_TOP_ROWS_MAX)};
-    MG_CLEANUP(mg_freep) uint32_t *shown = calloc((size_t)scan->schema->column_count + 1, sizeof *shown);
+    uint32_t *shown = calloc((size_t)scan->schema->column_count + 1, sizeof *shown);
     if (!shown)
         return mg_fail(err, MG_NO_MEMORY, "no memory for a scan of %u columns", scan->schema->column_count);
     if (helps) { /* all that the other reader needs to put them into order again */
@@ -107,7 +107,9 @@ static enum mg_code make_top(struct scan_reader *reader, bool helps, struct mg_e
             if (scan->shown[c])
                 shown[request.column_count++] = c;
     }
-    return mg_top_new(&request, scan->schema, scan->budget, &reader->top, err);
+    enum mg_code code = mg_top_new(&request, scan->schema, scan->budget, &reader->top, err);
+    free(shown);
+    return code;
 }
 
 /* What takes the rows, when they do not go out as they are found. */
