@@ -10,13 +10,13 @@ import array
 import random
 import time
 from decimal import Decimal
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.flight as flight
 
 import shop
+from lib.wire import Wire
 
 MEMORY = "512MiB"
 MAGICD_FLAGS = ("--memory-limit", MEMORY, "--message-limit", "96MiB", "--pump-memory", "128MiB")
@@ -107,8 +107,10 @@ def ask(spark, sums, failed):
     return time.monotonic() - began
 
 
-def file_bytes(magicd):
-    return sum(file.stat().st_size for file in Path(magicd.folder, "data").glob("**/parts/*"))
+def file_bytes(uri):
+    """Of the parts that the newest snapshot needs; older ones are kept for a while."""
+    with Wire(uri) as wire:
+        return int(wire.status()[("engine", "parts_bytes")])
 
 
 def show(steps, spark, magicd, failed):
@@ -119,7 +121,7 @@ def show(steps, spark, magicd, failed):
         sums, total_bytes = load(magicd.uri)
     seconds = ask(spark, sums, failed)
     steps.say(
-        f"  {total_bytes / 1e9:.1f} GB of rows, in files of {file_bytes(magicd) / 1e9:.1f} GB; Spark joined them with the shop's"
+        f"  {total_bytes / 1e9:.1f} GB of rows, in files of {file_bytes(magicd.uri) / 1e9:.1f} GB; Spark joined them with the shop's"
         f" customers in {seconds:.1f} s: all {len(shop.COUNTRIES)} sums are right"
     )
     began = time.monotonic()

@@ -74,9 +74,10 @@ static enum mg_code decode_databases(struct mg_reader *in, struct mg_catalog_par
         struct mg_slice name = mg_reader_bytes(in);
         if (in->failed || name.size == 0 || name.size >= MG_NAME_MAX || memchr(name.data, 0, name.size))
             return mg_fail(err, MG_CORRUPT, "the name of database %u cannot be one", i);
-        parts->databases[i] = strndup((const char *)name.data, name.size);
+        parts->databases[i] = calloc(1, name.size + 1);
         if (!parts->databases[i])
             return mg_fail(err, MG_NO_MEMORY, "no memory for the name of a database");
+        memcpy(parts->databases[i], name.data, name.size);
         parts->database_count++;
     }
     return MG_OK;
