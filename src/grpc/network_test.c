@@ -23,12 +23,13 @@ enum fault {
     HALF_OPEN, /* from the nth call on nothing comes, and what is sent is lost */
 };
 
-/* Only one thread of the side acts at a time: the client's, or the server's I/O thread. */
+/* Only one thread of the side acts at a time: the client's, or the server's I/O thread. It may still be in a call when
+ * the test sets the next plan. */
 static struct {
-    enum fault fault;
-    bool of_server;
-    uint64_t nth;
-    int fd; /* that is half open; -1: none yet */
+    _Atomic enum fault fault;
+    _Atomic bool of_server;
+    _Atomic uint64_t nth;
+    _Atomic int fd; /* that is half open; -1: none yet */
     _Atomic uint64_t calls;
 } plan;
 
