@@ -14,7 +14,7 @@
 
 #include "engine_kit.h"
 
-enum { LIMIT = 128 << 20, EPOCH_ROWS = 1 << 16, EPOCHS = 40, TEXT = 64, TRIES_MAX = 5 };
+enum { LIMIT = 128 << 20, EPOCH_ROWS = 1 << 16, EPOCHS = 32, TEXT = 64, TRIES_MAX = 5 };
 
 static uint64_t next_random(uint64_t *state)
 {
