@@ -199,7 +199,6 @@ struct mg_agg__groups {
     uint32_t row_key_ends[MG_SCALAR_ROWS_MAX];
     struct mg_slice row_texts[MG_SCALAR_ROWS_MAX]; /* keys that are not integers */
     uint32_t row_hashes[MG_SCALAR_ROWS_MAX];
-    uint64_t row_ints[MG_SCALAR_ROWS_MAX];
 };
 
 MG_MUST_CHECK enum mg_code mg_agg__groups_init(struct mg_agg__groups *groups, const struct mg_aggregate *aggregate,

@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdatomic.h>
 
+#include "base/cpu.h"
+
 #define MG_KERNELS mg_agg__kernels_plain
 #define MG_KERNELS_NAME "plain"
 #include "expr/aggregate_kernels.inc"
@@ -16,24 +18,11 @@ static const struct mg_agg__kernels *const tables[] = {
     &mg_agg__kernels_plain,
 };
 
-static bool machine_has(const char *name)
-{
-#if defined(MG_EXPR_AVX2)
-    if (strcmp(name, "avx512") == 0)
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("popcnt");
-    if (strcmp(name, "avx2") == 0)
-        return __builtin_cpu_supports("avx2");
-#endif
-    return strcmp(name, "plain") == 0;
-}
-
 static const struct mg_agg__kernels *best(void)
 {
     size_t i = 0;
 
-    while (!machine_has(tables[i]->name))
+    while (!mg_cpu_has(tables[i]->name))
         i++;
     return tables[i];
 }
@@ -58,7 +47,7 @@ bool mg_agg__kernels_force(const char *name)
         return true;
     }
     for (size_t i = 0; i < MG_COUNT_OF(tables); i++)
-        if (strcmp(tables[i]->name, name) == 0 && machine_has(name)) {
+        if (strcmp(tables[i]->name, name) == 0 && mg_cpu_has(name)) {
             atomic_store_explicit(&chosen, tables[i], memory_order_relaxed);
             return true;
         }
