@@ -15,6 +15,7 @@
 
 #include "column/batch_internal.h"
 #include "column/bits.h"
+#include "column/compress.h"
 
 struct mg_column_builder {
     struct mg_type type;
@@ -576,6 +577,26 @@ enum mg_code mg_builder_gather(struct mg_batch_builder *builder, uint32_t column
             return code;
         }
     }
+    c->row_count += count;
+    return MG_OK;
+}
+
+bool mg_builder_compresses(const struct mg_vector *from)
+{
+    return from->null_count == 0 && mg_compress_can(mg_type_width(from->type.id));
+}
+
+enum mg_code mg_builder_compress(struct mg_batch_builder *builder, uint32_t column, const struct mg_vector *from,
+                                 const uint64_t *mask, uint32_t count, struct mg_error *err)
+{
+    mg_assert(column < builder->column_count && mg_builder_compresses(from));
+    struct mg_column_builder *c = &builder->columns[column];
+
+    mg_assert(mg_type_same_layout(from->type, c->type));
+    MG_TRY(make_room(builder, c, count + MG_COMPRESS_SLACK / c->width, err));
+    uint32_t put = mg_compress(mask, from->row_count, c->width, from->values,
+                               c->values + (size_t)c->row_count * c->width);
+    mg_assert(put == count);
     c->row_count += count;
     return MG_OK;
 }

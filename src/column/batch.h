@@ -100,6 +100,13 @@ MG_MUST_CHECK enum mg_code mg_builder_value(struct mg_batch_builder *builder, ui
 MG_MUST_CHECK enum mg_code mg_builder_gather(struct mg_batch_builder *builder, uint32_t column,
                                              const struct mg_vector *from, const uint32_t *rows, uint32_t first,
                                              uint32_t count, struct mg_error *err);
+/* Those values of `from`, which mg_builder_compresses takes, whose bit in mask is set: count of them. Bits beyond
+ * from->row_count are 0. */
+MG_MUST_CHECK enum mg_code mg_builder_compress(struct mg_batch_builder *builder, uint32_t column,
+                                               const struct mg_vector *from, const uint64_t *mask, uint32_t count,
+                                               struct mg_error *err);
+/* It has no NULL and a fixed width, and this machine a loop for that. Else mg_builder_gather is the way. */
+bool mg_builder_compresses(const struct mg_vector *from);
 /* Values in the first column (in `column` when asked). */
 uint32_t mg_builder_rows(const struct mg_batch_builder *builder, uint32_t column);
 /* The batch; the builder is empty and ready again. MG_INVALID when the columns differ in length (row_count is for 0

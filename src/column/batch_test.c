@@ -182,6 +182,46 @@ static void test_gather(void **state)
     }
 }
 
+/* Masks of every density, of batches of every length, one behind another: the same as by a list. Types that this
+ * machine cannot compress, or that have a NULL, come by a list in both. */
+static void test_compress(void **state)
+{
+    enum { FROM = 500, PIECES = 4 };
+    struct mg_error err;
+    struct mg_random random;
+
+    mg_random_init(&random, 9);
+    for (int round = 0; round < 200; round++) {
+        uint32_t row_count = 1 + (uint32_t)mg_random_below(&random, FROM), density, rows[FROM], all[PIECES * FROM];
+        struct mg_batch *from = random_batch(&random, row_count, round % 2 ? 3 : 0, NULL, NULL), *out;
+        struct mg_batch_builder builder;
+        uint32_t total = 0;
+        assert_ok(mg_batch_builder_init(&builder, types, TYPES, NULL, SIZE_MAX, &err));
+        for (int piece = 0; piece < PIECES; piece++) {
+            uint64_t mask[(FROM + 63) / 64] = {0};
+            uint32_t count = 0;
+            density = (uint32_t)mg_random_below(&random, 11);
+            for (uint32_t i = 0; i < row_count; i++)
+                if (mg_random_below(&random, 10) < density) {
+                    mask[i / 64] |= UINT64_C(1) << i % 64;
+                    all[total++] = rows[count++] = i;
+                }
+            for (uint32_t c = 0; c < TYPES; c++)
+                assert_ok(mg_builder_compresses(&from->vectors[c])
+                              ? mg_builder_compress(&builder, c, &from->vectors[c], mask, count, &err)
+                              : mg_builder_gather(&builder, c, &from->vectors[c], rows, 0, count, &err));
+        }
+        assert_ok(mg_batch_builder_finish(&builder, 0, &out, &err));
+        assert_ok(mg_batch_check(out, &err));
+        assert_tidy(out);
+        assert_int_equal(out->row_count, total);
+        check_gather(from, out, 0, all, 0, total);
+        mg_batch_builder_clear(&builder);
+        mg_batch_unref(out);
+        mg_batch_unref(from);
+    }
+}
+
 static void test_gather_checks_types(void **state)
 {
     struct mg_error err;
@@ -388,9 +428,11 @@ static void test_profiles(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),       cmocka_unit_test(test_gather), cmocka_unit_test(test_gather_checks_types),
-        cmocka_unit_test(test_select),       cmocka_unit_test(test_limits), cmocka_unit_test(test_failed_gather),
-        cmocka_unit_test(test_every_budget), cmocka_unit_test(test_check),  cmocka_unit_test(test_profiles),
+        cmocka_unit_test(test_values),        cmocka_unit_test(test_gather),
+        cmocka_unit_test(test_compress),      cmocka_unit_test(test_gather_checks_types),
+        cmocka_unit_test(test_select),        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_failed_gather), cmocka_unit_test(test_every_budget),
+        cmocka_unit_test(test_check),         cmocka_unit_test(test_profiles),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

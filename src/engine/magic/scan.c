@@ -171,6 +171,22 @@ static enum mg_code share(struct scan *scan, uint32_t first, uint32_t count, str
     return MG_OK;
 }
 
+/* One column of the next count rows. The whole of what a mask keeps needs no list of rows. */
+static enum mg_code gather_column(struct scan *scan, struct mg_batch_builder *builder, uint32_t column, uint32_t first,
+                                  uint32_t count, struct mg_error *err)
+{
+    struct scan_loaded *loaded = &scan->reader.loaded;
+    const struct mg_vector *from = &scan->reader.vectors[scan->columns[column]];
+    if (loaded->every_row)
+        return mg_builder_gather(builder, column, from, NULL, first, count, err);
+    if (count == loaded->out_count && mg_builder_compresses(from))
+        return mg_builder_compress(builder, column, from, loaded->mask, count, err);
+    if (!loaded->listed)
+        mg_mask_rows(loaded->mask, loaded->row_count, loaded->rows);
+    loaded->listed = true;
+    return mg_builder_gather(builder, column, from, loaded->rows + first, first, count, err);
+}
+
 static enum mg_code gather(struct scan *scan, uint32_t first, uint32_t count, struct mg_batch **out,
                            struct mg_error *err)
 {
@@ -182,10 +198,9 @@ static enum mg_code gather(struct scan *scan, uint32_t first, uint32_t count, st
         types[i] = scan->schema->columns[scan->columns[i]].type;
     struct mg_batch_builder builder;
     MG_TRY(mg_batch_builder_init(&builder, types, column_count, scan->budget, BATCH_BYTES_MAX, err));
-    const uint32_t *rows = scan->reader.loaded.every_row ? NULL : scan->reader.loaded.rows + first;
     enum mg_code code = MG_OK;
     for (uint32_t i = 0; code == MG_OK && i < column_count; i++)
-        code = mg_builder_gather(&builder, i, &scan->reader.vectors[scan->columns[i]], rows, first, count, err);
+        code = gather_column(scan, &builder, i, first, count, err);
     if (code == MG_OK)
         code = mg_batch_builder_finish(&builder, count, out, err);
     mg_batch_builder_clear(&builder);

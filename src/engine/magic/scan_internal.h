@@ -27,8 +27,10 @@ struct scan_loaded {
     struct mg_chunk *chunk; /* a reference; NULL for a part's rows */
     struct mg_buf *settled; /* a reference: the copy of an open chunk, or a part's decoded rows; NULL */
     uint32_t row_count;     /* visible */
-    bool every_row;         /* all of them go out; else those in rows */
+    bool every_row;         /* all of them go out; else those of the mask */
     uint32_t out_count, out_done;
+    uint64_t mask[MG_CHUNK_ROWS / 64];
+    bool listed; /* rows holds the mask's: once somebody needs them so */
     uint32_t rows[MG_CHUNK_ROWS];
 };
 

@@ -288,8 +288,9 @@ static void show_rows(struct scan_reader *reader, uint32_t row_count, const uint
     loaded->out_count = mask ? mg_mask_count(mask, row_count) : row_count;
     loaded->out_done = 0;
     loaded->every_row = loaded->out_count == row_count;
+    loaded->listed = false;
     if (!loaded->every_row)
-        mg_mask_rows(mask, row_count, loaded->rows);
+        memcpy(loaded->mask, mask, ((size_t)row_count + 63) / 64 * sizeof *mask);
     loaded->active = loaded->out_count > 0;
 }
 
