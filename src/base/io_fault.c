@@ -67,6 +67,8 @@ struct mg_io_fault {
     uint64_t life; /* rises with each crash: files of an earlier life are dead */
     uint64_t tear; /* where failing writes are cut; UINT64_MAX: anywhere */
     uint64_t torn_bytes;
+    const char *counted; /* part of the paths of which reads are counted; NULL: none */
+    uint64_t read_bytes;
     struct mg_random random;
 };
 
@@ -426,6 +428,8 @@ static enum mg_code pread_locked(struct fault_file *file, void *data, size_t siz
         return mg_corrupt(err, file->path, (long long)inode->now_size, "the file ends too early");
     if (size)
         memcpy(data, inode->now + offset, size);
+    if (file->fault->counted && strstr(file->path, file->fault->counted))
+        file->fault->read_bytes += size;
     return MG_OK;
 }
 
@@ -782,6 +786,22 @@ uint64_t mg_io_fault_calls(struct mg_io_fault *fault, unsigned kinds)
             calls += fault->calls[bit];
     leave(fault);
     return calls;
+}
+
+void mg_io_fault_count_reads(struct mg_io_fault *fault, const char *text)
+{
+    enter(fault);
+    fault->counted = text;
+    fault->read_bytes = 0;
+    leave(fault);
+}
+
+uint64_t mg_io_fault_read_bytes(struct mg_io_fault *fault)
+{
+    enter(fault);
+    uint64_t bytes = fault->read_bytes;
+    leave(fault);
+    return bytes;
 }
 
 void mg_io_fault_set_capacity(struct mg_io_fault *fault, uint64_t bytes)

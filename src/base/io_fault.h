@@ -69,6 +69,10 @@ bool mg_io_fault_is_inside(void);
 void mg_io_fault_heal(struct mg_io_fault *fault);
 /* Calls so far among kinds, failing ones included: for sweeps over every N. */
 uint64_t mg_io_fault_calls(struct mg_io_fault *fault, unsigned kinds);
+/* From now on count the bytes that are read from files whose paths hold that text, which is borrowed. */
+void mg_io_fault_count_reads(struct mg_io_fault *fault, const char *text);
+/* What was counted so far. */
+uint64_t mg_io_fault_read_bytes(struct mg_io_fault *fault);
 void mg_io_fault_set_capacity(struct mg_io_fault *fault, uint64_t bytes);
 /* Power cut or death of the process, and power back: open files give MG_IO from now on (closing them is right), locks
  * are gone, planned failures are forgotten. */

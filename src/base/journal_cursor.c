@@ -1,7 +1,8 @@
 /* journal_cursor.c -- reads a journal's durable records in order while others append, sync and trim.
  *
  * A cursor opens each segment for itself, so trimming does not take the file it reads away. What it reads lies
- * below the end of what was synced when it looked, and never changes again.
+ * below the end of what was synced when it looked, and never changes again. Records of its first segment that lie
+ * before the one it wants are stepped over by their lengths: that one has its number under its checksum.
  * Errors   MG_CORRUPT with file and offset for any record that is not there: it was durable.
  * Threads  a cursor belongs to one thread at a time; any number of cursors.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -101,7 +102,8 @@ enum mg_code mg_journal_cursor_next(struct mg_journal_cursor *cursor, uint64_t *
     for (;;) {
         struct mg_journal__record record;
         bool good;
-        MG_TRY(mg_journal__read_record(&cursor->reader, cursor->at_offset, cursor->at_seq, &record, &good, err));
+        MG_TRY((cursor->at_seq < cursor->next_seq ? mg_journal__read_frame : mg_journal__read_record)(
+            &cursor->reader, cursor->at_offset, cursor->at_seq, &record, &good, err));
         if (!good && place.next_first_seq)
             return mg_corrupt(err, cursor->path, (long long)cursor->at_offset,
                               "record %llu is damaged or missing; the next segment begins with %llu",

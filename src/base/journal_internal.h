@@ -69,6 +69,11 @@ MG_MUST_CHECK enum mg_code mg_journal__read_record(struct mg_journal__reader *re
                                                    struct mg_journal__record *out, bool *out_good,
                                                    struct mg_error *err);
 
+/* The same by what stands before the payload alone: no checksum was looked at, and payload has a size but no bytes. For
+ * records that nobody wants; what lies behind such a one must be checked. */
+MG_MUST_CHECK enum mg_code mg_journal__read_frame(struct mg_journal__reader *reader, uint64_t offset, uint64_t seq,
+                                                  struct mg_journal__record *out, bool *out_good, struct mg_error *err);
+
 struct mg_journal__end {
     uint64_t last_seq;        /* of the last good record; first_seq - 1 when there is none */
     uint64_t unsynced_offset; /* of the first record that no later one calls durable; end_offset when there is none */

@@ -124,8 +124,8 @@ static enum mg_code read_window(struct mg_journal__reader *reader, uint64_t offs
     return MG_OK;
 }
 
-enum mg_code mg_journal__read_record(struct mg_journal__reader *reader, uint64_t offset, uint64_t seq,
-                                     struct mg_journal__record *out, bool *out_good, struct mg_error *err)
+enum mg_code mg_journal__read_frame(struct mg_journal__reader *reader, uint64_t offset, uint64_t seq,
+                                    struct mg_journal__record *out, bool *out_good, struct mg_error *err)
 {
     const uint8_t *at;
     *out_good = false;
@@ -135,12 +135,25 @@ enum mg_code mg_journal__read_record(struct mg_journal__reader *reader, uint64_t
     uint64_t length = mg_load_le32(at + AT_LENGTH);
     out->seq = mg_load_le64(at + AT_SEQ);
     out->synced_seq = mg_load_le64(at + AT_SYNCED_SEQ);
-    if (memcmp(at + AT_MARKER, record_marker, sizeof record_marker) != 0 ||
-        length > reader->limit - offset - MG_JOURNAL__RECORD_HEADER || (seq && out->seq != seq) ||
-        out->synced_seq >= out->seq)
+    out->payload = MG_SLICE(NULL, (size_t)length);
+    out->end_offset = offset + mg_journal__round(MG_JOURNAL__RECORD_HEADER + length);
+    *out_good = memcmp(at + AT_MARKER, record_marker, sizeof record_marker) == 0 &&
+                length <= reader->limit - offset - MG_JOURNAL__RECORD_HEADER && (!seq || out->seq == seq) &&
+                out->synced_seq < out->seq;
+    return MG_OK;
+}
+
+enum mg_code mg_journal__read_record(struct mg_journal__reader *reader, uint64_t offset, uint64_t seq,
+                                     struct mg_journal__record *out, bool *out_good, struct mg_error *err)
+{
+    const uint8_t *at;
+    MG_TRY(mg_journal__read_frame(reader, offset, seq, out, out_good, err));
+    if (!*out_good)
         return MG_OK;
+    *out_good = false;
+    size_t length = out->payload.size;
     MG_TRY(read_window(reader, offset, MG_JOURNAL__RECORD_HEADER + length, &at, err));
-    struct mg_slice payload = MG_SLICE(at + AT_PAYLOAD, (size_t)length);
+    struct mg_slice payload = MG_SLICE(at + AT_PAYLOAD, length);
     uint8_t header[MG_JOURNAL__RECORD_SIGNED];
     memcpy(header, at, sizeof header);
     union { /* iovec has no const */
@@ -151,11 +164,9 @@ enum mg_code mg_journal__read_record(struct mg_journal__reader *reader, uint64_t
     if (mg_hash_pieces(pieces, MG_COUNT_OF(pieces), reader->salt) != mg_load_le64(at + AT_RECORD_CHECKSUM))
         return MG_OK;
     if (length > reader->record_max)
-        return mg_corrupt(err, reader->path, (long long)offset, "record %llu has %llu bytes, above the limit of %llu",
-                          (unsigned long long)out->seq, (unsigned long long)length,
-                          (unsigned long long)reader->record_max);
+        return mg_corrupt(err, reader->path, (long long)offset, "record %llu has %zu bytes, above the limit of %llu",
+                          (unsigned long long)out->seq, length, (unsigned long long)reader->record_max);
     out->payload = payload;
-    out->end_offset = offset + mg_journal__round(MG_JOURNAL__RECORD_HEADER + length);
     *out_good = true;
     return MG_OK;
 }

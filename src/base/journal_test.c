@@ -706,6 +706,37 @@ static void test_damage_in_older_segment(void **state)
     mg_io_fault_free(fault);
 }
 
+/* A bit of the first record is flipped; then `wanted`, of the same segment, is read. */
+static enum mg_code read_behind_damage(uint64_t offset, uint64_t wanted)
+{
+    struct mg_io_fault *fault = new_disk(1);
+    struct mg_journal *journal = open_journal(fault);
+    append_many(journal, 1, 60, true);
+    mg_journal_close(journal);
+    assert_true(mg_io_fault_flip_bit(fault, segment_path(1), offset, 3));
+    journal = open_journal(fault);
+    struct mg_journal_cursor *cursor;
+    struct mg_slice bytes;
+    assert_ok(mg_journal_cursor_open(journal, wanted, &cursor, &err));
+    enum mg_code code = mg_journal_cursor_next(cursor, NULL, &bytes, &err);
+    if (code == MG_OK)
+        check_record(wanted, bytes);
+    mg_journal_cursor_close(cursor);
+    mg_journal_close(journal);
+    mg_io_fault_free(fault);
+    return code;
+}
+
+/* What lies before the wanted record is stepped over, unread but for where the next one begins. */
+static void test_records_are_stepped_over(void **state)
+{
+    assert_int_equal(read_behind_damage(HEADER + 24, 2), MG_OK); /* its checksum */
+    assert_int_equal(read_behind_damage(HEADER + 24, 1), MG_CORRUPT);
+    assert_int_equal(read_behind_damage(HEADER, 2), MG_CORRUPT);         /* its marker */
+    assert_int_equal(read_behind_damage(HEADER + 4 + 1, 2), MG_CORRUPT); /* its length, by 2,048 */
+    assert_int_equal(read_behind_damage(HEADER + 8, 2), MG_CORRUPT);     /* its number */
+}
+
 static void test_refusals(void **state)
 {
     struct mg_io_fault *fault = new_disk(1);
@@ -863,6 +894,7 @@ int main(void)
         cmocka_unit_test(test_lost_in_the_middle),
         cmocka_unit_test(test_misplaced),
         cmocka_unit_test(test_damage_in_older_segment),
+        cmocka_unit_test(test_records_are_stepped_over),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_threads),
     };

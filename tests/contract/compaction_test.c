@@ -15,6 +15,7 @@
 #include "base/stop.h"
 
 #include "disk_world.h"
+#include "engine/magic/manifest.h"
 #include "engine_kit.h"
 
 static const struct mg_engine_ops *const magic = &mg_engine_magic;
@@ -186,6 +187,19 @@ static void a_storm_of_small_commits_leaves_few_files(void **state)
     world_clear(&w);
 }
 
+/* The same manifest in format 2. */
+static void without_named(struct mg_buffer *file)
+{
+    struct mg_manifest manifest;
+    struct mg_budget budget;
+    mg_budget_init(&budget, "manifest", NULL, SIZE_MAX);
+    assert_int_equal(mg_manifest__decode(mg_buffer_slice(file), &budget, &manifest, NULL), MG_OK);
+    manifest.has_named = false;
+    mg_buffer_reset(file);
+    assert_int_equal(mg_manifest__encode(&manifest, file, NULL), MG_OK);
+    mg_manifest__clear(&manifest);
+}
+
 /* The newest manifest as it was before checkpoints were told apart: one byte less. */
 static void a_manifest_of_format_1_is_read(void **state)
 {
@@ -202,6 +216,8 @@ static void a_manifest_of_format_1_is_read(void **state)
         struct mg_buffer file;
         mg_buffer_init(&file, 1 << 20);
         assert_int_equal(mg_io_read_file(io, names.paths[i], &file, NULL), MG_OK);
+        assert_int_equal(mg_load_le64(file.data + 8), 3);
+        without_named(&file);
         assert_int_equal(mg_load_le64(file.data + 8), 2);
         mg_store_le64(file.data + 8, 1);
         struct mg_reader in = mg_reader_of(MG_SLICE(file.data + 16, file.size - 16));

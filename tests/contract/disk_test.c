@@ -18,6 +18,7 @@
 #include "base/stop.h"
 
 #include "disk_world.h"
+#include "engine/magic/manifest.h"
 #include "engine_kit.h"
 
 static const struct mg_engine_ops *const magic = &mg_engine_magic;
@@ -127,6 +128,123 @@ static void a_large_epoch_is_there_or_not(void **state)
     }
     world_close(&w);
     world_clear(&w);
+}
+
+/* ---- what an open reads -------------------------------------------------------------------------------------- */
+
+enum { FEW = 5, MANY = 50, LATE_FROM = 1000000 };
+
+/* Epochs of people; with every tenth one of another source, whose first is among them. */
+static void publish_some(struct world *w, int count, bool with_late)
+{
+    char changes[64];
+    for (int i = 0; i < count; i++) {
+        struct mg_epoch *epoch;
+        bool is_late = with_late && i % 10 == 7;
+        snprintf(changes, sizeof changes, "U 1,n%d,1.%02d,7", i, i % 100);
+        assert_int_equal(magic->begin(w->engine, is_late ? "late" : "test", 1, &epoch, NULL), MG_OK);
+        assert_int_equal(kit_try_put(epoch, w->wider, changes, NULL), MG_OK);
+        uint64_t watermark = (is_late ? LATE_FROM : 0) + 10 * (w->story.newest + 1);
+        assert_int_equal(magic->publish(epoch, watermark, (struct mg_slice){0}, &w->story.newest, NULL), MG_OK);
+    }
+}
+
+enum { ASKED_EPOCHS_MAX = 4096 };
+struct answers {
+    /* what epoch_at says of its watermark in "test" and in "late"; -1: too old */
+    int64_t by_epoch[2][ASKED_EPOCHS_MAX];
+};
+
+static void ask_all(struct world *w, struct answers *answers)
+{
+    static const char *const sources[] = {"test", "late"};
+    assert_true(w->story.newest < ASKED_EPOCHS_MAX);
+    memset(answers, 0, sizeof *answers);
+    for (int s = 0; s < 2; s++)
+        for (uint64_t e = 0; e <= w->story.newest; e++) {
+            uint64_t epoch, ts = (s ? LATE_FROM : 0) + 10 * e + e % 10;
+            enum mg_code code = magic->epoch_at(w->engine, sources[s], ts, &epoch, NULL);
+            assert_true(code == MG_OK || code == MG_SNAPSHOT_TOO_OLD);
+            answers->by_epoch[s][e] = code == MG_OK ? (int64_t)epoch : -1;
+        }
+}
+
+/* Opens again. Little of the log is read, and every moment is found that was found before. */
+static void reopen_and_ask(struct world *w, uint64_t read_max)
+{
+    static struct answers before, after;
+    ask_all(w, &before);
+    uint64_t kept = kit_status(w->engine, "wal_bytes");
+    world_close(w);
+    mg_io_fault_count_reads(w->disk, "/wal/");
+    assert_int_equal(world_open(w, NULL), MG_OK);
+    uint64_t read = mg_io_fault_read_bytes(w->disk);
+    print_message("%" PRIu64 " bytes read at open, of %" PRIu64 "\n", read, kept);
+    assert_true(kept > 2 * read_max); /* else this says nothing */
+    assert_in_range(read, 1, read_max);
+    ask_all(w, &after);
+    assert_memory_equal(&before, &after, sizeof before);
+}
+
+/* The log that a checkpoint covers is kept for those who ask for the past, and is no work at a start. */
+static void an_open_reads_the_log_behind_the_newest_manifest(void **state)
+{
+    enum { SEGMENT = 16 << 10, READ_MAX = 8 * SEGMENT };
+    struct world w;
+    world_init(&w, 11);
+    world_tell(&w);
+    for (int round = 0; round < 7; round++) {
+        publish_some(&w, round == 3 ? FEW : 10 * MANY, round > 0);
+        if (round % 3 == 1)
+            assert_int_equal(world_much(&w, 600 + 50 * round, true), MG_OK);
+        assert_int_equal(world_flush(&w), MG_OK);
+        publish_some(&w, FEW, round > 1);
+        reopen_and_ask(&w, READ_MAX);
+    }
+    assert_true(kit_status(w.engine, "earliest_epoch") > 0);
+    world_close(&w);
+    world_clear(&w);
+}
+
+/* The newest manifest, if there is one, as a store of the format before wrote it: it does not list the parts that the
+ * log names. */
+static void write_as_before(struct world *w)
+{
+    struct mg_io *io = mg_io_fault_io(w->disk);
+    struct mg_manifest manifest;
+    uint64_t *numbers;
+    uint32_t count;
+    bool unknown;
+    assert_int_equal(mg_manifest__list(io, "/store", &numbers, &count, NULL), MG_OK);
+    if (count) {
+        assert_int_equal(mg_manifest__read(io, "/store", numbers[count - 1], &w->budget, &manifest, NULL), MG_OK);
+        manifest.has_named = false;
+        assert_int_equal(mg_manifest__write(io, "/store", &manifest, &unknown, NULL), MG_OK);
+        mg_manifest__clear(&manifest);
+    }
+    free(numbers);
+}
+
+/* Every open sweeps: parts that only the log names stay, whichever format the manifests have. */
+static void an_open_after_every_step(void **state)
+{
+    for (int is_old = 0; is_old < 2; is_old++) {
+        struct world w;
+        world_init(&w, 9);
+        assert_int_equal(world_open(&w, NULL), MG_OK);
+        for (unsigned step = 0; step < WORLD_STEPS; step++) {
+            assert_int_equal(world_step(&w, step), MG_OK);
+            for (int opened = 0; opened < 2; opened++) {
+                world_close(&w);
+                if (is_old)
+                    write_as_before(&w);
+                assert_int_equal(world_open(&w, NULL), MG_OK);
+                world_compare_all(&w, &expected, w.story.newest);
+            }
+        }
+        world_close(&w);
+        world_clear(&w);
+    }
 }
 
 /* Memory that an old snapshot holds cannot be flushed away: new rows are not flushed one by one because of it. */
@@ -465,6 +583,8 @@ int main(void)
         cmocka_unit_test(it_is_what_it_was),
         cmocka_unit_test(changes_come_while_a_part_is_written),
         cmocka_unit_test(a_large_epoch_is_there_or_not),
+        cmocka_unit_test(an_open_reads_the_log_behind_the_newest_manifest),
+        cmocka_unit_test(an_open_after_every_step),
         cmocka_unit_test(rows_of_old_snapshots_are_no_reason_to_flush),
         cmocka_unit_test(a_power_cut_at_every_call),
         cmocka_unit_test(every_write_may_be_torn_at_any_byte),

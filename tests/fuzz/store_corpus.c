@@ -1,6 +1,7 @@
 /* store_corpus.c -- makes tests/fuzz/corpus/marks and manifest: the files of a store that flushes, merges, alters and
  * drops tables, and the same ones damaged. Repeatable.
  *
+ * Manifests are of the format of today, which is in their names; those without are left of earlier ones, and stay.
  * Usage: marks_corpus FOLDER or manifest_corpus FOLDER: one program under two names; the folder's last word says which.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
@@ -83,9 +84,15 @@ static void rows(struct mg_engine *engine, const struct mg_schema *schema, int64
     mg_batch_unref(batch);
 }
 
+static bool is_of_marks(const char *folder) { return strstr(folder, "marks") != NULL; }
+
 static void live(struct mg_io *io, void (*look)(struct mg_io *io, const char *folder), const char *folder)
 {
-    struct mg_engine_options options = {.folder = "/store", .io = io, .segment_bytes = 4096, .maintain_by_hand = true};
+    struct mg_engine_options options = {.folder = "/store",
+                                        .io = io,
+                                        .segment_bytes = 4096,
+                                        .stage_bytes = is_of_marks(folder) ? 0 : 1024, /* parts that the WAL names */
+                                        .maintain_by_hand = true};
     struct mg_schema *schemas[TABLES];
     struct mg_engine *engine;
     must(ops->open(&options, &engine, err));
@@ -130,7 +137,7 @@ static void save(const char *folder, const char *name, const char *what, uint32_
                  size_t size)
 {
     char file[512];
-    snprintf(file, sizeof file, "%s-%s-%02u", name, what, number);
+    snprintf(file, sizeof file, "%s%s-%s-%02u", is_of_marks(folder) ? "" : "format3-", name, what, number);
     corpus_write(folder, file, MG_SLICE(bytes, size), MG_SLICE(NULL, 0));
 }
 
@@ -151,7 +158,7 @@ static void save_damaged(const char *folder, const char *name, struct mg_buffer 
 
 static void look_at(struct mg_io *io, const char *folder)
 {
-    bool is_marks = strstr(folder, "marks") != NULL;
+    bool is_marks = is_of_marks(folder);
     const char *from = is_marks ? "/store/parts" : "/store/manifest";
     char path[256];
     static uint32_t damaged;

@@ -36,7 +36,7 @@ static enum mg_code rebuild(struct mg_magic *magic, uint64_t epoch, struct mg_vi
         code = mg_keeper__pin(magic, epoch, &kept, err);
     MG_STOP("at.kept");
     if (code == MG_OK && kept)
-        code = mg_store__open_at(store, kept->number, epoch, NULL, NULL, err);
+        code = mg_store__open_at(store, kept->number, epoch, err);
     else if (code == MG_OK)
         code = mg_store__replay_wal(store, magic->journal, epoch, NULL, NULL, err);
     if (code == MG_OK)

@@ -312,6 +312,8 @@ static enum mg_code describe(struct install *install, struct mg_error *err)
     }
     qsort(manifest->parts, manifest->part_count, sizeof *manifest->parts, compare_parts);
     qsort(manifest->deltas, manifest->delta_count, sizeof *manifest->deltas, compare_deltas);
+    MG_TRY(mg_named__list(install->magic, store->epoch, &manifest->named, &manifest->named_count, err));
+    manifest->has_named = true;
     return mg_keeper__prepare(install->magic, manifest, &install->kept, err);
 }
 

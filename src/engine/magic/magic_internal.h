@@ -19,6 +19,7 @@
 struct mg_magic;
 struct mg_store;
 struct mg_manifest;
+struct mg_named;
 
 enum {
     MG_CHUNK_ROWS = 8192,             /* rows of a chunk, which is the granule of marks and zone maps */
@@ -658,6 +659,9 @@ void mg_named__remove(struct mg_magic *magic, uint32_t segment_id);
 bool mg_named__has(struct mg_magic *magic, uint32_t segment_id);
 /* Forget those whose epoch is in all kept manifests. */
 void mg_named__prune(struct mg_magic *magic);
+/* Those of epochs up to that one, rising by segment: *out in the heap. */
+MG_MUST_CHECK enum mg_code mg_named__list(struct mg_magic *magic, uint64_t epoch, struct mg_named **out,
+                                          uint32_t *out_count, struct mg_error *err);
 
 /* out[i] = the place of the living row in the table's parts whose key is that of rows[i]; nowhere (part_lookup.c). */
 MG_MUST_CHECK enum mg_code mg_wtable__find_in_parts(struct mg_wtable *table, const struct mg_vector *const *keys,
@@ -821,7 +825,8 @@ struct mg_view {
 /* ---- where old epochs are in the WAL, by watermark (history.c) ----------------------------------------------- */
 
 struct mg_history_entry {
-    uint64_t epoch, watermark, ordinal; /* ordinal: how many epochs of the source with a watermark came before */
+    /* ordinal: how many epochs of the source with a watermark came before; more, where they were not counted */
+    uint64_t epoch, watermark, ordinal;
 };
 /* Per source: every stride-th of its epochs with a watermark, the first always. MG_GUARDED_BY(magic->publish). */
 struct mg_history {
@@ -1035,6 +1040,10 @@ void mg_io_nosync__free(struct mg_io *io); /* NULL is allowed */
 MG_MUST_CHECK enum mg_code mg_history__reserve(struct mg_history *history, struct mg_error *err);
 /* Note an epoch of the source; there is room after mg_history__reserve. */
 void mg_history__note(struct mg_history *history, uint64_t epoch, uint64_t watermark);
+/* Note the last epoch of the source that a manifest knows. Those before it, back to what was noted last, or to `before`
+ * when nothing was, are looked up in the WAL when somebody asks. */
+MG_MUST_CHECK enum mg_code mg_history__note_gap(struct mg_history *history, uint64_t before, uint64_t epoch,
+                                                uint64_t watermark, struct mg_error *err);
 void mg_history__clear(struct mg_history *history);
 
 /* What the disk holds is not known: nothing more may be written. */
@@ -1068,7 +1077,7 @@ void mg_magic__slow_down(struct mg_magic *magic);
 
 /* Load a store as a kept manifest says and replay the WAL to `last` (recover.c). */
 MG_MUST_CHECK enum mg_code mg_store__open_at(struct mg_store *store, uint64_t manifest_number, uint64_t last,
-                                             mg_replayed_fn *seen, void *arg, struct mg_error *err);
+                                             struct mg_error *err);
 /* The newest state from disk: manifests, parts, WAL, and the lists of what is kept. */
 MG_MUST_CHECK enum mg_code mg_magic__recover(struct mg_magic *magic, struct mg_error *err);
 

@@ -25,10 +25,12 @@ void mg_manifest__clear(struct mg_manifest *manifest)
     free(manifest->sources);
     free(manifest->parts);
     free(manifest->deltas);
+    free(manifest->named);
     memset(manifest, 0, sizeof *manifest);
 }
 
 enum { FLAG_CHECKPOINT = 1 };
+enum { FORMAT_WITH_FLAGS = 2, FORMAT_WITH_NAMED = 3 };
 
 /* ---- out ----------------------------------------------------------------------------------------------------- */
 
@@ -72,19 +74,32 @@ static enum mg_code put_segments(const struct mg_manifest *manifest, struct mg_b
     return MG_OK;
 }
 
+static enum mg_code put_named(const struct mg_manifest *manifest, struct mg_buffer *out, struct mg_error *err)
+{
+    MG_TRY(mg_buffer_append_varint(out, manifest->named_count, err));
+    for (uint32_t i = 0; i < manifest->named_count; i++) {
+        uint64_t numbers[] = {manifest->named[i].segment_id, manifest->named[i].epoch};
+        MG_TRY(put_numbers(out, numbers, MG_COUNT_OF(numbers), err));
+    }
+    return MG_OK;
+}
+
 enum mg_code mg_manifest__encode(const struct mg_manifest *manifest, struct mg_buffer *out, struct mg_error *err)
 {
     size_t begin = out->size;
     uint64_t numbers[] = {manifest->epoch,           manifest->replay_from,
                           manifest->next_table_id,   manifest->next_version,
                           manifest->next_segment_id, manifest->is_checkpoint ? FLAG_CHECKPOINT : 0};
+    /* What was read from a file of an earlier format does not say what there is to name, and is written as it was. */
     MG_TRY(mg_buffer_append(out, file_magic, sizeof file_magic, err));
-    MG_TRY(mg_buffer_append_le64(out, MG_MANIFEST_FORMAT, err));
+    MG_TRY(mg_buffer_append_le64(out, manifest->has_named ? MG_MANIFEST_FORMAT : FORMAT_WITH_FLAGS, err));
     MG_TRY(put_numbers(out, numbers, MG_COUNT_OF(numbers), err));
     MG_TRY(mg_catalog__encode(manifest->catalog, out, err));
     MG_TRY(put_numbers(out, manifest->live_counts, manifest->catalog->table_count, err));
     MG_TRY(put_sources(manifest, out, err));
     MG_TRY(put_segments(manifest, out, err));
+    if (manifest->has_named)
+        MG_TRY(put_named(manifest, out, err));
     return mg_buffer_append_le64(out, mg_hash(out->data + begin, out->size - begin, 0), err);
 }
 
@@ -191,6 +206,27 @@ static enum mg_code take_deltas(struct mg_reader *in, struct mg_manifest *out, s
     return MG_OK;
 }
 
+static enum mg_code take_named(struct mg_reader *in, struct mg_manifest *out, struct mg_error *err)
+{
+    uint32_t count;
+    MG_TRY(take_count(in, "named parts", &count, err));
+    out->named = calloc((size_t)count + 1, sizeof *out->named);
+    if (!out->named)
+        return no_memory(count, "named parts", err);
+    for (; out->named_count < count; out->named_count++) {
+        struct mg_named *named = &out->named[out->named_count];
+        named->segment_id = take_u32(in);
+        named->epoch = mg_reader_varint(in);
+        bool in_order = out->named_count == 0 || named[-1].segment_id < named->segment_id;
+        if (in->failed || !in_order || named->segment_id >= out->next_segment_id || named->epoch == 0 ||
+            named->epoch > out->epoch)
+            return mg_fail(err, MG_CORRUPT, "named part %u (segment %u, epoch %llu) cannot be one", out->named_count,
+                           named->segment_id, (unsigned long long)named->epoch);
+    }
+    out->has_named = true;
+    return MG_OK;
+}
+
 static enum mg_code decode_body(struct mg_reader *in, uint64_t format, struct mg_budget *budget,
                                 struct mg_manifest *out, struct mg_error *err)
 {
@@ -199,7 +235,7 @@ static enum mg_code decode_body(struct mg_reader *in, uint64_t format, struct mg
     out->next_table_id = mg_reader_varint(in);
     out->next_version = mg_reader_varint(in);
     out->next_segment_id = take_u32(in);
-    uint64_t flags = format == MG_MANIFEST_FORMAT_ONCE ? FLAG_CHECKPOINT : mg_reader_varint(in);
+    uint64_t flags = format < FORMAT_WITH_FLAGS ? FLAG_CHECKPOINT : mg_reader_varint(in);
     if (flags > FLAG_CHECKPOINT)
         return mg_fail(err, MG_CORRUPT, "flags %llu are not known", (unsigned long long)flags);
     out->is_checkpoint = flags == FLAG_CHECKPOINT;
@@ -215,6 +251,8 @@ static enum mg_code decode_body(struct mg_reader *in, uint64_t format, struct mg
     MG_TRY(take_sources(in, out, err));
     MG_TRY(take_parts(in, out, err));
     MG_TRY(take_deltas(in, out, err));
+    if (format >= FORMAT_WITH_NAMED)
+        MG_TRY(take_named(in, out, err));
     if (in->failed || mg_reader_left(in))
         return mg_fail(err, MG_CORRUPT, "it ends %zu bytes early", mg_reader_left(in));
     return MG_OK;
@@ -227,9 +265,9 @@ enum mg_code mg_manifest__decode(struct mg_slice bytes, struct mg_budget *budget
     if (bytes.size < FILE_BYTES_MIN || memcmp(bytes.data, file_magic, sizeof file_magic) != 0)
         return mg_fail(err, MG_CORRUPT, "it is no manifest: %zu bytes, or another word at byte 0", bytes.size);
     uint64_t format = mg_load_le64(bytes.data + sizeof file_magic);
-    if (format != MG_MANIFEST_FORMAT && format != MG_MANIFEST_FORMAT_ONCE)
-        return mg_fail(err, MG_UNIMPLEMENTED, "it has format %llu, and this Magic reads %d", (unsigned long long)format,
-                       MG_MANIFEST_FORMAT);
+    if (format < MG_MANIFEST_FORMAT_MIN || format > MG_MANIFEST_FORMAT)
+        return mg_fail(err, MG_UNIMPLEMENTED, "it has format %llu, and this Magic reads %d to %d",
+                       (unsigned long long)format, MG_MANIFEST_FORMAT_MIN, MG_MANIFEST_FORMAT);
     size_t size = bytes.size - HASH_BYTES;
     if (mg_hash(bytes.data, size, 0) != mg_load_le64(bytes.data + size))
         return mg_fail(err, MG_CORRUPT, "its checksum at byte %zu is not that of the bytes before", size);

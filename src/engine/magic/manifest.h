@@ -5,6 +5,8 @@
  * state. So a flush or a merge becomes true by one file, and the WAL knows nothing of either.
  * Replay  From epoch replay_from on. Up to `epoch` only what the manifest lists is filled: rows of its deltas, and
  *         marks in its deltas and in parts whose marks are older than the group. Above it everything is applied.
+ * Named   Parts that groups above the oldest kept manifest name, up to this one's epoch: their files stay, also where
+ *         no manifest lists them. They stand here so that a start need not look for them in the WAL.
  * Format  docs/format/manifest.md.
  * Threads values; owned by who made them.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -13,7 +15,7 @@
 
 #include "engine/magic/magic_internal.h"
 
-enum { MG_MANIFEST_FORMAT = 2, MG_MANIFEST_FORMAT_ONCE = 1 /* read, too */, MG_MARKS_FORMAT = 1 };
+enum { MG_MANIFEST_FORMAT = 3, MG_MANIFEST_FORMAT_MIN = 1 /* all from it on are read */, MG_MARKS_FORMAT = 1 };
 #define MG_MANIFEST_MAX ((size_t)1 << 30) /* bytes of one; a larger store is refused */
 
 struct mg_manifest_part {
@@ -39,10 +41,12 @@ struct mg_manifest {
     bool is_checkpoint;
     struct mg_catalog *catalog; /* a reference: tables without segments */
     uint64_t *live_counts;      /* by the catalogue's tables: rows of each as of epoch */
-    uint32_t source_count, part_count, delta_count;
+    bool has_named;             /* false: of a format that did not say */
+    uint32_t source_count, part_count, delta_count, named_count;
     struct mg_source_state *sources;
     struct mg_manifest_part *parts;   /* rising by segment id */
     struct mg_manifest_delta *deltas; /* the same */
+    struct mg_named *named;           /* the same */
 };
 
 void mg_manifest__clear(struct mg_manifest *manifest); /* a zeroed one is allowed; zeroes it */

@@ -74,6 +74,30 @@ void mg_named__prune(struct mg_magic *magic)
     mg_mutex_unlock(&magic->publish);
 }
 
+static int compare_named(const void *a, const void *b)
+{
+    uint32_t x = ((const struct mg_named *)a)->segment_id, y = ((const struct mg_named *)b)->segment_id;
+    return (x > y) - (x < y);
+}
+
+enum mg_code mg_named__list(struct mg_magic *magic, uint64_t epoch, struct mg_named **out, uint32_t *out_count,
+                            struct mg_error *err)
+{
+    uint32_t count = 0;
+    mg_mutex_lock(&magic->publish);
+    struct mg_named *named = calloc((size_t)magic->named_count + 1, sizeof *named);
+    for (uint32_t i = 0; named && i < magic->named_count; i++)
+        if (magic->named[i].epoch <= epoch)
+            named[count++] = magic->named[i];
+    mg_mutex_unlock(&magic->publish);
+    if (!named)
+        return mg_fail(err, MG_NO_MEMORY, "no memory for the parts that the WAL names");
+    qsort(named, count, sizeof *named, compare_named);
+    *out = named;
+    *out_count = count;
+    return MG_OK;
+}
+
 /* ---- one part ------------------------------------------------------------------------------------------------ */
 
 /* Some staged segments of a table, on their way into one part. */
