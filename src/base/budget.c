@@ -120,3 +120,25 @@ size_t mg_budget_left(const struct mg_budget *budget)
     }
     return left;
 }
+
+size_t mg_budget_limit(const struct mg_budget *budget)
+{
+    size_t limit = SIZE_MAX;
+    for (; budget; budget = budget->parent)
+        limit = MG_MIN(limit, budget->grows ? mg_budget_limit(budget->lender) : budget->limit_bytes);
+    return limit;
+}
+
+struct mg_budget *mg_budget_root(struct mg_budget *budget)
+{
+    while (budget && (budget->parent || budget->lender))
+        budget = budget->parent ? budget->parent : budget->lender;
+    return budget;
+}
+
+void mg_budget_ask(struct mg_budget *budget, size_t size_bytes)
+{
+    struct mg_budget *root = mg_budget_root(budget);
+    if (root && root->give_way)
+        root->give_way(root->give_way_arg, size_bytes);
+}

@@ -17,15 +17,20 @@
 
 #include "base/error.h"
 
+/* Give back what can be missed, about `size_bytes` of it. Any thread. */
+typedef void mg_budget_give_way(void *arg, size_t size_bytes);
+
 struct mg_budget {
-    const char *name;         /* static text, shown in status and errors */
-    struct mg_budget *parent; /* NULL for the root and for a share; outlives this */
-    struct mg_budget *lender; /* of a share: the account that limit_bytes are reserved in; outlives this */
-    size_t limit_bytes;       /* SIZE_MAX: only the parents limit it */
-    bool grows;               /* a share: beyond limit_bytes the lender is asked */
-    atomic_size_t used_bytes; /* within limit_bytes; includes children */
-    atomic_size_t more_bytes; /* of a share that grows: reserved in the lender beyond it */
-    atomic_size_t peak_bytes; /* of used_bytes */
+    const char *name;             /* static text, shown in status and errors */
+    struct mg_budget *parent;     /* NULL for the root and for a share; outlives this */
+    struct mg_budget *lender;     /* of a share: the account that limit_bytes are reserved in; outlives this */
+    size_t limit_bytes;           /* SIZE_MAX: only the parents limit it */
+    bool grows;                   /* a share: beyond limit_bytes the lender is asked */
+    atomic_size_t used_bytes;     /* within limit_bytes; includes children */
+    atomic_size_t more_bytes;     /* of a share that grows: reserved in the lender beyond it */
+    atomic_size_t peak_bytes;     /* of used_bytes */
+    mg_budget_give_way *give_way; /* of the root: set before others use the tree, cleared when they no longer do */
+    void *give_way_arg;
 };
 
 void mg_budget_init(struct mg_budget *budget, const char *name, struct mg_budget *parent, size_t limit_bytes);
@@ -45,5 +50,12 @@ void mg_budget_release(struct mg_budget *budget, size_t size_bytes);
 size_t mg_budget_used(const struct mg_budget *budget);
 /* What may still be reserved here, the tightest limit up to the root. */
 size_t mg_budget_left(const struct mg_budget *budget);
+/* The most that could ever be reserved here. */
+size_t mg_budget_limit(const struct mg_budget *budget);
+/* The account that all of budget's bytes are part of in the end; NULL for NULL. */
+struct mg_budget *mg_budget_root(struct mg_budget *budget);
+/* For who found no room and will try again: asks those who hold what can be missed for size_bytes. Takes locks of
+ * MG_RANK_CACHE. */
+void mg_budget_ask(struct mg_budget *budget, size_t size_bytes);
 
 #endif

@@ -83,6 +83,34 @@ static void test_growing_share(void **state)
     assert_int_equal(mg_budget_used(&root), 0);
 }
 
+static size_t asked;
+static void note_asked(void *arg, size_t bytes) { asked += *(size_t *)arg * bytes; }
+
+static void test_asked(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_budget root, child, share, grown;
+    size_t times = 2;
+    mg_budget_init(&root, "process", NULL, 100);
+    mg_budget_init(&child, "child", &root, 80);
+    assert_ok(mg_budget_init_share(&share, "share", &child, 20, &err));
+    assert_ok(mg_budget_init_growing_share(&grown, "grown", &child, 20, &err));
+    assert_int_equal(mg_budget_limit(&root), 100);
+    assert_int_equal(mg_budget_limit(&child), 80);
+    assert_int_equal(mg_budget_limit(&share), 20);
+    assert_int_equal(mg_budget_limit(&grown), 80);
+    assert_true(mg_budget_limit(NULL) == SIZE_MAX);
+    mg_budget_ask(&share, 5); /* nobody has anything */
+    root.give_way = note_asked;
+    root.give_way_arg = &times;
+    mg_budget_ask(&share, 5);
+    mg_budget_ask(&grown, 7);
+    mg_budget_ask(NULL, 9);
+    assert_int_equal(asked, 24);
+    mg_budget_clear_share(&share);
+    mg_budget_clear_share(&grown);
+}
+
 static void reserve_and_release(void *arg)
 {
     struct mg_budget *budget = arg;
@@ -123,6 +151,7 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_tree), cmocka_unit_test(test_share),
-                                       cmocka_unit_test(test_growing_share), cmocka_unit_test(test_threads)};
+                                       cmocka_unit_test(test_growing_share), cmocka_unit_test(test_asked),
+                                       cmocka_unit_test(test_threads)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,6 +115,7 @@ void mg_grpc__call_check(struct mg_grpc_call *call)
     mg_assert(end == call->sending_end);
     mg_assert(bytes == call->sending_bytes);
     mg_assert(call->connection || !call->sending);
+    mg_assert(!mg_grpc__is_held(call) || (call->connection && call->held.bytes.size <= MG_GRPC__STREAM_WINDOW));
     mg_assert(!call->deferred || call->begun);
     mg_assert(atomic_load(&call->refs) > 0);
 
@@ -200,6 +201,7 @@ void mg_grpc__call_abort(struct mg_grpc_call *call, enum mg_code code, int statu
     if (!end_early(call, code, text))
         return;
     mg_grpc__timer_clear(&call->loop->timers, &call->deadline);
+    mg_grpc__held_clear(call);
     if (call->connection && !call->status_sent)
         mg_grpc__response_status(call, status, code, text ? text : mg_code_sentence(code));
 }
@@ -234,6 +236,7 @@ void mg_grpc__call_stream_closed(struct mg_grpc_call *call)
 {
     end_early(call, MG_CANCELLED, NULL);
     mg_grpc__timer_clear(&call->loop->timers, &call->deadline);
+    mg_grpc__held_clear(call);
     unlink_call(call);
     mg_grpc__messages_drop(call->sending);
     call->sending = NULL;
@@ -493,6 +496,17 @@ enum mg_code mg_grpc_call_add_trailer_binary(struct mg_grpc_call *call, const ch
 bool mg_grpc_call_cancelled(const struct mg_grpc_call *call)
 {
     return atomic_load_explicit(&call->ended_by, memory_order_acquire) != MG_OK;
+}
+
+bool mg_grpc_call_pause(struct mg_grpc_call *call, int64_t ms)
+{
+    struct mg_clock *clock = mg_clock_system(); /* a sleep is of real time */
+    int64_t until_ms = mg_mono_ms(clock) + ms;
+    mg_mutex_lock(&call->lock);
+    for (int64_t left_ms; !mg_grpc_call_cancelled(call) && (left_ms = until_ms - mg_mono_ms(clock)) > 0;)
+        mg_cond_wait_ms(&call->changed, &call->lock, left_ms);
+    mg_mutex_unlock(&call->lock);
+    return !mg_grpc_call_cancelled(call);
 }
 
 int64_t mg_grpc_call_deadline_ms(const struct mg_grpc_call *call) { return call->deadline_ms; }

@@ -336,6 +336,7 @@ static void test_unread_messages_are_bounded(void **state)
 {
     mg_budget_init(&budget, "grpc", NULL, 64 << 20);
     serve((struct mg_grpc_server_options){.budget = &budget});
+    size_t used = mg_budget_used(&budget);
     struct wire wire;
     connect_to(&wire);
     /* Empty messages, 5 bytes each, as many as the window takes. */
@@ -349,7 +350,7 @@ static void test_unread_messages_are_bounded(void **state)
     }
     wire_flush(&wire);
     usleep(100000);
-    assert_true(mg_budget_used(&budget) <= 4 * MG_GRPC__STREAM_WINDOW);
+    assert_true(mg_budget_used(&budget) <= used + 4 * MG_GRPC__STREAM_WINDOW);
     while (wire_next(&wire, &frame, 50))
         assert_false(frame.type == NGHTTP2_WINDOW_UPDATE && frame.stream_id == 3);
     check_serves();
@@ -363,7 +364,7 @@ static void test_unread_messages_are_bounded(void **state)
     check_status(&wire, 3, "0", "");
     wire_clear(&wire);
     assert_true(TEST_SOON(open_calls() == 0));
-    assert_int_equal(mg_budget_used(&budget), 0);
+    assert_int_equal(mg_budget_used(&budget), used);
     test_server_end(&test);
 }
 
@@ -387,6 +388,146 @@ static void test_budget(void **state)
     assert_true(TEST_SOON(open_calls() == 0));
     assert_int_equal(mg_budget_used(&budget), 0);
     test_server_end(&test);
+}
+
+struct sender {
+    struct mg_grpc_client *client;
+    struct mg_thread thread;
+    uint32_t count, size;
+    enum mg_code code;
+    struct mg_error err;
+    uint64_t got_count, got_bytes;
+};
+
+/* Bytes that differ, so that one that is lost or comes twice is seen. */
+static uint8_t *make_bytes(size_t size)
+{
+    uint8_t *bytes = malloc(size);
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (uint8_t)((i * 2654435761u) >> 13);
+    return bytes;
+}
+
+static enum mg_code echo_all(struct sender *sender, const uint8_t *bytes)
+{
+    struct mg_slice answer;
+    for (uint32_t i = 0; i < sender->count; i++) {
+        struct iovec piece = {(void *)(uintptr_t)(bytes + i), sender->size};
+        MG_TRY(mg_grpc_client_send(sender->client, &piece, 1, &sender->err));
+        if (i + 1 == sender->count)
+            MG_TRY(mg_grpc_client_half_close(sender->client, &sender->err));
+        MG_TRY(mg_grpc_client_receive(sender->client, &answer, &sender->err));
+        mg_assert(mg_slice_equal(answer, MG_SLICE(bytes + i, sender->size)));
+        sender->got_count++;
+    }
+    return MG_OK;
+}
+
+static void run_sender(void *arg)
+{
+    struct sender *sender = arg;
+    uint8_t *bytes = make_bytes(sender->size + sender->count);
+    sender->code = mg_grpc_client_begin(sender->client, "/test.Test/Bidi", 0, &sender->err);
+    if (sender->code == MG_OK)
+        sender->code = echo_all(sender, bytes);
+    free(bytes);
+}
+
+static void start_sender(struct sender *sender, uint32_t count, uint32_t size)
+{
+    *sender = (struct sender){.count = count, .size = size};
+    assert_ok(mg_grpc_client_connect(test.address, NULL, &sender->client, &err));
+    assert_ok(mg_thread_start(&sender->thread, "sender", run_sender, sender, &err));
+}
+
+static void end_sender(struct sender *sender)
+{
+    mg_thread_join(&sender->thread);
+    mg_grpc_client_close(sender->client);
+}
+
+/* All that is left but `left` bytes. */
+static size_t fill_budget(size_t left)
+{
+    size_t bytes = mg_budget_left(&budget) - left;
+    assert_ok(mg_budget_reserve(&budget, bytes, &err));
+    return bytes;
+}
+
+static size_t asked;
+static void note_asked(void *arg, size_t bytes) { asked += bytes; }
+
+/* Others have all memory: the stream waits, whatever is on its way, and goes on when they give some back. */
+static void test_waits_for_memory(void **state)
+{
+    static const uint32_t sizes[] = {3000, 100000, 3 << 20};
+    mg_budget_init(&budget, "grpc", NULL, 64 << 20);
+    budget.give_way = note_asked;
+    serve((struct mg_grpc_server_options){.budget = &budget});
+    size_t used = mg_budget_used(&budget);
+    for (size_t i = 0; i < MG_COUNT_OF(sizes); i++) {
+        struct sender sender;
+        uint64_t held = mg_counted(grpc_held);
+        asked = 0;
+        size_t others = fill_budget(sizes[i] / 2);
+        start_sender(&sender, 3, sizes[i]);
+        assert_true(TEST_SOON(mg_counted(grpc_held) > held));
+        usleep(100000);
+        assert_int_equal(sender.got_count, 0);
+        assert_true(asked >= sizes[i]);
+        check_serves();
+        mg_budget_release(&budget, others);
+        end_sender(&sender);
+        assert_string_equal(sender.err.text, "");
+        assert_int_equal(sender.code, MG_OK);
+        assert_int_equal(sender.got_count, 3);
+        assert_true(TEST_SOON(open_calls() == 0));
+        assert_int_equal(mg_budget_used(&budget), used);
+    }
+    test_server_end(&test);
+    assert_int_equal(mg_budget_used(&budget), 0);
+}
+
+/* It does not wait for ever, and not for what can never be there. */
+static void test_waits_for_memory_in_vain(void **state)
+{
+    struct sender sender;
+    mg_budget_init(&budget, "grpc", NULL, 32 << 20);
+    serve((struct mg_grpc_server_options){.budget = &budget, .memory_wait_ms = 100});
+    size_t others = fill_budget(1 << 20);
+    start_sender(&sender, 1, 3 << 20);
+    end_sender(&sender);
+    assert_int_equal(sender.code, MG_NO_MEMORY);
+    assert_non_null(strstr(sender.err.text, "no memory came free in 1"));
+    mg_budget_release(&budget, others);
+    start_sender(&sender, 1, 40 << 20);
+    end_sender(&sender);
+    assert_int_equal(sender.code, MG_NO_MEMORY);
+    assert_null(strstr(sender.err.text, "no memory came free"));
+    assert_true(TEST_SOON(open_calls() == 0));
+    test_server_end(&test);
+    assert_int_equal(mg_budget_used(&budget), 0);
+}
+
+/* A client that goes away while it waits leaves nothing behind. */
+static void test_waits_for_memory_and_goes(void **state)
+{
+    struct wire wire;
+    mg_budget_init(&budget, "grpc", NULL, 64 << 20);
+    serve((struct mg_grpc_server_options){.budget = &budget});
+    size_t others = fill_budget(100);
+    uint64_t held = mg_counted(grpc_held);
+    uint8_t bytes[1000] = {0};
+    connect_to(&wire);
+    wire_request(&wire, 3, "/test.Test/Bidi", NULL, NULL);
+    wire_message(&wire, 3, false, bytes, sizeof bytes);
+    wire_flush(&wire);
+    assert_true(TEST_SOON(mg_counted(grpc_held) > held));
+    wire_clear(&wire);
+    assert_true(TEST_SOON(open_calls() == 0));
+    mg_budget_release(&budget, others);
+    test_server_end(&test);
+    assert_int_equal(mg_budget_used(&budget), 0);
 }
 
 static void test_keepalive(void **state)
@@ -654,6 +795,9 @@ int main(void)
         cmocka_unit_test(test_window),
         cmocka_unit_test(test_unread_messages_are_bounded),
         cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_waits_for_memory),
+        cmocka_unit_test(test_waits_for_memory_in_vain),
+        cmocka_unit_test(test_waits_for_memory_and_goes),
         cmocka_unit_test(test_keepalive),
         cmocka_unit_test(test_idle),
         cmocka_unit_test(test_rapid_reset),

@@ -4,7 +4,8 @@
  * Shape   memory for a message begins with what its head announces, at most 1 MiB: as much as a client may send ahead;
  *         above it grows with what has arrived, by doubling, and from 16 MiB on it is what was announced: copying half
  *         a gigabyte would stop all connections of an I/O thread.
- * Errors  MG_TOO_BIG above message_max, MG_UNIMPLEMENTED for compressed ones, MG_NO_MEMORY from the budget.
+ * Errors  MG_TOO_BIG above message_max, MG_UNIMPLEMENTED for compressed ones; MG_NO_MEMORY from the budget, after which
+ *         the same bytes may be fed again.
  * Threads owned by one thread at a time.
  * Source  gRPC over HTTP/2: Length-Prefixed-Message.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -87,9 +88,10 @@ enum mg_code mg_grpc__framing_feed(struct mg_grpc__framing *framing, struct mg_s
     bool whole = false;
     if (framing->head_size == MG_GRPC__FRAME_HEAD) {
         size_t take = MG_MIN(bytes.size - used, framing->message_size - framing->part.size);
+        *out_used = used;
         MG_TRY(append_part(framing, bytes.data + used, take, err));
         used += take;
-        whole = framing->part.size == framing->message_size;
+        whole = mg_grpc__framing_whole(framing);
     }
     *out_used = used;
     *out_whole = whole;

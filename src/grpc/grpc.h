@@ -85,6 +85,9 @@ struct mg_grpc_server_options {
     uint32_t idle_ms;      /* a connection without calls for this long is told to go (GOAWAY); 0 = never */
     /* accept requests whose :authority HTTP/2 would refuse, as old gRPC clients of unix sockets send */
     bool any_authority;
+    /* a call of a method that `streams` is read no further while its messages find no memory, and ends with
+     * MG_NO_MEMORY after this long without any; 0 = 60 s. Others end at once. */
+    int64_t memory_wait_ms;
 };
 
 MG_MUST_CHECK enum mg_code mg_grpc_server_new(const struct mg_grpc_server_options *options, struct mg_grpc_server **out,
@@ -147,6 +150,8 @@ MG_MUST_CHECK enum mg_code mg_grpc_call_add_trailer_binary(struct mg_grpc_call *
                                                            struct mg_slice value, struct mg_error *err);
 /* Client gone, deadline passed or server stopping. Cheap: may be asked per batch. */
 bool mg_grpc_call_cancelled(const struct mg_grpc_call *call);
+/* Sleep; false: at once, or as soon as the call is cancelled. */
+bool mg_grpc_call_pause(struct mg_grpc_call *call, int64_t ms);
 int64_t mg_grpc_call_deadline_ms(const struct mg_grpc_call *call); /* monotonic; INT64_MAX: none */
 /* "127.0.0.1:54321" or "unix"; for logs. */
 const char *mg_grpc_call_peer(const struct mg_grpc_call *call);

@@ -113,11 +113,17 @@ struct mg_grpc__framing {
 void mg_grpc__framing_init(struct mg_grpc__framing *framing, size_t message_max, struct mg_budget *budget);
 void mg_grpc__framing_clear(struct mg_grpc__framing *framing);
 /* Take bytes up to the end of one message: *out_used of them. *out_whole says that part holds a whole message; go on
- * with framing_next. MG_TOO_BIG, MG_UNIMPLEMENTED (compressed), MG_PROTOCOL, MG_NO_MEMORY: the stream is lost. */
+ * with framing_next. MG_TOO_BIG, MG_UNIMPLEMENTED (compressed), MG_PROTOCOL: the stream is lost. MG_NO_MEMORY: the rest
+ * may be fed again when there is some; *out_used bytes were taken. */
 MG_MUST_CHECK enum mg_code mg_grpc__framing_feed(struct mg_grpc__framing *framing, struct mg_slice bytes,
                                                  size_t *out_used, bool *out_whole, struct mg_error *err);
 /* The whole message in part was used: begin the next one. */
 void mg_grpc__framing_next(struct mg_grpc__framing *framing);
+/* part holds a message that nobody has taken yet. */
+static inline bool mg_grpc__framing_whole(const struct mg_grpc__framing *framing)
+{
+    return framing->head_size == MG_GRPC__FRAME_HEAD && framing->part.size == framing->message_size;
+}
 /* In the middle of a message: the stream must not end here. */
 static inline bool mg_grpc__framing_partial(const struct mg_grpc__framing *framing) { return framing->head_size > 0; }
 /* Grow to at least capacity, accounted in budget. */
@@ -147,7 +153,7 @@ struct mg_grpc__inbox {
     bool ended; /* the peer sent all */
 };
 
-/* Takes the whole message out of framing. */
+/* Takes the whole message out of framing. MG_NO_MEMORY: nothing has changed. */
 MG_MUST_CHECK enum mg_code mg_grpc__inbox_push(struct mg_grpc__inbox *inbox, struct mg_grpc__framing *framing,
                                                struct mg_error *err);
 /* The oldest batch, or NULL; the caller frees it. */
@@ -156,6 +162,8 @@ struct mg_grpc__batch *mg_grpc__inbox_pop(struct mg_grpc__inbox *inbox);
 void mg_grpc__inbox_keep(struct mg_grpc__inbox *inbox, struct mg_grpc__batch *batch);
 /* Window to give back now; resets it. */
 size_t mg_grpc__inbox_consume(struct mg_grpc__inbox *inbox);
+/* Memory that is only kept for the next message. */
+void mg_grpc__inbox_trim(struct mg_grpc__inbox *inbox);
 void mg_grpc__inbox_clear(struct mg_grpc__inbox *inbox);
 /* false: nothing left in it. */
 bool mg_grpc__batch_next(struct mg_grpc__batch *batch, struct mg_slice *out);
@@ -238,6 +246,13 @@ void mg_grpc__timers_free(struct mg_grpc__timers *timers);
 struct mg_grpc__connection;
 struct mg_grpc__loop;
 
+/* What the client sent and nobody had memory for: at most a stream's window, as none is given back meanwhile. */
+struct mg_grpc__held {
+    struct mg_buffer bytes; /* its capacity is reserved in the server's held_memory */
+    int64_t since_ms;       /* 0: nothing waits */
+    struct mg_grpc__timer retry;
+};
+
 /* The picture and the table of transitions are in call.c. */
 enum mg_grpc__phase {
     MG_GRPC__OPENING, /* request headers arrive */
@@ -272,6 +287,7 @@ struct mg_grpc_call {
     bool status_sent;   /* trailers are submitted: nothing can follow */
     struct mg_grpc__framing framing;
     struct mg_grpc__timer deadline;
+    struct mg_grpc__held held;
     struct mg_grpc__message *sending, **sending_end;
     size_t sending_bytes;
 
@@ -321,12 +337,26 @@ void mg_grpc__call_stream_closed(struct mg_grpc_call *call);
 /* The handler did something: take it over. I/O thread. */
 void mg_grpc__call_mail(struct mg_grpc_call *call);
 
+/* ---- held.c: bytes of a stream that wait for memory, I/O thread ------------------------------------------------ */
+
+/* Behind those that are held already. MG_NO_MEMORY: it has waited long, or not even these bytes can be held; why is in
+ * err when this is called, for the first ones. */
+MG_MUST_CHECK enum mg_code mg_grpc__hold(struct mg_grpc_call *call, struct mg_slice bytes, struct mg_error *err);
+static inline bool mg_grpc__is_held(const struct mg_grpc_call *call) { return call->held.since_ms != 0; }
+/* They are dropped. */
+void mg_grpc__held_clear(struct mg_grpc_call *call);
+
 /* ---- request.c, response.c: the two directions of a stream, I/O thread
  * -------------------------------------------- */
 
 void mg_grpc__request_header(struct mg_grpc_call *call, struct mg_slice name, struct mg_slice value);
 void mg_grpc__request_open(struct mg_grpc_call *call);
 void mg_grpc__request_data(struct mg_grpc_call *call, struct mg_slice bytes);
+/* The same for a stream whose bytes wait in held.c: *out_taken of them found memory, MG_NO_MEMORY: not all. */
+MG_MUST_CHECK enum mg_code mg_grpc__request_deliver(struct mg_grpc_call *call, struct mg_slice bytes, size_t *out_taken,
+                                                    struct mg_error *err);
+/* A stream that cannot be read any further. */
+void mg_grpc__request_give_up(struct mg_grpc_call *call, enum mg_code code, const struct mg_error *err);
 void mg_grpc__request_end(struct mg_grpc_call *call);
 /* Submit or resume as what is there allows. */
 void mg_grpc__response_continue(struct mg_grpc_call *call);
@@ -487,7 +517,8 @@ struct mg_grpc_server {
     uint32_t loop_count; /* initialised ones */
     atomic_uint next_loop;
     struct mg_grpc__pool calls, streams;
-    bool started, stopped; /* the owner's thread */
+    bool started, stopped;        /* the owner's thread */
+    struct mg_budget held_memory; /* of streams that wait for memory */
     atomic_uint connection_count;
     atomic_uint call_count; /* structs that exist */
     atomic_size_t queued_bytes;

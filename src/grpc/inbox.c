@@ -18,8 +18,7 @@ enum {
     SIZE_BYTES = sizeof(uint32_t),
 };
 
-static struct mg_grpc__batch *new_batch(struct mg_grpc__inbox *inbox, struct mg_budget *budget, bool packed,
-                                        struct mg_error *err)
+static struct mg_grpc__batch *new_batch(struct mg_budget *budget, bool packed, struct mg_error *err)
 {
     struct mg_grpc__batch *batch = calloc(1, sizeof *batch);
     if (!batch) {
@@ -29,12 +28,26 @@ static struct mg_grpc__batch *new_batch(struct mg_grpc__inbox *inbox, struct mg_
     batch->budget = budget;
     batch->packed = packed;
     mg_buffer_init(&batch->bytes, SIZE_MAX);
+    return batch;
+}
+
+/* With a message in it: who pops it expects one. */
+static void append(struct mg_grpc__inbox *inbox, struct mg_grpc__batch *batch)
+{
     if (inbox->last)
         inbox->last->next = batch;
     else
         inbox->first = batch;
     inbox->last = batch;
-    return batch;
+}
+
+static enum mg_code grow_packed(struct mg_grpc__batch *batch, size_t size, struct mg_error *err)
+{
+    struct mg_buffer *bytes = &batch->bytes;
+    if (bytes->size + size <= bytes->capacity)
+        return MG_OK;
+    return mg_grpc__grow(bytes, MG_MAX(MG_MAX(bytes->capacity * 2, bytes->size + size), (size_t)PACKED_FIRST),
+                         batch->budget, err);
 }
 
 static enum mg_code push_packed(struct mg_grpc__inbox *inbox, struct mg_grpc__framing *framing,
@@ -42,14 +55,19 @@ static enum mg_code push_packed(struct mg_grpc__inbox *inbox, struct mg_grpc__fr
 {
     size_t size = SIZE_BYTES + framing->message_size;
     struct mg_grpc__batch *batch = inbox->last;
-    if (!batch || !batch->packed || batch->bytes.size + size > PACKED_BATCH_MAX)
-        batch = new_batch(inbox, framing->budget, true, err);
+    bool fits = batch && batch->packed && batch->bytes.size + size <= PACKED_BATCH_MAX;
+    if (!fits)
+        batch = new_batch(framing->budget, true, err);
     if (!batch)
         return MG_NO_MEMORY;
+    enum mg_code code = grow_packed(batch, size, err);
+    if (code != MG_OK && !fits)
+        mg_grpc__batch_free(batch);
+    if (code != MG_OK)
+        return code;
+    if (!fits)
+        append(inbox, batch);
     struct mg_buffer *bytes = &batch->bytes;
-    if (bytes->size + size > bytes->capacity)
-        MG_TRY(mg_grpc__grow(bytes, MG_MAX(MG_MAX(bytes->capacity * 2, bytes->size + size), (size_t)PACKED_FIRST),
-                             framing->budget, err));
     mg_store_le32(bytes->data + bytes->size, framing->message_size);
     if (framing->message_size)
         memcpy(bytes->data + bytes->size + SIZE_BYTES, framing->part.data, framing->message_size);
@@ -64,9 +82,10 @@ enum mg_code mg_grpc__inbox_push(struct mg_grpc__inbox *inbox, struct mg_grpc__f
     if (framing->message_size <= PACKED_MESSAGE_MAX) {
         MG_TRY(push_packed(inbox, framing, &batch, err));
     } else {
-        batch = new_batch(inbox, framing->budget, false, err);
+        batch = new_batch(framing->budget, false, err);
         if (!batch)
             return MG_NO_MEMORY;
+        append(inbox, batch);
         batch->bytes = framing->part; /* with its reservation */
         framing->part = inbox->spare; /* also with its reservation */
         mg_buffer_init(&inbox->spare, SIZE_MAX);
@@ -114,12 +133,17 @@ size_t mg_grpc__inbox_consume(struct mg_grpc__inbox *inbox)
     return bytes;
 }
 
+void mg_grpc__inbox_trim(struct mg_grpc__inbox *inbox)
+{
+    mg_budget_release(inbox->spare_budget, inbox->spare.capacity);
+    mg_buffer_clear(&inbox->spare);
+}
+
 void mg_grpc__inbox_clear(struct mg_grpc__inbox *inbox)
 {
     for (struct mg_grpc__batch *batch; (batch = mg_grpc__inbox_pop(inbox));)
         mg_grpc__batch_free(batch);
-    mg_budget_release(inbox->spare_budget, inbox->spare.capacity);
-    mg_buffer_clear(&inbox->spare);
+    mg_grpc__inbox_trim(inbox);
     *inbox = (struct mg_grpc__inbox){.ended = inbox->ended};
 }
 

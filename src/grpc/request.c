@@ -154,8 +154,7 @@ static bool is_waiting(struct mg_grpc_call *call)
     return waiting;
 }
 
-/* A stream that cannot be read any further. */
-static void give_up(struct mg_grpc_call *call, enum mg_code code, const struct mg_error *err)
+void mg_grpc__request_give_up(struct mg_grpc_call *call, enum mg_code code, const struct mg_error *err)
 {
     mg_count(grpc_refused, code == MG_TOO_BIG || code == MG_NO_MEMORY);
     int status = code == MG_TOO_BIG ? MG_GRPC_RESOURCE_EXHAUSTED : mg_code_grpc_status(code);
@@ -176,19 +175,21 @@ static enum mg_code feed_async(struct mg_grpc_call *call, struct mg_slice bytes,
     return MG_OK;
 }
 
-static enum mg_code feed_inbox(struct mg_grpc_call *call, struct mg_slice bytes, bool *out_arrived,
+static enum mg_code feed_inbox(struct mg_grpc_call *call, struct mg_slice bytes, size_t *out_taken, bool *out_arrived,
                                struct mg_error *err)
 {
-    while (bytes.size > 0) {
+    struct mg_grpc__framing *framing = &call->framing;
+    *out_taken = 0;
+    while (*out_taken < bytes.size || mg_grpc__framing_whole(framing)) {
         size_t used;
         bool whole;
-        MG_TRY(mg_grpc__framing_feed(&call->framing, bytes, &used, &whole, err));
-        bytes = MG_SLICE(bytes.data + used, bytes.size - used);
-        enum mg_code code = MG_OK;
+        enum mg_code code = mg_grpc__framing_feed(framing, MG_SLICE(bytes.data + *out_taken, bytes.size - *out_taken),
+                                                  &used, &whole, err);
+        *out_taken += used;
         mg_mutex_lock(&call->lock);
         call->inbox.held_part_bytes += used;
-        if (whole)
-            code = mg_grpc__inbox_push(&call->inbox, &call->framing, err);
+        if (code == MG_OK && whole)
+            code = mg_grpc__inbox_push(&call->inbox, framing, err);
         mg_mutex_unlock(&call->lock);
         MG_TRY(code);
         *out_arrived |= whole;
@@ -196,45 +197,62 @@ static enum mg_code feed_inbox(struct mg_grpc_call *call, struct mg_slice bytes,
     return MG_OK;
 }
 
+enum mg_code mg_grpc__request_deliver(struct mg_grpc_call *call, struct mg_slice bytes, size_t *out_taken,
+                                      struct mg_error *err)
+{
+    bool arrived = false;
+    enum mg_code code = feed_inbox(call, bytes, out_taken, &arrived, err);
+    mg_mutex_lock(&call->lock);
+    size_t consumed = mg_grpc__inbox_consume(&call->inbox);
+    if (arrived)
+        mg_cond_broadcast(&call->changed);
+    mg_mutex_unlock(&call->lock);
+    nghttp2_session_consume_stream(call->connection->session, call->stream_id, consumed);
+    if (arrived && is_waiting(call))
+        mg_grpc__call_dispatch(call);
+    return code;
+}
+
+/* Window is given back for what a reader took or a message in progress holds, not for what waits in held. */
+static enum mg_code feed_stream(struct mg_grpc_call *call, struct mg_slice bytes, struct mg_error *err)
+{
+    size_t taken = 0;
+    if (mg_grpc__is_held(call))
+        return mg_grpc__hold(call, bytes, err);
+    enum mg_code code = mg_grpc__request_deliver(call, bytes, &taken, err);
+    if (code != MG_NO_MEMORY)
+        return code;
+    return mg_grpc__hold(call, MG_SLICE(bytes.data + taken, bytes.size - taken), err);
+}
+
 void mg_grpc__request_data(struct mg_grpc_call *call, struct mg_slice bytes)
 {
     nghttp2_session *session = call->connection->session;
-    size_t consumed = bytes.size;
     struct mg_error err = MG_ERROR_INIT;
     enum mg_code code = MG_OK;
-    bool arrived = false;
-    if (call->status_sent || mg_grpc_call_cancelled(call) || !call->method) {
-        /* nobody reads it any more */
-    } else if (call->method->async) {
-        code = feed_async(call, bytes, &err);
-    } else {
-        code = feed_inbox(call, bytes, &arrived, &err);
-        mg_mutex_lock(&call->lock);
-        consumed = mg_grpc__inbox_consume(&call->inbox);
-        if (arrived)
-            mg_cond_broadcast(&call->changed);
-        mg_mutex_unlock(&call->lock);
-    }
     /* The connection's window only limits what is on its way: memory is bounded by those of the streams. */
     nghttp2_session_consume_connection(session, bytes.size);
-    nghttp2_session_consume_stream(session, call->stream_id, consumed);
+    bool unread = call->status_sent || mg_grpc_call_cancelled(call) || !call->method;
+    if (unread || call->method->async)
+        nghttp2_session_consume_stream(session, call->stream_id, bytes.size);
+    if (unread)
+        return;
+    code = call->method->async ? feed_async(call, bytes, &err) : feed_stream(call, bytes, &err);
     if (code != MG_OK)
-        give_up(call, code, &err);
-    else if (arrived && is_waiting(call))
-        mg_grpc__call_dispatch(call);
+        mg_grpc__request_give_up(call, code, &err);
 }
 
 void mg_grpc__request_end(struct mg_grpc_call *call)
 {
     call->request_ended = true;
-    if (call->status_sent || mg_grpc_call_cancelled(call) || !call->method)
-        return;
+    if (call->status_sent || mg_grpc_call_cancelled(call) || !call->method || mg_grpc__is_held(call))
+        return; /* held.c comes back here */
     struct mg_error err = MG_ERROR_INIT;
     enum mg_code code = MG_OK;
     if (call->method->async ? !call->async_whole : mg_grpc__framing_partial(&call->framing))
         code = mg_fail(&err, MG_PROTOCOL, "the client ended the call in the middle of a message or without one");
     if (code != MG_OK) {
-        give_up(call, code, &err);
+        mg_grpc__request_give_up(call, code, &err);
         return;
     }
     mg_mutex_lock(&call->lock);

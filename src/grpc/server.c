@@ -15,6 +15,10 @@ enum {
     RESETS_PER_S = 200,
     HANDSHAKE_MS = 10000,
     KEEPALIVE_MS = 20000,
+    MEMORY_WAIT_MS = 60000,
+    HELD_FROM = 16 << 20, /* of a memory from here on */
+    HELD_SHARE = 128,     /* one part in so many is for streams that wait for some, each with one window */
+    HELD_BYTES_MAX = 16 << 20,
 };
 
 static void set_defaults(struct mg_grpc_server_options *options)
@@ -30,6 +34,7 @@ static void set_defaults(struct mg_grpc_server_options *options)
     DEFAULT(output_queue_max, (size_t)4 << 20);
     DEFAULT(keepalive_ms, KEEPALIVE_MS);
     DEFAULT(handshake_ms, HANDSHAKE_MS);
+    DEFAULT(memory_wait_ms, MEMORY_WAIT_MS);
 #undef DEFAULT
 }
 
@@ -74,9 +79,23 @@ static enum mg_code make_loops(struct mg_grpc_server *server, struct mg_error *e
     return MG_OK;
 }
 
+/* For streams that wait for memory: see held.c. */
+static enum mg_code reserve_held(struct mg_grpc_server *server, struct mg_error *err)
+{
+    bool has_streams = false;
+    for (size_t i = 0; i < server->options.method_count; i++)
+        has_streams |= server->methods[i].streams;
+    size_t limit = mg_budget_limit(server->options.budget);
+    size_t share = MG_MIN(MG_MAX(limit / HELD_SHARE, (size_t)MG_GRPC__STREAM_WINDOW), (size_t)HELD_BYTES_MAX);
+    if (!has_streams || limit < HELD_FROM)
+        share = 0;
+    return mg_budget_init_share(&server->held_memory, "held messages", server->options.budget, share, err);
+}
+
 static enum mg_code make_parts(struct mg_grpc_server *server, struct mg_error *err)
 {
     MG_TRY(copy_methods(server, err));
+    MG_TRY(reserve_held(server, err));
     MG_TRY(make_http2(server, err));
     MG_TRY(mg_grpc__pool_init(&server->calls, "grpc-call", server->options.call_workers_max, err));
     MG_TRY(mg_grpc__pool_init(&server->streams, "grpc-stream", server->options.stream_workers_max, err));
@@ -178,6 +197,7 @@ void mg_grpc_server_free(struct mg_grpc_server *server)
     mg_grpc__acceptor_destroy(&server->acceptor);
     nghttp2_session_callbacks_del(server->callbacks);
     nghttp2_option_del(server->http2);
+    mg_budget_clear_share(&server->held_memory);
     free(server->methods);
     mg_cond_destroy(&server->quiet);
     mg_mutex_destroy(&server->lock);

@@ -202,6 +202,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!servers[which]) {
         if (!fuzz_clock.clock.mono_ns)
             mg_clock_manual_init(&fuzz_clock, 0);
+        mg_budget_init(&budget, "fuzz", NULL, 64 << 20); /* what it sets aside for streams that wait stays */
         servers[which] = make_server(flags & FLAG_ANY_AUTHORITY, flags & FLAG_SMALL);
     }
     mg_budget_init(&budget, "fuzz", NULL, flags & FLAG_SMALL ? 20000 : 64 << 20);

@@ -80,7 +80,10 @@ static enum mg_code get_scan(struct mg_flight__request *request, struct mg_fligh
                                                .high = mg_flight__bytes(body->range->high)};
         if (!spec.range.low.size && !spec.range.high.size) /* splits are read side by side as it is */
             spec.threads = atomic_load_explicit(&request->flight->scan_threads, memory_order_relaxed);
-        code = ops->scan(snapshot, &spec, &rows, err);
+        int left_ms = MG_FLIGHT__READ_WAIT_MS;
+        do
+            code = ops->scan(snapshot, &spec, &rows, err);
+        while (mg_flight__waits(request, code, &left_ms));
     }
     if (code == MG_OK) {
         mg_count(scan_opened, 1);

@@ -5,7 +5,7 @@
  * Turn     One DoPut at a time is that writer; another one waits for up to TURN_MS and is then BUSY. TiDB's writer has
  *          a source of its own: epochs of both take turns at the latch's gate.
  * Flow     A message is read when the one before was gathered, and epochs are published here, so a client sends no
- *          faster than its rows become durable.
+ *          faster than its rows become durable. While memory is full it waits for some, here and in grpc/held.c.
  * Acks     A PutResult after each epoch that readers see, and one at the end; its app_metadata is a PutAck.
  * Failure  What was acknowledged stays, the rest is not stored. A table that was loaded unseen is dropped.
  * Wire     docs/format/put.md.
@@ -19,6 +19,7 @@
 
 enum {
     TURN_MS = 10 * 1000,
+    OURS_SHARE = 4,     /* rows of an epoch that take more than one part in so many of the memory are what fills it */
     TURN_STEP_MS = 200, /* how often one that waits looks whether its client is still there */
 };
 
@@ -218,6 +219,27 @@ static enum mg_code open_writer(struct mg_flight__put *put, struct mg_error *err
 
 /* ---- rows ---- */
 
+bool mg_flight__put_waits(struct mg_flight__put *put, enum mg_code code, int *left_ms)
+{
+    size_t limit = mg_budget_limit(put->request->flight->budget);
+    bool is_ours = put->epoch_bytes > limit / OURS_SHARE; /* nobody but us can free it */
+
+    return !is_ours && mg_flight__waits(put->request, code, left_ms);
+}
+
+static enum mg_code decode(struct mg_flight__put *put, const struct mg_flight__data *data, struct mg_batch **out,
+                           struct mg_error *err)
+{
+    enum mg_code code;
+    int left_ms = MG_FLIGHT__PUT_WAIT_MS;
+
+    do
+        code = mg_ipc_decode_batch(data->header, data->body, put->fields, put->field_count,
+                                   put->request->flight->budget, out, err);
+    while (mg_flight__put_waits(put, code, &left_ms));
+    return code;
+}
+
 static enum mg_code take_rows(struct mg_flight__put *put, struct mg_error *err)
 {
     for (uint64_t rows = 0;;) {
@@ -229,8 +251,7 @@ static enum mg_code take_rows(struct mg_flight__put *put, struct mg_error *err)
         MG_TRY(code);
         if (!data.header.size)
             continue; /* metadata only */
-        code = mg_ipc_decode_batch(data.header, data.body, put->fields, put->field_count, put->request->flight->budget,
-                                   &batch, err);
+        code = decode(put, &data, &batch, err);
         if (code != MG_OK)
             return mg_fail_in(err, code, "the batch that begins with row %" PRIu64, rows + 1);
         rows += batch->row_count;

@@ -56,6 +56,11 @@ struct mg_flight__request {
 MG_MUST_CHECK enum mg_code mg_flight__request_begin(struct mg_flight__request *request, struct mg_flight *flight,
                                                     struct mg_grpc_call *call, struct mg_error *err);
 void mg_flight__request_end(struct mg_flight__request *request);
+/* How long a reader and a loader wait for memory: flushes and merges give some back in a fraction of it. */
+enum { MG_FLIGHT__READ_WAIT_MS = 5 * 1000, MG_FLIGHT__PUT_WAIT_MS = 60 * 1000 };
+/* Whether to try again what ended with code: after MG_NO_MEMORY, once others had a moment to give some back. false:
+ * they had long enough, or the client is gone. *left_ms begins with one of those above. */
+bool mg_flight__waits(struct mg_flight__request *request, enum mg_code code, int *left_ms);
 
 /* Unpack into the arena. Nesting and the arena bound what a hostile message can cost; `what` names it in errors. */
 MG_MUST_CHECK enum mg_code mg_flight__unpack(const ProtobufCMessageDescriptor *descriptor, struct mg_slice bytes,

@@ -10,9 +10,20 @@
 #include "connector/flight/flight_internal.h"
 
 enum {
+    MEMORY_STEP_MS = 20,
+    MEMORY_ASKED = 16 << 20,
     ARENA_BASE = 1 << 20,
     ARENA_PER_BYTE = 64, /* an empty literal in a list: 4 bytes on the wire, about 220 unpacked and bound */
 };
+
+bool mg_flight__waits(struct mg_flight__request *request, enum mg_code code, int *left_ms)
+{
+    if (code != MG_NO_MEMORY || *left_ms <= 0)
+        return false;
+    mg_budget_ask(request->flight->budget, MEMORY_ASKED);
+    *left_ms -= MEMORY_STEP_MS;
+    return mg_grpc_call_pause(request->call, MEMORY_STEP_MS);
+}
 
 enum mg_code mg_flight__request_begin(struct mg_flight__request *request, struct mg_flight *flight,
                                       struct mg_grpc_call *call, struct mg_error *err)
@@ -24,7 +35,11 @@ enum mg_code mg_flight__request_begin(struct mg_flight__request *request, struct
     if (code != MG_OK)
         return code;
     size_t max = ARENA_BASE + ARENA_PER_BYTE * request->bytes.size;
-    MG_TRY(mg_budget_reserve(flight->budget, max, err));
+    int left_ms = MG_FLIGHT__READ_WAIT_MS;
+    do
+        code = mg_budget_reserve(flight->budget, max, err);
+    while (mg_flight__waits(request, code, &left_ms));
+    MG_TRY(code);
     request->reserved_bytes = max;
     mg_arena_init(&request->arena, max);
     return MG_OK;

@@ -98,6 +98,8 @@ MG_MUST_CHECK enum mg_code mg_flight__put_changes(struct mg_flight__put *put, co
 MG_MUST_CHECK enum mg_code mg_flight__put_publish(struct mg_flight__put *put, struct mg_error *err);
 /* How long an epoch waits for those of other sources. */
 enum { MG_FLIGHT__PUT_TURN_MS = 60 * 1000 };
+/* As mg_flight__waits, unless this load's own rows are what fills the memory (do_put.c). */
+bool mg_flight__put_waits(struct mg_flight__put *put, enum mg_code code, int *left_ms);
 /* Tell the client how many rows are durable (do_put.c). */
 MG_MUST_CHECK enum mg_code mg_flight__put_ack(struct mg_flight__put *put, struct mg_error *err);
 

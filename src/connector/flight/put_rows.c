@@ -26,7 +26,7 @@ enum {
     BAD_ROWS_NAMED = 5,
     KEY_TEXT_MAX = 60, /* bytes of a text in an error */
     VISIBLE_WAIT_MS = 120 * 1000,
-    STAGE_TRIES = 10, /* of an epoch that finds no memory; each waits for a flush */
+    STORE_TRIES = 10, /* of an epoch that finds no memory; each waits for a flush */
 };
 
 static const uint8_t inserts[CHUNK_ROWS]; /* MG_CHANGE_INSERT */
@@ -132,7 +132,12 @@ static enum mg_code check_chunk(struct mg_flight__put *put, const struct mg_batc
         return fail_bad(&bad, err);
     for (uint32_t i = 0; i < put->schema->key_count; i++)
         vectors[i] = &chunk->vectors[put->schema->key_columns[i]];
-    MG_TRY(mg_flight__keys_add(&put->keys, vectors, put->schema->key_count, chunk->row_count, note_twin, &bad, err));
+    int left_ms = MG_FLIGHT__PUT_WAIT_MS;
+    enum mg_code code;
+    do /* without memory nothing of them was added */
+        code = mg_flight__keys_add(&put->keys, vectors, put->schema->key_count, chunk->row_count, note_twin, &bad, err);
+    while (mg_flight__put_waits(put, code, &left_ms));
+    MG_TRY(code);
     return bad.count ? fail_bad(&bad, err) : MG_OK;
 }
 
@@ -221,15 +226,21 @@ static void drop_chunks(struct mg_flight__put *put)
     mg_flight__keys_clear(&put->keys);
 }
 
+/* MG_NO_MEMORY: as if it had not begun. */
+static enum mg_code store_epoch(struct mg_flight__put *put, struct mg_error *err)
+{
+    MG_TRY(stage_chunks(put, err));
+    return mg_flight__put_publish(put, err);
+}
+
 static enum mg_code end_epoch(struct mg_flight__put *put, struct mg_error *err)
 {
     if (put->epoch_rows == 0)
         return MG_OK;
-    enum mg_code code = stage_chunks(put, err);
-    for (int tries = 1; code == MG_NO_MEMORY && tries < STAGE_TRIES; tries++)
-        code = stage_chunks(put, err);
+    enum mg_code code = store_epoch(put, err);
+    for (int tries = 1; code == MG_NO_MEMORY && tries < STORE_TRIES; tries++)
+        code = store_epoch(put, err);
     MG_TRY(code);
-    MG_TRY(mg_flight__put_publish(put, err));
     put->done_rows += put->epoch_rows;
     drop_chunks(put);
     return put->unseen ? MG_OK : mg_flight__put_ack(put, err);
@@ -293,12 +304,25 @@ enum mg_code mg_flight__put_rows_begin(struct mg_flight__put *put, struct mg_err
     return MG_OK;
 }
 
+/* All of them or none, so it can be tried again. */
+static enum mg_code gather(struct mg_flight__put *put, uint32_t column, const struct mg_vector *from, uint32_t first,
+                           uint32_t count, struct mg_error *err)
+{
+    enum mg_code code;
+    int left_ms = MG_FLIGHT__PUT_WAIT_MS;
+
+    do
+        code = mg_builder_gather(&put->builder, column, from, NULL, first, count, err);
+    while (mg_flight__put_waits(put, code, &left_ms));
+    return code;
+}
+
 enum mg_code mg_flight__put_rows_add(struct mg_flight__put *put, const struct mg_batch *batch, struct mg_error *err)
 {
     for (uint32_t row = 0; row < batch->row_count;) {
         uint32_t count = MG_MIN(MG_MIN(batch->row_count - row, (uint32_t)STRIDE_ROWS), chunk_room(put));
         for (uint32_t c = 0; c < put->schema->column_count; c++)
-            MG_TRY(mg_builder_gather(&put->builder, c, &batch->vectors[put->from[c]], NULL, row, count, err));
+            MG_TRY(gather(put, c, &batch->vectors[put->from[c]], row, count, err));
         row += count;
         if (chunk_room(put) == 0 || put->builder.used_bytes >= CHUNK_BYTES)
             MG_TRY(end_chunk(put, err));

@@ -12,6 +12,7 @@ struct world {
     struct flight_service service;
     struct mg_arena arena;
     uint64_t acked; /* by the last put */
+    size_t taken;   /* memory of others */
 };
 
 static int set_up(void **state)
@@ -317,6 +318,30 @@ static void memory_is_bounded(void **state)
     assert_int_equal(world->acked, 0);
 }
 
+/* Others hold all memory for a while. */
+static void give_back(void *arg)
+{
+    struct world *world = arg;
+
+    usleep(300 * 1000);
+    mg_budget_release(&world->service.memory, world->taken);
+}
+
+static void a_full_memory_is_waited_for(void **state)
+{
+    struct world *world = *state;
+    struct mg_thread thread = {0};
+    Magic__V1__PutDescriptor create = target("t", CREATE, 1000);
+    struct mg_error err;
+
+    world->taken = mg_budget_left(&world->service.memory) - 100000;
+    assert_ok(mg_budget_reserve(&world->service.memory, world->taken, &err));
+    assert_ok(mg_thread_start(&thread, "others", give_back, world, &err));
+    assert_ok(put(world, &create, (struct rows){0, 500, 4, 1000}, &err));
+    mg_thread_join(&thread);
+    assert_int_equal(row_count(world, "lake", "t"), 2000);
+}
+
 static void what_was_acknowledged_outlives_a_restart(void **state)
 {
     struct world *world = *state;
@@ -407,6 +432,7 @@ int main(void)
         TEST(a_source_goes_on_meanwhile),
         TEST(a_client_that_vanishes_leaves_what_was_acknowledged),
         TEST_ON(magic, memory_is_bounded),
+        TEST(a_full_memory_is_waited_for),
         TEST_ON(magic, what_was_acknowledged_outlives_a_restart), /* the model keeps nothing */
     };
     return cmocka_run_group_tests_name("put", tests, NULL, NULL);

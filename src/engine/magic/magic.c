@@ -143,6 +143,19 @@ static void free_magic(struct mg_magic *magic)
     free(magic);
 }
 
+/* What is cached gives way to messages and scans that wait for memory. */
+static void give_way(void *arg, size_t bytes) { mg_cache_shrink(((struct mg_magic *)arg)->cache, bytes); }
+
+/* Of several engines in one memory, the first. */
+static void set_give_way(struct mg_magic *magic, bool on)
+{
+    struct mg_budget *root = mg_budget_root(magic->readers);
+    if (!root || (root->give_way && root->give_way_arg != magic))
+        return;
+    root->give_way = on ? give_way : NULL;
+    root->give_way_arg = on ? magic : NULL;
+}
+
 static enum mg_code magic_open(const struct mg_engine_options *options, struct mg_engine **out, struct mg_error *err)
 {
     struct mg_magic *magic = calloc(1, sizeof *magic);
@@ -162,6 +175,7 @@ static enum mg_code magic_open(const struct mg_engine_options *options, struct m
         free_magic(magic);
         return code;
     }
+    set_give_way(magic, true);
     *out = &magic->base;
     return MG_OK;
 }
@@ -172,6 +186,7 @@ static void magic_close(struct mg_engine *engine)
         return;
     struct mg_magic *magic = mg_magic__of(engine);
     MG_STOP("engine.close");
+    set_give_way(magic, false);
     mg_magic__maintain_stop(magic);
     struct mg_view *newest = magic->store.newest;
     mg_assert(!magic->staging && !magic->privates);
