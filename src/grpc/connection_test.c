@@ -396,7 +396,7 @@ struct sender {
     uint32_t count, size;
     enum mg_code code;
     struct mg_error err;
-    uint64_t got_count, got_bytes;
+    atomic_uint got_count;
 };
 
 /* Bytes that differ, so that one that is lost or comes twice is seen. */
@@ -454,8 +454,8 @@ static size_t fill_budget(size_t left)
     return bytes;
 }
 
-static size_t asked;
-static void note_asked(void *arg, size_t bytes) { asked += bytes; }
+static atomic_size_t asked;
+static void note_asked(void *arg, size_t bytes) { atomic_fetch_add(&asked, bytes); }
 
 /* Others have all memory: the stream waits, whatever is on its way, and goes on when they give some back. */
 static void test_waits_for_memory(void **state)

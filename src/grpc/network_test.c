@@ -50,7 +50,7 @@ static ssize_t step(int fd, size_t size, bool is_send)
     if (on_server() != plan.of_server)
         return (ssize_t)size;
     uint64_t call = ++plan.calls;
-    switch (plan.fault) {
+    switch (atomic_load(&plan.fault)) {
     case SHORT: return call % 3 == 0 ? -EAGAIN : (ssize_t)MG_MIN(size, 1 + call % 700);
     case RESET: return call == plan.nth ? -ECONNRESET : (ssize_t)size;
     case CLOSED: return call != plan.nth ? (ssize_t)size : is_send ? -EPIPE : 0;
