@@ -56,13 +56,15 @@ struct mg_engine_options {
     uint64_t wal_segment_bytes; /* 0 = 64 MiB */
     uint64_t segment_bytes;     /* of rows in memory that are flushed together; 0 = up to 64 MiB, by the budget */
     uint64_t stage_bytes;       /* of an epoch in memory, the rest waits on disk; 0 = up to 256 MiB, by the budget */
-    uint64_t checkpoint_bytes;  /* of WAL between two checkpoints; 0 = 256 MiB */
-    int64_t checkpoint_ms;      /* time between them; 0 = 60,000 */
-    uint64_t part_rows_max;     /* about how many rows a part has at most; 0 = by the table's size (tests) */
-    uint64_t merge_throttle;    /* bytes of rows that merges take in a second; 0 = no limit */
-    uint64_t disk_reserve;      /* bytes: merges wait when less is free; 0 = 2 % of the disk, at most 1 GiB */
-    bool maintain_by_hand;      /* tests: nothing in the background, checkpoint alone does the work */
-    bool sync_off;              /* tests of speed only: no fdatasync. Refused by the server */
+    /* of rows in memory that only old snapshots show, the rest goes to disk; 0 = when memory is short */
+    uint64_t sealed_bytes;
+    uint64_t checkpoint_bytes; /* of WAL between two checkpoints; 0 = 256 MiB */
+    int64_t checkpoint_ms;     /* time between them; 0 = 60,000 */
+    uint64_t part_rows_max;    /* about how many rows a part has at most; 0 = by the table's size (tests) */
+    uint64_t merge_throttle;   /* bytes of rows that merges take in a second; 0 = no limit */
+    uint64_t disk_reserve;     /* bytes: merges wait when less is free; 0 = 2 % of the disk, at most 1 GiB */
+    bool maintain_by_hand;     /* tests: nothing in the background, checkpoint alone does the work */
+    bool sync_off;             /* tests of speed only: no fdatasync. Refused by the server */
 };
 
 enum { MG_SOURCE_NAME_MAX = 64, MG_SOURCES_MAX = 16, MG_POSITION_MAX = 4096 };

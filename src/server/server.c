@@ -89,6 +89,7 @@ static enum mg_code start_engine(struct mg_server *server, struct mg_error *err)
         .disk_reserve = mg_setting_number(&server->settings, MG_SETTING_DISK_RESERVE),
         .merge_throttle = mg_setting_number(&server->settings, MG_SETTING_MERGE_THROTTLE),
         .stage_bytes = mg_setting_number(&server->settings, MG_SETTING_EPOCH_MEMORY),
+        .sealed_bytes = mg_setting_number(&server->settings, MG_SETTING_SNAPSHOT_MEMORY),
         .checkpoint_bytes = mg_setting_number(&server->settings, MG_SETTING_CHECKPOINT_WAL),
         .checkpoint_ms = (int64_t)mg_setting_number(&server->settings, MG_SETTING_CHECKPOINT_EVERY),
     };

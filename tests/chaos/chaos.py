@@ -56,10 +56,12 @@ PASSES = {
     "checkpoint.noted": (1, 6),
     "at.kept": (1, 6),
     "at.rebuilt": (1, 6),
+    "sealed.written": (1, 3),
+    "sealed.shown": (1, 3),
     "engine.close": (1, 1),
 }
 PASSES_OFTEN = (5, 150)
-NEED_READERS = ("snapshot.pinned", "scan.next", "latch.acquired", "at.kept", "at.rebuilt")
+NEED_READERS = ("sealed.written", "sealed.shown", "snapshot.pinned", "scan.next", "latch.acquired", "at.kept", "at.rebuilt")
 NEED_BULK = ("wal.segment", "buffer.segment", "buffer.trim", "spill.written", "spill.staged", "publish.parts")
 HIT_SECONDS = 120
 LEFT_OUT_DATABASES = ("information_schema", "mysql", "performance_schema", "metrics_schema", "sys", "test")
@@ -72,7 +74,7 @@ def steps():
 
 
 # Small, so that flushes, merges and checkpoints happen all the time.
-FLAGS = ["--wal-segment", "1MiB", "--delta-segment", "64KiB", "--epoch-memory", "2MiB"]
+FLAGS = ["--wal-segment", "1MiB", "--delta-segment", "64KiB", "--epoch-memory", "2MiB", "--snapshot-memory", "1"]
 FLAGS += ["--checkpoint-interval", "1s", "--checkpoint-wal", "2MiB"]
 
 

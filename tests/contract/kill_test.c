@@ -272,6 +272,7 @@ static enum mg_code open_store(const char *folder, struct mg_engine **out, struc
                                         .wal_segment_bytes = 16 << 10,
                                         .segment_bytes = 2048,
                                         .stage_bytes = STAGE_BYTES,
+                                        .sealed_bytes = 1,
                                         .maintain_by_hand = true};
     return ops->open(&options, out, err);
 }
@@ -335,12 +336,20 @@ static void compare(struct history *history, struct mg_engine *engine, uint64_t 
     ops->snapshot_unref(snapshot);
 }
 
+static enum mg_code no_name(void *arg, const char *name, struct mg_error *err)
+{
+    return mg_fail(err, MG_EXISTS, "%s/sealed/%s is left", (const char *)arg, name);
+}
+
 static void check_store(struct history *history, const char *folder)
 {
     struct mg_engine *engine;
     struct mg_snapshot *snapshot;
     uint64_t published = MG_MAX(atomic_load(&shared->published), history->rows.epoch);
     must(open_store(folder, &engine, err));
+    char sealed[4096];
+    snprintf(sealed, sizeof sealed, "%s/sealed", folder);
+    must(mg_io_system()->ops->list(mg_io_system(), sealed, no_name, (void *)(uintptr_t)folder, err));
     must(ops->snapshot(engine, &snapshot, err));
     uint64_t newest = ops->snapshot_epoch(snapshot);
     ops->snapshot_unref(snapshot);

@@ -61,7 +61,7 @@ struct history {
     struct mg_budget budget; /* of magic */
     struct mg_budget readers;
     size_t limit_bytes;
-    uint64_t wal_segment_bytes, segment_bytes, part_rows_max, stage_bytes;
+    uint64_t wal_segment_bytes, segment_bytes, part_rows_max, stage_bytes, sealed_bytes;
     uint64_t checkpoints[CHECKPOINTS_KEPT]; /* epochs of the last ones: what comes after the first can be opened */
     struct mg_engine *magic, *model;
     struct table tables[TABLES_MAX];
@@ -238,11 +238,13 @@ static enum mg_code try_open(struct history *h, size_t limit_bytes, struct mg_er
                                         .segment_bytes = h->segment_bytes,
                                         .part_rows_max = h->part_rows_max,
                                         .stage_bytes = h->stage_bytes,
+                                        .sealed_bytes = h->sealed_bytes,
                                         .maintain_by_hand = true};
     return mg_engine_magic.open(&options, &h->magic, err);
 }
 
 static uint64_t failed_of(struct mg_engine *engine);
+static uint64_t status_of(struct mg_engine *engine, const char *name);
 
 static void open_magic(struct history *h)
 {
@@ -267,6 +269,8 @@ static void drop_pins(struct history *h)
 static void close_magic(struct history *h)
 {
     drop_pins(h);
+    if (h->verbose)
+        printf("  sealed %llu bytes\n", (unsigned long long)status_of(h->magic, "sealed_total_bytes"));
     mg_engine_magic.close(h->magic);
     must_equal("memory that is still reserved after close", mg_budget_used(&h->budget), 0);
 }
@@ -284,12 +288,14 @@ static enum mg_code note_status(void *arg, const char *name, const char *value, 
     return MG_OK;
 }
 
-static uint64_t failed_of(struct mg_engine *engine)
+static uint64_t status_of(struct mg_engine *engine, const char *name)
 {
-    struct wanted_status wanted = {.name = "verify_failed"};
+    struct wanted_status wanted = {.name = name};
     must(engine->ops->status(engine, note_status, &wanted, err));
     return wanted.value;
 }
+
+static uint64_t failed_of(struct mg_engine *engine) { return status_of(engine, "verify_failed"); }
 
 /* ---- comparing ----------------------------------------------------------------------------------------------- */
 
@@ -1331,6 +1337,7 @@ static void init(struct history *h, uint64_t seed, bool verbose)
     h->segment_bytes = (uint64_t)1024 << below(h, 10);
     h->part_rows_max = chance(h, 50) ? 0 : (uint64_t)64 << below(h, 8);  /* merges become pieces */
     h->stage_bytes = chance(h, 50) ? (uint64_t)1024 << below(h, 10) : 0; /* epochs go to disk while they are staged */
+    h->sealed_bytes = chance(h, 60) ? (uint64_t)1 << below(h, 20) : 0;   /* rows of old snapshots go to disk */
     h->next_version = h->next_table_id = 1;
     mg_budget_init(&h->readers, "readers", NULL, SIZE_MAX);
     must(mg_engine_model.open(&(struct mg_engine_options){0}, &h->model, err));

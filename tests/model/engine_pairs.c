@@ -248,6 +248,7 @@ struct world {
     struct mg_io_fault *disk;
     struct mg_engine *engine;
     struct mg_latch *latch;
+    struct mg_snapshot *held; /* so that rows are sealed; NULL after a restart */
     struct mg_budget budget;
     bool is_cut;
     uint64_t published; /* the newest epoch that publish said MG_OK to */
@@ -308,6 +309,7 @@ static void open_world(struct world *w, bool by_hand)
                                         .wal_segment_bytes = 16 << 10,
                                         .segment_bytes = 1024,
                                         .stage_bytes = STAGE_BYTES,
+                                        .sealed_bytes = 1,
                                         .checkpoint_ms = 1,
                                         .maintain_by_hand = by_hand};
     mg_budget_init(&w->budget, "pairs", NULL, SIZE_MAX);
@@ -394,6 +396,7 @@ static void begin_world(struct world *w, bool with_latch)
     tell(w->engine, true);
     w->published = newest;
     w->oldest = kit_status(w->engine, "earliest_epoch");
+    must(magic->snapshot(w->engine, &w->held, err));
     if (with_latch)
         must(mg_latch_new(&(struct mg_latch_options){.engine = w->engine}, &w->latch, err));
 }
@@ -406,6 +409,8 @@ static void check_world(struct world *w)
     must(magic->snapshot(w->engine, &snapshot, err));
     uint64_t last = magic->snapshot_epoch(snapshot), opened = 0;
     check_snapshot(w, snapshot);
+    if (w->held)
+        check_snapshot(w, w->held);
     magic->snapshot_unref(snapshot);
     if (last < w->published || last > w->published + w->is_cut)
         give_up("epoch %" PRIu64 " was published, %" PRIu64 " is the newest", w->published, last);
@@ -430,6 +435,8 @@ static void close_world(struct world *w)
 {
     mg_latch_free(w->latch);
     w->latch = NULL;
+    magic->snapshot_unref(w->held);
+    w->held = NULL;
     magic->close(w->engine);
     if (mg_budget_used(&w->budget))
         give_up("%zu bytes are still reserved after close", mg_budget_used(&w->budget));

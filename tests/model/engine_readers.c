@@ -464,6 +464,7 @@ int main(int argc, char **argv)
                                         .budget = &budget,
                                         .wal_segment_bytes = 256 << 10,
                                         .segment_bytes = 64 << 10,
+                                        .sealed_bytes = 4096,
                                         .checkpoint_ms = 500};
     must(ops->open(&options, &engine, err));
     accounts = make_table(1, "accounts");
@@ -499,18 +500,22 @@ int main(int argc, char **argv)
     uint64_t flushes = status_of("flushes"), merges = status_of("merges"), checkpoints = status_of("checkpoints");
     must_hold(status_of("maintenance_failed") == 0, "maintenance failed");
     must_hold(flushes > 0 && checkpoints > 0, "nothing was flushed");
+    uint64_t sealed = status_of("sealed_total_bytes");
+    must_hold(sealed > 0 && status_of("sealed_bytes") == 0,
+              "%llu bytes of held snapshots went to disk, not all are gone", (unsigned long long)sealed);
     ops->close(engine);
     must_hold(mg_budget_used(&budget) == 0, "%zu bytes are still reserved", mg_budget_used(&budget));
     mg_io_fault_free(disk);
     must_hold(atomic_load(&epochs_published) > 0 && atomic_load(&held_reads) > 0, "nothing happened");
     printf("engine_readers: %d readers for %.0f s: %llu epochs published, %llu reads of held snapshots, %llu of new, "
            "%llu of "
-           "rebuilt ones, %llu flushes, %llu merges, %llu checkpoints, %u compactions done and %u cancelled: none "
+           "rebuilt ones, %llu bytes sealed, %llu flushes, %llu merges, %llu checkpoints, %u compactions done and %u "
+           "cancelled: none "
            "changed, "
            "all whole\n",
            READERS, (double)run_ms / 1000, (unsigned long long)atomic_load(&epochs_published),
            (unsigned long long)atomic_load(&held_reads), (unsigned long long)atomic_load(&new_reads),
-           (unsigned long long)atomic_load(&old_reads), (unsigned long long)flushes, (unsigned long long)merges,
-           (unsigned long long)checkpoints, compactions_done, compactions_cancelled);
+           (unsigned long long)atomic_load(&old_reads), (unsigned long long)sealed, (unsigned long long)flushes,
+           (unsigned long long)merges, (unsigned long long)checkpoints, compactions_done, compactions_cancelled);
     return 0;
 }

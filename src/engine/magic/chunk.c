@@ -21,8 +21,7 @@ static size_t chunk_bytes(uint32_t column_count)
     return sizeof(struct mg_chunk) + column_count * sizeof(struct mg_chunk_column);
 }
 
-static enum mg_code new_chunk(uint32_t column_count, struct mg_budget *budget, struct mg_chunk **out,
-                              struct mg_error *err)
+enum mg_code mg_chunk__new(uint32_t column_count, struct mg_budget *budget, struct mg_chunk **out, struct mg_error *err)
 {
     MG_TRY(mg_budget_reserve(budget, chunk_bytes(column_count), err));
     struct mg_chunk *chunk = aligned_alloc(_Alignof(struct mg_chunk), chunk_bytes(column_count));
@@ -55,6 +54,8 @@ void mg_chunk__unref(struct mg_chunk *chunk)
         mg_buf__unref(chunk->columns[c].bits);
     }
     mg_key_table__free(chunk);
+    mg_sealed__free(chunk->sealed);
+    mg_chunk__unref(atomic_load_explicit(&chunk->stub, memory_order_relaxed));
     mg_budget_release(chunk->budget, chunk_bytes(chunk->column_count));
     free(chunk);
 }
@@ -185,7 +186,7 @@ static enum mg_code make_room(struct mg_chunk **chunk, const struct mg_chunk *li
     if (old && fits(old, schema, first_row, sources, rows, count))
         return MG_OK;
     struct mg_chunk *bigger;
-    MG_TRY(new_chunk(schema->column_count, budget, &bigger, err));
+    MG_TRY(mg_chunk__new(schema->column_count, budget, &bigger, err));
     bigger->row_room = next_row_room(old, like, first_row + count);
     for (uint32_t c = 0; c < schema->column_count; c++) {
         enum mg_code code = bigger_column(old ? &old->columns[c] : NULL, like ? &like->columns[c] : NULL,
@@ -276,6 +277,7 @@ enum mg_code mg_chunk__append(struct mg_chunk **chunk, const struct mg_chunk *li
         if (column->present)
             append_present(mg_buf_data(column->present) + first_row, columns[c].bits, rows, count);
     }
+    (*chunk)->filled = first_row + count;
     return MG_OK;
 }
 
@@ -451,10 +453,10 @@ enum mg_code mg_chunk__freeze(struct mg_chunk **chunk, const struct mg_schema *s
     const struct mg_chunk *old = *chunk;
     struct mg_chunk *frozen;
     mg_assert(!old->frozen && row_count > 0 && row_count <= old->row_room);
-    MG_TRY(new_chunk(old->column_count, old->budget, &frozen, err));
+    MG_TRY(mg_chunk__new(old->column_count, old->budget, &frozen, err));
     frozen->row_room = old->row_room;
     frozen->frozen = true;
-    frozen->row_count = row_count;
+    frozen->row_count = frozen->filled = row_count;
     for (uint32_t c = 0; c < old->column_count; c++) {
         struct mg_chunk_column *column = &frozen->columns[c];
         const uint8_t *present = old->columns[c].present ? mg_buf_data(old->columns[c].present) : NULL;

@@ -192,6 +192,20 @@ static enum mg_code look_into_chunk(struct find *find, const struct granule *gra
     return compare_all(find, granule, err);
 }
 
+/* granule->chunk: the chunk, or the stub of it, which is replaced. */
+static enum mg_code look_into_held(struct find *find, struct granule *granule, struct mg_key_range range,
+                                   struct mg_error *err)
+{
+    int32_t keys[MG_KEY_COLUMNS_MAX];
+    if (!mg_range__may_hold(range, granule->chunk, granule->schema))
+        return MG_OK;
+    for (uint32_t k = 0; k < granule->schema->key_count; k++)
+        keys[k] = (int32_t)granule->schema->key_columns[k];
+    MG_TRY(mg_chunk__load(&granule->chunk, keys, granule->schema->key_count, find->budget, err));
+    mg_keys__of_chunk(granule->chunk, granule->schema, granule->row_count, granule->vectors);
+    return look_into_chunk(find, granule, err);
+}
+
 static enum mg_code look_into_segment(struct find *find, uint32_t slot, struct mg_key_range range, struct mg_error *err)
 {
     const struct mg_table_segment *segment = &find->table->segments[slot];
@@ -200,13 +214,14 @@ static enum mg_code look_into_segment(struct find *find, uint32_t slot, struct m
         granule.keys[k] = &granule.vectors[k];
     for (uint32_t at = segment->rows->chunk_count; at-- > 0 && find->found_count < find->lookup.count;) {
         const struct mg_mark_version *dead = mg_marks__granule(segment->marks, at);
-        granule.chunk = segment->rows->chunks[at];
         granule.first_row = at * MG_CHUNK_ROWS;
         granule.row_count = MG_MIN(segment->rows->row_count - granule.first_row, (uint32_t)MG_CHUNK_ROWS);
-        if ((dead && dead->count == granule.row_count) || !mg_range__may_hold(range, granule.chunk, granule.schema))
+        if (dead && dead->count == granule.row_count)
             continue;
-        mg_keys__of_chunk(granule.chunk, granule.schema, granule.row_count, granule.vectors);
-        MG_TRY(look_into_chunk(find, &granule, err));
+        granule.chunk = mg_chunk__hold(segment->rows->chunks[at]);
+        enum mg_code code = look_into_held(find, &granule, range, err);
+        mg_chunk__let_go(granule.chunk);
+        MG_TRY(code);
     }
     return MG_OK;
 }
@@ -266,6 +281,8 @@ struct cursor {
     int32_t column;       /* in the segment or part; -1: missing there */
     struct mg_part_block block;
     bool pinned;
+    uint32_t at;           /* which chunk of a segment is held */
+    struct mg_chunk *held; /* NULL: none */
 };
 
 static void let_go(struct cursor *cursor)
@@ -273,12 +290,23 @@ static void let_go(struct cursor *cursor)
     if (cursor->pinned)
         mg_part_block_release(&cursor->block);
     cursor->pinned = false;
+    mg_chunk__let_go(MG_TAKE(cursor->held));
 }
 
-static enum mg_code add_of_chunk(struct mg_batch_builder *builder, uint32_t to, const struct mg_chunk *chunk,
-                                 struct mg_type type, int32_t column, uint32_t row, struct mg_error *err)
+/* row: of the segment. */
+static enum mg_code add_of_segment(struct cursor *cursor, const struct mg_segment_view *segment, struct mg_type type,
+                                   uint32_t row, struct mg_budget *budget, struct mg_batch_builder *builder,
+                                   uint32_t to, struct mg_error *err)
 {
-    const struct mg_chunk_column *from = &chunk->columns[column];
+    uint32_t at = row / MG_CHUNK_ROWS;
+    row %= MG_CHUNK_ROWS;
+    if (!cursor->held || cursor->at != at) {
+        let_go(cursor);
+        cursor->at = at;
+        cursor->held = mg_chunk__hold(segment->chunks[at]);
+        MG_TRY(mg_chunk__load(&cursor->held, &cursor->column, 1, budget, err));
+    }
+    const struct mg_chunk_column *from = &cursor->held->columns[cursor->column];
     struct mg_vector vector = {.type = type,
                                .row_count = MG_CHUNK_ROWS,
                                .validity = from->bits ? mg_buf_data(from->bits) : NULL,
@@ -327,8 +355,7 @@ static enum mg_code add_value(struct find *find, struct cursor *cursor, struct m
                                        : mg_builder_value(builder, to, &wanted->missing, err);
     if (part)
         return add_of_part(cursor, part, wanted->type, place.row, scratch, builder, to, err);
-    return add_of_chunk(builder, to, segment->chunks[place.row / MG_CHUNK_ROWS], wanted->type, cursor->column,
-                        place.row % MG_CHUNK_ROWS, err);
+    return add_of_segment(cursor, segment, wanted->type, place.row, find->budget, builder, to, err);
 }
 
 /* Places in order, so that those of one block come together; a key that was asked for twice has one row. */

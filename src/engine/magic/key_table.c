@@ -55,8 +55,8 @@ static struct mg_key_table *make(struct mg_chunk *chunk, const struct mg_schema 
 const struct mg_key_table *mg_key_table__of(struct mg_chunk *chunk, const struct mg_schema *schema)
 {
     struct mg_key_table *table = atomic_load_explicit(&chunk->keys, memory_order_acquire), *none = NULL;
-    if (table || !chunk->frozen)
-        return table;
+    if (table || !chunk->frozen || atomic_load_explicit(&chunk->stub, memory_order_relaxed))
+        return table; /* a copy lives for one look-up */
     table = make(chunk, schema);
     if (!table ||
         atomic_compare_exchange_strong_explicit(&chunk->keys, &none, table, memory_order_acq_rel, memory_order_acquire))
@@ -68,7 +68,7 @@ const struct mg_key_table *mg_key_table__of(struct mg_chunk *chunk, const struct
 
 void mg_key_table__free(struct mg_chunk *chunk)
 {
-    struct mg_key_table *table = atomic_load_explicit(&chunk->keys, memory_order_relaxed);
+    struct mg_key_table *table = atomic_exchange_explicit(&chunk->keys, NULL, memory_order_relaxed);
     if (!table)
         return;
     free(table);

@@ -49,6 +49,7 @@ static void init_budgets(struct mg_magic *magic, struct mg_budget *outer)
     mg_budget_init(&magic->marks_budget, "store marks", &magic->delta_budget, SIZE_MAX);
     mg_budget_init(&magic->replay_budget, "store replay", &magic->budget, SIZE_MAX);
     mg_budget_init(&magic->parts_budget, "store parts", &magic->budget, SIZE_MAX);
+    mg_budget_init(&magic->sealing.budget, "store sealed rows", &magic->budget, SIZE_MAX);
     mg_budget_init(&magic->cache_budget, "store cache", &magic->budget,
                    limit == SIZE_MAX ? limit : magic->common_bytes / CACHE_SHARE);
     magic->segment_bytes_max = limit == SIZE_MAX
@@ -113,6 +114,8 @@ static enum mg_code open_all(struct mg_magic *magic, const struct mg_engine_opti
     if (options->stage_bytes)
         magic->stage_bytes_max = options->stage_bytes;
     MG_TRY(mg_cache_new(&magic->cache_budget, 0, &magic->cache, err));
+    magic->sealing.rows_max = options->sealed_bytes;
+    MG_TRY(mg_sealed__open(magic, err));
     MG_TRY(open_journal(magic, options, err));
     enum mg_code code = mg_magic__recover(magic, err);
     if (code != MG_OK)
@@ -124,6 +127,7 @@ static enum mg_code open_all(struct mg_magic *magic, const struct mg_engine_opti
 static void free_magic(struct mg_magic *magic)
 {
     mg_store__clear(&magic->store);
+    mg_sealed__close(magic);
     mg_keeper__clear(magic);
     mg_cache_free(magic->cache);
     mg_budget_clear_share(&magic->flush_budget);
@@ -672,14 +676,6 @@ static enum mg_code magic_list_databases(const struct mg_snapshot *snapshot, mg_
     return MG_OK;
 }
 
-static uint64_t column_bytes(const struct mg_chunk_column *column)
-{
-    uint64_t bytes = column->values->capacity;
-    bytes += column->offsets ? column->offsets->capacity : 0;
-    bytes += column->present ? column->present->capacity : 0;
-    return bytes + (column->bits ? column->bits->capacity : 0);
-}
-
 static enum mg_code magic_stats(const struct mg_snapshot *snapshot, uint64_t table_id, struct mg_table_stats *out,
                                 struct mg_error *err)
 {
@@ -688,9 +684,9 @@ static enum mg_code magic_stats(const struct mg_snapshot *snapshot, uint64_t tab
     struct mg_table_stats stats = {.row_count = view->live_count};
     for (uint32_t s = 0; s < view->segment_count; s++)
         for (uint32_t i = 0; i < view->segments[s].rows->chunk_count; i++) {
-            const struct mg_chunk *chunk = view->segments[s].rows->chunks[i];
-            for (uint32_t c = 0; c < chunk->column_count; c++)
-                stats.size_bytes += column_bytes(&chunk->columns[c]);
+            struct mg_chunk *held = mg_chunk__hold(view->segments[s].rows->chunks[i]);
+            stats.size_bytes += mg_chunk__bytes(held);
+            mg_chunk__let_go(held);
         }
     for (uint32_t p = 0; p < view->part_count; p++)
         stats.size_bytes += mg_part_file_bytes(view->parts[p].part);

@@ -70,9 +70,14 @@ struct mg_chunk_column {
 
 /* One version of up to MG_CHUNK_ROWS rows. Immutable but for the bytes behind the rows that views show. A bigger or
  * frozen version shares what buffers it can. */
+struct mg_sealed;
 struct mg_chunk {
     atomic_int references;
+    _Atomic uint32_t holders;      /* who reads its memory; and MG_CHUNK_SEALED (sealed.c) */
+    struct mg_chunk *_Atomic stub; /* a reference: what stands for it once it is sealed; of a copy: what it is one of */
+    struct mg_sealed *sealed;      /* of a stub: where its rows are on disk; it has no buffers */
     struct mg_budget *budget;
+    uint32_t filled;    /* the writer's, while it appends: rows that are there, staged ones included */
     uint32_t row_room;  /* rows that values, offsets and present have room for */
     bool frozen;        /* never appended to again: bits, counts and zones are there */
     uint32_t row_count; /* frozen */
@@ -81,6 +86,9 @@ struct mg_chunk {
     struct mg_chunk_column columns[];
 };
 
+/* Without buffers. */
+MG_MUST_CHECK enum mg_code mg_chunk__new(uint32_t column_count, struct mg_budget *budget, struct mg_chunk **out,
+                                         struct mg_error *err);
 struct mg_chunk *mg_chunk__ref(struct mg_chunk *chunk);
 void mg_chunk__unref(struct mg_chunk *chunk); /* NULL is allowed */
 
@@ -114,6 +122,29 @@ struct mg_key_table {
 /* The chunk's, made when it is missing; NULL: there is no memory for it now. */
 const struct mg_key_table *mg_key_table__of(struct mg_chunk *chunk, const struct mg_schema *schema);
 void mg_key_table__free(struct mg_chunk *chunk);
+
+/* ---- rows on disk that only old snapshots show (sealed.c) ------------------------------------------------------ */
+
+#define MG_CHUNK_SEALED ((uint32_t)1 << 31)
+/* Whoever is not the writer reads a chunk's columns only while it holds it. Returns the chunk, or the stub that stands
+ * for it when its rows are on disk: counts and zones are the same in both. Never fails; ends with mg_chunk__let_go. */
+struct mg_chunk *mg_chunk__hold(struct mg_chunk *chunk);
+struct mg_chunk *mg_chunk__hold_again(struct mg_chunk *held); /* of one that is held, and no stub */
+void mg_chunk__let_go(struct mg_chunk *held);                 /* NULL is allowed */
+/* If *held is a stub it becomes a copy with these columns (places[count]; -1 is skipped; NULL: the first count), in
+ * budget (NULL: that of readers). On failure it stays. */
+MG_MUST_CHECK enum mg_code mg_chunk__load(struct mg_chunk **held, const int32_t *places, uint32_t count,
+                                          struct mg_budget *budget, struct mg_error *err);
+uint64_t mg_chunk__bytes(const struct mg_chunk *held); /* of its rows, in memory or on disk */
+void mg_sealed__free(struct mg_sealed *sealed);        /* NULL is allowed */
+/* Rows that only old snapshots show take much, and memory is short. Under magic->publish. */
+bool mg_sealed__is_due(const struct mg_magic *magic);
+/* If that is so, write them to disk and take them out of memory; returns how many bytes. What fails is logged, and
+ * tried again later. Under keeping.lock, with no flush under way. */
+uint64_t mg_sealed__round(struct mg_magic *magic);
+/* The folder; what an earlier process left in it is removed. */
+MG_MUST_CHECK enum mg_code mg_sealed__open(struct mg_magic *magic, struct mg_error *err);
+void mg_sealed__close(struct mg_magic *magic); /* no view is left */
 
 /* ---- marks (marks.c) ----------------------------------------------------------------------------------------- */
 
@@ -162,9 +193,10 @@ void mg_mark_version__mask(const struct mg_mark_version *version, uint64_t *mask
 
 /* ---- what a view shows of a table (table_view.c) ------------------------------------------------------------- */
 
-/* Who a segment is. Immutable. */
+/* Who a segment is. Immutable but for retired. */
 struct mg_segment {
     atomic_int references;
+    atomic_bool retired;      /* the writer has given it up, and views to come will not show it */
     uint32_t id;              /* over the store; never used again */
     struct mg_schema *schema; /* its columns are those of this one */
 };
@@ -597,7 +629,7 @@ MG_MUST_CHECK enum mg_code mg_wtable__add_part(struct mg_wtable *table, struct m
 /* The last one added, of which no view knows, with its marks. */
 void mg_wtable__drop_last_part(struct mg_wtable *table);
 void mg_wtable__free_part(struct mg_wpart *part);          /* not its mark versions; NULL is allowed */
-void mg_wtable__free_segment(struct mg_wsegment *segment); /* the same */
+void mg_wtable__free_segment(struct mg_wsegment *segment); /* the same; it is retired */
 /* What the writer has at a place's slot. */
 struct mg_wmarks *mg_wtable__deleted(const struct mg_wtable *table, uint32_t slot);
 uint32_t mg_wtable__segment_id(const struct mg_wtable *table, uint32_t slot);
@@ -911,6 +943,20 @@ struct mg_keeping {
     struct mg_flow flow; /* of all tables, dropped ones included */
 };
 
+/* Rows on disk that only old snapshots show (sealed.c). */
+struct mg_sealed_file;
+struct mg_sealing {
+    struct mg_sealed_file *file;  /* a reference: that is written to; NULL: none. MG_GUARDED_BY(keeping.lock) */
+    uint32_t last_number;         /* the same */
+    int64_t not_before_ms;        /* the same: the disk failed */
+    struct mg_budget budget;      /* below the store's: what is kept in memory of rows on disk */
+    uint64_t rows_max;            /* setting: bytes of such rows that stay in memory; 0: by the memory */
+    _Atomic uint64_t bytes;       /* on disk now, of chunks that snapshots show */
+    _Atomic uint64_t total_bytes; /* since open */
+    _Atomic uint64_t file_bytes;  /* of the files */
+    _Atomic uint64_t file_count;
+};
+
 /* How full the disk is (space.c). */
 enum mg_space_state { MG_SPACE_OK, MG_SPACE_MERGES_WAIT, MG_SPACE_FLUSHES_WAIT, MG_SPACE_WRITES_WAIT };
 struct mg_space {
@@ -928,6 +974,8 @@ uint64_t mg_space__reserve(const struct mg_magic *magic);
 void mg_space__set_reserve(struct mg_magic *magic, uint64_t bytes);
 /* MG_NO_SPACE: so many bytes more would leave less than the reserve. */
 MG_MUST_CHECK enum mg_code mg_space__check_merge(struct mg_magic *magic, uint64_t bytes, struct mg_error *err);
+/* So many bytes more leave the reserve. */
+bool mg_space__has_room(struct mg_magic *magic, uint64_t bytes);
 /* The file: give it back (false: there is none), and make it again if there is room. Under keeping.lock. */
 void mg_space__open(struct mg_magic *magic); /* take what is there, or make it */
 bool mg_space__release(struct mg_magic *magic);
@@ -956,6 +1004,7 @@ struct mg_magic {
     struct mg_mutex parts;     /* MG_RANK_PARTS: who writes a part in the memory of flushes; held while that lasts */
     struct mg_keeping keeping; /* what the maintainer knows */
     struct mg_space space;
+    struct mg_sealing sealing;
 
     struct mg_store store;
     struct mg_magic_epoch *staged; /* the writer's */

@@ -172,7 +172,7 @@ static enum mg_code plan_flush(struct mg_round *round, struct mg_wtable *table, 
 }
 
 /* Rows that a flush would take out of memory are more than one part in `one_in` of it. Those that only old snapshots
- * still hold do not count, as no flush helps. Under magic->publish. */
+ * still show do not count, as no flush helps: they are sealed. Under magic->publish. */
 static bool rows_take_more(const struct mg_magic *magic, unsigned one_in)
 {
     size_t limit = magic->common_bytes;
@@ -186,7 +186,7 @@ static bool memory_is_tight(const struct mg_magic *magic)
     size_t limit = magic->budget.limit_bytes;
     uint64_t bytes = magic->store.delta_bytes + magic->store.leaving_bytes;
     bool is_scarce = mg_budget_left(&magic->budget) < limit / MEMORY_SCARCE;
-    if (limit == SIZE_MAX || bytes == 0)
+    if (limit == SIZE_MAX || (bytes == 0 && !mg_sealed__is_due(magic)))
         return false;
     return magic->store.is_starved || bytes > limit / (is_scarce ? MEMORY_SCARCE : MEMORY_TIGHT);
 }
@@ -302,12 +302,12 @@ static void note_leaving(struct mg_magic *magic, uint64_t bytes)
     mg_mutex_unlock(&magic->publish);
 }
 
-static void note_end(struct mg_magic *magic, bool has_flushed)
+static void note_end(struct mg_magic *magic, bool has_freed)
 {
     mg_mutex_lock(&magic->publish);
     magic->store.leaving_bytes = 0;
-    magic->store.fruitless_rounds += !has_flushed;
-    magic->store.is_starved &= !has_flushed;
+    magic->store.fruitless_rounds += !has_freed;
+    magic->store.is_starved &= !has_freed;
     mg_cond_broadcast(&magic->turned);
     mg_mutex_unlock(&magic->publish);
 }
@@ -398,7 +398,8 @@ static enum mg_code flush_round(struct mg_round *round, bool merges, struct mg_e
         mg_space__refill(magic);
     if (code == MG_NO_MEMORY)
         mg_cache_shrink(magic->cache, SIZE_MAX);
-    note_end(magic, atomic_load_explicit(&magic->keeping.flush_count, memory_order_relaxed) > flushes);
+    uint64_t sealed = mg_sealed__round(magic);
+    note_end(magic, sealed || atomic_load_explicit(&magic->keeping.flush_count, memory_order_relaxed) > flushes);
     return code;
 }
 

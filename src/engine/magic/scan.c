@@ -136,7 +136,7 @@ enum mg_code mg_magic__scan_segments(struct mg_snapshot *snapshot, const struct 
 static void free_shared(struct mg_batch *base)
 {
     struct shared_batch *batch = (struct shared_batch *)base;
-    mg_chunk__unref(batch->chunk);
+    mg_chunk__let_go(batch->chunk);
     mg_buf__unref(batch->settled);
     for (uint32_t i = 0; i < batch->constant_count; i++)
         mg_batch_unref(batch->constants[i]);
@@ -159,7 +159,7 @@ static enum mg_code share(struct scan *scan, uint32_t first, uint32_t count, str
     batch->base.vectors = (struct mg_vector *)((char *)batch + vectors_at);
     batch->base.free = free_shared;
     batch->constants = (struct mg_batch **)((char *)batch + constants_at);
-    batch->chunk = scan->reader.loaded.chunk ? mg_chunk__ref(scan->reader.loaded.chunk) : NULL;
+    batch->chunk = scan->reader.loaded.chunk ? mg_chunk__hold_again(scan->reader.loaded.chunk) : NULL;
     batch->settled = mg_buf__ref(scan->reader.loaded.settled);
     for (uint32_t i = 0; i < column_count; i++) {
         uint32_t place = scan->columns[i];

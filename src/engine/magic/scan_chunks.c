@@ -2,6 +2,7 @@
  *
  * Frozen     chunks are read in place. An open one, the last of a table, is copied first (settled), because its memory
  *            behind the visible rows is being written and kernels may read up to the next multiple of 8 bytes.
+ * Sealed     chunks are on disk (sealed.c): their zones are asked first, then the columns that are needed are read.
  * Memory     copies are reserved in the reader's budget.
  * Threads    a reader belongs to one thread at a time.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -121,11 +122,12 @@ static enum mg_code filter(struct scan_reader *reader, uint32_t row_count, const
     return MG_OK;
 }
 
-enum mg_code mg_scan__load_chunk(struct scan_reader *reader, const struct mg_table_segment *segment, uint32_t at,
-                                 struct mg_error *err)
+/* *held: the chunk, or the stub of it, which is replaced when rows are needed; NULL when the reader has taken it. */
+static enum mg_code load_held(struct scan_reader *reader, const struct mg_table_segment *segment, uint32_t at,
+                              struct mg_chunk **held, struct mg_error *err)
 {
     const struct scan *scan = reader->scan;
-    struct mg_chunk *chunk = segment->rows->chunks[at];
+    struct mg_chunk *chunk = *held;
     uint32_t row_count = MG_MIN(segment->rows->row_count - at * MG_CHUNK_ROWS, (uint32_t)MG_CHUNK_ROWS);
     const struct mg_mark_version *marks = mg_marks__granule(segment->marks, at);
     mg_arena_reset(&reader->scratch);
@@ -140,12 +142,23 @@ enum mg_code mg_scan__load_chunk(struct scan_reader *reader, const struct mg_tab
             return MG_OK;
     }
     uint64_t mask[MG_CHUNK_ROWS / 64];
+    MG_TRY(mg_chunk__load(held, reader->in_segment, scan->schema->column_count, scan->budget, err));
+    chunk = *held;
     MG_TRY(load_vectors(reader, chunk, row_count, err));
     MG_TRY(filter(reader, row_count, marks, mask, err));
     if (reader->aggregation)
         return mg_scan__aggregate_chunk(reader, chunk, row_count, mask, err);
     MG_TRY(mg_scan__take_rows(reader, row_count, mask, err));
     if (reader->loaded.active)
-        reader->loaded.chunk = mg_chunk__ref(chunk);
+        reader->loaded.chunk = MG_TAKE(*held);
     return MG_OK;
+}
+
+enum mg_code mg_scan__load_chunk(struct scan_reader *reader, const struct mg_table_segment *segment, uint32_t at,
+                                 struct mg_error *err)
+{
+    struct mg_chunk *held = mg_chunk__hold(segment->rows->chunks[at]);
+    enum mg_code code = load_held(reader, segment, at, &held, err);
+    mg_chunk__let_go(held);
+    return code;
 }

@@ -24,7 +24,7 @@ struct scan;
 /* The rows that batches are cut from. */
 struct scan_loaded {
     bool active;
-    struct mg_chunk *chunk; /* a reference; NULL for a part's rows */
+    struct mg_chunk *chunk; /* held; NULL for a part's rows */
     struct mg_buf *settled; /* a reference: the copy of an open chunk, or a part's decoded rows; NULL */
     uint32_t row_count;     /* visible */
     bool every_row;         /* all of them go out; else those of the mask */

@@ -53,7 +53,7 @@ enum mg_code mg_scan__list_units(struct scan *scan, const uint32_t *only, uint32
 
 static void unload(struct scan_reader *reader)
 {
-    mg_chunk__unref(reader->loaded.chunk);
+    mg_chunk__let_go(reader->loaded.chunk);
     mg_buf__unref(reader->loaded.settled);
     reader->loaded.chunk = NULL;
     reader->loaded.settled = NULL;

@@ -58,13 +58,20 @@ enum mg_space_state mg_space__look(struct mg_magic *magic)
     return state;
 }
 
-enum mg_code mg_space__check_merge(struct mg_magic *magic, uint64_t bytes, struct mg_error *err)
+bool mg_space__has_room(struct mg_magic *magic, uint64_t bytes)
 {
     mg_space__look(magic);
     uint64_t free_bytes = atomic_load_explicit(&magic->space.free_bytes, memory_order_relaxed);
     uint64_t reserve = mg_space__reserve(magic);
-    if (free_bytes >= reserve && free_bytes - reserve >= bytes)
+    return free_bytes >= reserve && free_bytes - reserve >= bytes;
+}
+
+enum mg_code mg_space__check_merge(struct mg_magic *magic, uint64_t bytes, struct mg_error *err)
+{
+    if (mg_space__has_room(magic, bytes))
         return MG_OK;
+    uint64_t free_bytes = atomic_load_explicit(&magic->space.free_bytes, memory_order_relaxed);
+    uint64_t reserve = mg_space__reserve(magic);
     return mg_fail(err, MG_NO_SPACE,
                    "a merge of %" PRIu64 " bytes waits: %" PRIu64 " are free at %s, of which %" PRIu64 " are reserved",
                    bytes, free_bytes, magic->folder, reserve);

@@ -63,8 +63,9 @@ static enum mg_code add(struct sample *sample, uint32_t weight, bool begins_grou
 
 /* ---- candidates ---------------------------------------------------------------------------------------------- */
 
-static enum mg_code sample_chunk(struct sample *sample, const struct mg_table_segment *segment, uint32_t at,
-                                 uint64_t first_row, uint32_t row_count, struct mg_error *err)
+static enum mg_code sample_held(struct sample *sample, const struct mg_table_segment *segment, uint32_t at,
+                                const struct mg_chunk *chunk, uint64_t first_row, uint32_t row_count,
+                                struct mg_error *err)
 {
     const struct mg_schema *schema = segment->rows->segment->schema;
     struct mg_vector vectors[MG_KEY_COLUMNS_MAX];
@@ -74,7 +75,7 @@ static enum mg_code sample_chunk(struct sample *sample, const struct mg_table_se
     const struct mg_mark_version *marks = mg_marks__granule(segment->marks, at);
     if (marks)
         mg_mark_version__mask(marks, mask, row_count);
-    mg_keys__of_chunk(segment->rows->chunks[at], schema, row_count, vectors);
+    mg_keys__of_chunk(chunk, schema, row_count, vectors);
     for (uint32_t k = 0; k < schema->key_count; k++)
         keys[k] = &vectors[k];
     for (; sample->row < first_row + row_count; next_pick(sample)) {
@@ -85,6 +86,23 @@ static enum mg_code sample_chunk(struct sample *sample, const struct mg_table_se
         MG_TRY(add(sample, (uint32_t)sample->stride, false, err));
     }
     return MG_OK;
+}
+
+static enum mg_code sample_chunk(struct sample *sample, const struct mg_table_segment *segment, uint32_t at,
+                                 uint64_t first_row, uint32_t row_count, struct mg_error *err)
+{
+    if (sample->row >= first_row + row_count)
+        return MG_OK;
+    int32_t keys[MG_KEY_COLUMNS_MAX];
+    const struct mg_schema *schema = segment->rows->segment->schema;
+    for (uint32_t k = 0; k < schema->key_count; k++)
+        keys[k] = (int32_t)schema->key_columns[k];
+    struct mg_chunk *held = mg_chunk__hold(segment->rows->chunks[at]);
+    enum mg_code code = mg_chunk__load(&held, keys, schema->key_count, NULL, err);
+    if (code == MG_OK)
+        code = sample_held(sample, segment, at, held, first_row, row_count, err);
+    mg_chunk__let_go(held);
+    return code;
 }
 
 static enum mg_code sample_segments(struct sample *sample, const struct mg_table_view *table, uint64_t *first_row,

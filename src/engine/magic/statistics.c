@@ -22,7 +22,7 @@ struct gathering {
     bool no_bounds; /* some rows' are not known */
 };
 
-/* Texts stay where they are: in the snapshot. */
+/* Texts stay where they are: in a part's footer, in the schema, or in the arena. */
 static void widen(struct gathering *g, const struct mg_value *low, const struct mg_value *high)
 {
     struct mg_column_stats *out = g->out;
@@ -55,7 +55,21 @@ static enum mg_code keep_bounds(struct gathering *g, struct mg_error *err)
 
 /* ---- rows in memory ------------------------------------------------------------------------------------------ */
 
-static void gather_vector(struct gathering *g, const struct mg_vector *v)
+/* The texts of a chunk may go once it is let go. */
+static enum mg_code widen_by_chunk(struct gathering *g, struct mg_value *low, struct mg_value *high,
+                                   struct mg_error *err)
+{
+    const struct mg_column_stats *out = g->out;
+    bool widens = !out->has_bounds || mg_value_compare(low, &out->low) < 0 || mg_value_compare(high, &out->high) > 0;
+    if (widens && g->column->type.id == MG_TYPE_UTF8) {
+        MG_TRY(keep_text(low, g->arena, err));
+        MG_TRY(keep_text(high, g->arena, err));
+    }
+    widen(g, low, high);
+    return MG_OK;
+}
+
+static enum mg_code gather_vector(struct gathering *g, const struct mg_vector *v, struct mg_error *err)
 {
     struct mg_value low = {.is_null = true}, high = {.is_null = true};
     for (uint32_t row = 0; row < v->row_count; row++) {
@@ -70,11 +84,11 @@ static void gather_vector(struct gathering *g, const struct mg_vector *v)
             high = value;
     }
     mg_sketch_add(g->sketch, v);
-    if (!low.is_null)
-        widen(g, &low, &high);
+    return low.is_null ? MG_OK : widen_by_chunk(g, &low, &high, err);
 }
 
-static void gather_chunk(struct gathering *g, const struct mg_chunk *chunk, int32_t place, uint32_t row_count)
+static enum mg_code gather_held(struct gathering *g, const struct mg_chunk *chunk, int32_t place, uint32_t row_count,
+                                struct mg_error *err)
 {
     const struct mg_chunk_column *from = &chunk->columns[place];
     uint8_t bits[MG_CHUNK_ROWS / 8] = {0};
@@ -87,7 +101,18 @@ static void gather_chunk(struct gathering *g, const struct mg_chunk *chunk, int3
         bits[row >> 3] |= (uint8_t)(mg_buf_data(from->present)[row] << (row & 7));
     if (from->present)
         v.validity = bits;
-    gather_vector(g, &v);
+    return gather_vector(g, &v, err);
+}
+
+static enum mg_code gather_chunk(struct gathering *g, struct mg_chunk *chunk, int32_t place, uint32_t row_count,
+                                 struct mg_error *err)
+{
+    struct mg_chunk *held = mg_chunk__hold(chunk);
+    enum mg_code code = mg_chunk__load(&held, &place, 1, NULL, err);
+    if (code == MG_OK)
+        code = gather_held(g, held, place, row_count, err);
+    mg_chunk__let_go(held);
+    return code;
 }
 
 /* Rows from before the column was there. */
@@ -120,7 +145,8 @@ static enum mg_code gather_segment(struct gathering *g, const struct mg_table_se
     if (place < 0)
         return gather_missing(g, rows->row_count, err);
     for (uint32_t i = 0; i < rows->chunk_count; i++)
-        gather_chunk(g, rows->chunks[i], place, MG_MIN(rows->row_count - i * MG_CHUNK_ROWS, (uint32_t)MG_CHUNK_ROWS));
+        MG_TRY(gather_chunk(g, rows->chunks[i], place,
+                            MG_MIN(rows->row_count - i * MG_CHUNK_ROWS, (uint32_t)MG_CHUNK_ROWS), err));
     return MG_OK;
 }
 

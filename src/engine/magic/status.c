@@ -146,8 +146,18 @@ static enum mg_code tell_memory(const struct teller *teller, struct mg_magic *ma
     MG_TRY(tell(teller, "memory_cache_bytes", mg_budget_used(&magic->cache_budget), "bytes"));
     MG_TRY(tell(teller, "memory_flushes_bytes", mg_budget_used(&magic->flush_budget), "bytes"));
     MG_TRY(tell(teller, "memory_parts_bytes", mg_budget_used(&magic->parts_budget), "bytes"));
+    MG_TRY(tell(teller, "memory_sealed_bytes", mg_budget_used(&magic->sealing.budget), "bytes"));
     MG_TRY(tell(teller, "memory_merges_bytes", mg_budget_used(&magic->merge_budget), "bytes"));
     return tell(teller, "memory_replay_bytes", mg_budget_used(&magic->replay_budget), "bytes");
+}
+
+/* Rows on disk that only old snapshots show. */
+static enum mg_code tell_sealed(const struct teller *teller, const struct mg_sealing *sealing)
+{
+    MG_TRY(tell(teller, "sealed_bytes", atomic_load(&sealing->bytes), "bytes"));
+    MG_TRY(tell(teller, "sealed_file_bytes", atomic_load(&sealing->file_bytes), "bytes"));
+    MG_TRY(tell(teller, "sealed_files", atomic_load(&sealing->file_count), "files"));
+    return tell(teller, "sealed_total_bytes", atomic_load(&sealing->total_bytes), "bytes");
 }
 
 static enum mg_code tell_flow(const struct teller *teller, const struct mg_flow *flow)
@@ -173,6 +183,7 @@ static enum mg_code tell_maintenance(const struct teller *teller, struct mg_magi
     MG_TRY(tell(teller, "checkpoints", atomic_load(&keeping->checkpoint_count), "checkpoints"));
     MG_TRY(tell(teller, "maintenance_failed", atomic_load(&keeping->failed_count), "rounds"));
     MG_TRY(tell_flow(teller, &keeping->flow));
+    MG_TRY(tell_sealed(teller, &magic->sealing));
     mg_space__look(magic);
     MG_TRY(teller->fn(teller->arg, "disk", mg_space__state_text(magic), "", teller->err));
     MG_TRY(tell(teller, "disk_free_bytes", atomic_load(&magic->space.free_bytes), "bytes"));

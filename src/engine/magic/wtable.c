@@ -69,6 +69,7 @@ void mg_wtable__free_segment(struct mg_wsegment *segment)
 {
     if (!segment)
         return;
+    atomic_store_explicit(&segment->segment->retired, true, memory_order_release);
     for (uint32_t i = 0; i < segment->chunk_count; i++)
         mg_chunk__unref(segment->chunks[i]);
     mg_marks__unref(segment->deleted.marks);
