@@ -12,7 +12,10 @@
 #include "base/hash.h"
 #include "part/part_internal.h"
 
-enum { READ_BEYOND = 64 }; /* what block.h allows itself behind a block */
+enum {
+    READ_BEYOND = 64,          /* what block.h allows itself behind a block */
+    UNPACK_BYTES = 256 * 1024, /* that zstd takes for its work */
+};
 
 /* ---- life ---------------------------------------------------------------------------------------------------- */
 
@@ -58,7 +61,7 @@ static enum mg_code read_footer(struct mg_part *part, struct mg_error *err)
         return mg_fail(err, MG_NO_MEMORY, "no memory for the footer of %s", part->path);
     MG_TRY(mg_file_pread(part->file, part->footer_bytes, size, tail.footer_offset, err));
     return mg_part__decode_footer(MG_SLICE(part->footer_bytes, tail.footer_size), part->path, tail.footer_offset,
-                                  part->budget, &part->footer, err);
+                                  tail.version, part->budget, &part->footer, err);
 }
 
 static enum mg_code check_identity(const struct mg_part *part, uint32_t segment_id, struct mg_error *err)
@@ -196,16 +199,52 @@ static enum mg_code open_block(struct mg_part *part, uint32_t number, uint8_t *b
     return MG_OK;
 }
 
-enum mg_code mg_part__load(struct mg_part *part, uint32_t number, uint8_t *bytes, struct mg_error *err)
+/* As it lies in the file, with its padding. */
+static enum mg_code read_stored(struct mg_part *part, const struct mg_part__piece *piece, uint8_t *bytes,
+                                struct mg_error *err)
 {
-    const struct mg_part__piece *piece = mg_part__piece(part, number);
-    size_t padded = mg_part__padded(piece->size);
-    struct mg_error inner = MG_ERROR_INIT;
+    size_t padded = mg_part__padded(piece->stored);
 
     MG_TRY(mg_file_pread(part->file, bytes, padded, piece->offset, err));
     if (mg_hash(bytes, padded, 0) != piece->hash)
         return mg_corrupt(err, part->path, (long long)piece->offset, "%" PRIu64 " bytes do not have their checksum",
-                          piece->size);
+                          piece->stored);
+    return MG_OK;
+}
+
+static enum mg_code unpack(struct mg_part *part, uint32_t number, uint8_t *packed, uint8_t *bytes, struct mg_error *err)
+{
+    const struct mg_part__piece *piece = mg_part__piece(part, number);
+    struct mg_error inner = MG_ERROR_INIT;
+
+    MG_TRY(read_stored(part, piece, packed, err));
+    enum mg_code code = mg_part__unpack(MG_SLICE(packed, piece->stored), bytes, piece->size, &inner);
+    if (code == MG_CORRUPT)
+        return damaged(part, number, inner.text, err);
+    if (code != MG_OK)
+        return mg_fail(err, code, "%s: %s", part->path, inner.text);
+    memset(bytes + piece->size, 0, mg_part__padded(piece->size) - piece->size);
+    return MG_OK;
+}
+
+static enum mg_code read_packed(struct mg_part *part, uint32_t number, uint8_t *bytes, struct mg_error *err)
+{
+    size_t padded = mg_part__padded(mg_part__piece(part, number)->stored);
+    MG_TRY(mg_budget_reserve(part->budget, padded + UNPACK_BYTES, err));
+    uint8_t *packed = malloc(padded);
+    enum mg_code code = packed ? unpack(part, number, packed, bytes, err)
+                               : mg_fail(err, MG_NO_MEMORY, "no memory to unpack a block of %s", part->path);
+    free(packed);
+    mg_budget_release(part->budget, padded + UNPACK_BYTES);
+    return code;
+}
+
+enum mg_code mg_part__load(struct mg_part *part, uint32_t number, uint8_t *bytes, struct mg_error *err)
+{
+    const struct mg_part__piece *piece = mg_part__piece(part, number);
+    struct mg_error inner = MG_ERROR_INIT;
+
+    MG_TRY(piece->stored != piece->size ? read_packed(part, number, bytes, err) : read_stored(part, piece, bytes, err));
     if (number < mg_part__block_count(part))
         return open_block(part, number, bytes, err);
     if (number == mg_part__index_piece(part) &&

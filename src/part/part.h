@@ -21,7 +21,10 @@
 #include "part/block.h"
 #include "part/cache.h"
 
-enum { MG_PART_FORMAT = 1 };
+enum {
+    MG_PART_FORMAT = 1,
+    MG_PART_FORMAT_PACKED = 2, /* some blocks are packed */
+};
 
 /* ---- writing ------------------------------------------------------------------------------------------------- */
 
@@ -32,6 +35,7 @@ struct mg_part_writer_options {
     struct mg_budget *budget; /* about two row groups of rows are reserved there; may be NULL */
     uint64_t rows_expected;   /* sizes the filter; 0: unknown, then hashes are kept until the end (8 bytes a row) */
     uint32_t segment_id;      /* written into the footer, checked when it is opened */
+    int pack_level; /* of zstd, 1 to 19: blocks are packed in the file where that saves a fifth of them; 0: none is */
 };
 
 /* What a finished part is, for the catalogue. */
@@ -79,7 +83,7 @@ uint32_t mg_part_group_count(const struct mg_part *part); /* row groups of MG_BL
 uint64_t mg_part_file_bytes(const struct mg_part *part);
 /* Of the column at that place, in a row group; texts are borrowed from the part. */
 const struct mg_block_info *mg_part_block_info(const struct mg_part *part, uint32_t column, uint32_t group);
-uint64_t mg_part_block_bytes(const struct mg_part *part, uint32_t column, uint32_t group); /* encoded */
+uint64_t mg_part_block_bytes(const struct mg_part *part, uint32_t column, uint32_t group); /* encoded, in memory */
 
 /* Of a column over the whole part. */
 struct mg_part_column_stats {

@@ -20,7 +20,7 @@ static void make_part(struct dump *d, const char *folder, const char *words, uin
     struct mg_error err = MG_ERROR_INIT;
     struct mg_schema *schema = sample_schema(words);
     struct mg_batch *rows = sample_batch(schema, 0, row_count);
-    struct mg_part_writer_options options = {.segment_id = 3};
+    struct mg_part_writer_options options = {.segment_id = 3, .pack_level = row_count > 2000 ? 3 : 0};
     struct mg_part_options open_options = {.cache = d->cache, .segment_id = 3};
     struct mg_part_writer *writer;
     struct mg_part_summary summary;

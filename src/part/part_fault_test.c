@@ -23,7 +23,8 @@ static bool is_there(struct mg_io *io, const char *path)
 static enum mg_code write_part(struct mg_io *io, struct mg_budget *budget, struct mg_schema *schema,
                                const struct mg_batch *rows, uint64_t expected, struct mg_error *err)
 {
-    struct mg_part_writer_options options = {.io = io, .budget = budget, .rows_expected = expected, .segment_id = 5};
+    struct mg_part_writer_options options = {
+        .io = io, .budget = budget, .rows_expected = expected, .segment_id = 5, .pack_level = expected ? 0 : 3};
     struct mg_part_writer *writer = NULL;
     struct mg_part_summary summary;
 
@@ -261,7 +262,7 @@ static uint32_t piece_at(const struct mg_part *part, uint64_t offset)
 {
     for (uint32_t i = 0; i <= mg_part__index_piece(part); i++) {
         const struct mg_part__piece *piece = mg_part__piece(part, i);
-        if (offset < piece->offset + mg_part__padded(piece->size))
+        if (offset < piece->offset + mg_part__padded(piece->stored))
             return i;
     }
     fail_msg("byte %llu is in no piece", (unsigned long long)offset);

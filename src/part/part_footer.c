@@ -15,6 +15,7 @@ enum {
     TAIL_VERSION_AT = 44,
     TAIL_HASH_AT = 48, /* of what is in front of it */
     TAIL_MAGIC_AT = 56,
+    PACKED_ZSTD = 0,
     SKETCH_SPARSE = 0,
     SKETCH_DENSE = 1,
     SKETCH_BITS = 6, /* a register */
@@ -28,7 +29,7 @@ static const char magic[8] = {'M', 'a', 'g', 'i', 'c', 'P', 'R', 'T'};
 static enum mg_code put_piece(const struct mg_part__piece *piece, struct mg_buffer *out, struct mg_error *err)
 {
     MG_TRY(mg_buffer_append_le64(out, piece->offset, err));
-    MG_TRY(mg_buffer_append_le64(out, piece->size, err));
+    MG_TRY(mg_buffer_append_le64(out, piece->stored, err));
     return mg_buffer_append_le64(out, piece->hash, err);
 }
 
@@ -42,9 +43,16 @@ static enum mg_code put_bound(const struct mg_value *value, struct mg_buffer *ou
     return mg_buffer_append(out, bytes, mg_type_width(value->type.id), err);
 }
 
-enum mg_code mg_part__encode_block(const struct mg_part__block *block, struct mg_buffer *out, struct mg_error *err)
+enum mg_code mg_part__encode_block(const struct mg_part__block *block, uint32_t version, struct mg_buffer *out,
+                                   struct mg_error *err)
 {
+    bool is_packed = block->piece.stored != block->piece.size;
+
     MG_TRY(put_piece(&block->piece, out, err));
+    if (version >= MG_PART_FORMAT_PACKED)
+        MG_TRY(mg_buffer_append_le32(out, is_packed ? (uint32_t)block->piece.size : 0, err));
+    if (is_packed)
+        MG_TRY(mg_buffer_append_u8(out, PACKED_ZSTD, err));
     MG_TRY(mg_buffer_append_le32(out, block->info.null_count, err));
     MG_TRY(mg_buffer_append_u8(out, block->info.has_zone, err));
     if (!block->info.has_zone)
@@ -105,7 +113,7 @@ void mg_part__encode_tail(const struct mg_part__tail *tail, uint8_t bytes[MG_PAR
     memset(bytes, 0, MG_PART__TAIL_BYTES);
     mg_store_le64(bytes, tail->footer_offset);
     mg_store_le64(bytes + 8, tail->footer_size);
-    mg_store_le32(bytes + TAIL_VERSION_AT, MG_PART_FORMAT);
+    mg_store_le32(bytes + TAIL_VERSION_AT, tail->version);
     mg_store_le64(bytes + TAIL_HASH_AT, mg_hash(bytes, TAIL_HASH_AT, 0));
     memcpy(bytes + TAIL_MAGIC_AT, magic, sizeof magic);
 }
@@ -118,6 +126,7 @@ struct decoding {
     const uint8_t *start;
     const char *file;
     uint64_t pieces_end, at; /* offsets in the file: the footer's begin; where the next piece has to lie */
+    uint32_t version;
     struct mg_budget *budget;
 };
 
@@ -134,8 +143,9 @@ static enum mg_code check_cut(const struct decoding *d, struct mg_error *err)
 static enum mg_code take_piece(struct decoding *d, const char *what, struct mg_part__piece *out, struct mg_error *err)
 {
     *out = (struct mg_part__piece){
-        .offset = mg_reader_le64(&d->in), .size = mg_reader_le64(&d->in), .hash = mg_reader_le64(&d->in)};
+        .offset = mg_reader_le64(&d->in), .stored = mg_reader_le64(&d->in), .hash = mg_reader_le64(&d->in)};
     MG_TRY(check_cut(d, err));
+    out->size = out->stored;
     uint64_t left = d->pieces_end - d->at;
     if (out->offset != d->at)
         return damaged(d, err, "%s lies at %" PRIu64 ", and what is in front of it ends at %" PRIu64, what, out->offset,
@@ -144,6 +154,22 @@ static enum mg_code take_piece(struct decoding *d, const char *what, struct mg_p
         return damaged(d, err, "%s of %" PRIu64 " bytes at %" PRIu64 ", where %" PRIu64 " are left", what, out->size,
                        out->offset, left);
     d->at += mg_part__padded(out->size);
+    return MG_OK;
+}
+
+/* What it is in memory. Its room is reserved before it is unpacked, whatever is said here. */
+static enum mg_code take_packing(struct decoding *d, struct mg_part__piece *piece, struct mg_error *err)
+{
+    uint32_t size = d->version >= MG_PART_FORMAT_PACKED ? mg_reader_le32(&d->in) : 0;
+    uint8_t form = size ? mg_reader_u8(&d->in) : PACKED_ZSTD;
+
+    MG_TRY(check_cut(d, err));
+    if (form != PACKED_ZSTD)
+        return damaged(d, err, "a block is packed in form %u", form);
+    if (size && size <= piece->stored)
+        return damaged(d, err, "a block of %u bytes is packed into %" PRIu64, size, piece->stored);
+    if (size)
+        piece->size = size;
     return MG_OK;
 }
 
@@ -173,6 +199,7 @@ static enum mg_code take_block(struct decoding *d, const struct mg_part__footer 
     struct mg_type type = footer->schema->columns[column].type;
 
     MG_TRY(take_piece(d, "a block", &out->piece, err));
+    MG_TRY(take_packing(d, &out->piece, err));
     info->row_count = mg_part__group_rows(footer->row_count, group);
     info->null_count = mg_reader_le32(&d->in);
     uint8_t has_zone = mg_reader_u8(&d->in);
@@ -315,10 +342,11 @@ static enum mg_code take_columns(struct decoding *d, struct mg_part__footer *out
     return MG_OK;
 }
 
-enum mg_code mg_part__decode_footer(struct mg_slice bytes, const char *file, uint64_t pieces_end,
+enum mg_code mg_part__decode_footer(struct mg_slice bytes, const char *file, uint64_t pieces_end, uint32_t version,
                                     struct mg_budget *budget, struct mg_part__footer *out, struct mg_error *err)
 {
-    struct decoding d = {.start = bytes.data, .file = file, .pieces_end = pieces_end, .budget = budget};
+    struct decoding d = {
+        .start = bytes.data, .file = file, .pieces_end = pieces_end, .version = version, .budget = budget};
 
     mg_assert(bytes.size >= HASH_BYTES);
     bytes.size -= HASH_BYTES;
@@ -351,10 +379,10 @@ enum mg_code mg_part__decode_tail(const uint8_t bytes[MG_PART__TAIL_BYTES], cons
         return mg_corrupt(err, file, (long long)at + TAIL_MAGIC_AT, "it does not end as a part ends");
     if (mg_load_le64(bytes + TAIL_HASH_AT) != mg_hash(bytes, TAIL_HASH_AT, 0))
         return mg_corrupt(err, file, (long long)at, "the tail does not have its checksum");
-    uint32_t version = mg_load_le32(bytes + TAIL_VERSION_AT);
-    if (version != MG_PART_FORMAT)
-        return mg_fail(err, MG_UNIMPLEMENTED, "%s: part format version %u, this Magic reads %d", file, version,
-                       MG_PART_FORMAT);
+    out->version = mg_load_le32(bytes + TAIL_VERSION_AT);
+    if (out->version < MG_PART_FORMAT || out->version > MG_PART_FORMAT_PACKED)
+        return mg_fail(err, MG_UNIMPLEMENTED, "%s: part format version %u, this Magic reads %d and %d", file,
+                       out->version, MG_PART_FORMAT, MG_PART_FORMAT_PACKED);
     out->footer_offset = mg_load_le64(bytes);
     out->footer_size = mg_load_le64(bytes + 8);
     if (out->footer_offset > at || out->footer_size != at - out->footer_offset || out->footer_size < HASH_BYTES ||

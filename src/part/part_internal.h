@@ -46,8 +46,9 @@ size_t mg_part__common(struct mg_slice a, struct mg_slice b);
 
 struct mg_part__piece {
     uint64_t offset;
-    uint64_t size; /* without padding */
-    uint64_t hash; /* of the padded bytes */
+    uint64_t size;   /* in memory, without padding */
+    uint64_t stored; /* in the file, without padding; less than size: packed */
+    uint64_t hash;   /* of the stored bytes with their padding */
 };
 
 struct mg_part__block {
@@ -73,11 +74,12 @@ struct mg_part__footer {
 
 struct mg_part__tail {
     uint64_t footer_offset, footer_size;
+    uint32_t version;
 };
 
 /* A row group's block as it stands in the footer. */
-MG_MUST_CHECK enum mg_code mg_part__encode_block(const struct mg_part__block *block, struct mg_buffer *out,
-                                                 struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_part__encode_block(const struct mg_part__block *block, uint32_t version,
+                                                 struct mg_buffer *out, struct mg_error *err);
 /* The whole footer with its hash; blocks: what mg_part__encode_block gave, in the file's order. footer->blocks is not
  * looked at. */
 MG_MUST_CHECK enum mg_code mg_part__encode_footer(const struct mg_part__footer *footer, struct mg_slice blocks,
@@ -86,11 +88,29 @@ void mg_part__encode_tail(const struct mg_part__tail *tail, uint8_t bytes[MG_PAR
 /* Check everything that needs no piece; pieces_end: where the footer begins. `file` and the footer's place are for
  * errors. Keys and texts are borrowed from bytes, which stay. To be cleared also after a failure. */
 MG_MUST_CHECK enum mg_code mg_part__decode_footer(struct mg_slice bytes, const char *file, uint64_t pieces_end,
-                                                  struct mg_budget *budget, struct mg_part__footer *out,
-                                                  struct mg_error *err);
+                                                  uint32_t version, struct mg_budget *budget,
+                                                  struct mg_part__footer *out, struct mg_error *err);
 void mg_part__footer_clear(struct mg_part__footer *footer, struct mg_budget *budget);
 MG_MUST_CHECK enum mg_code mg_part__decode_tail(const uint8_t bytes[MG_PART__TAIL_BYTES], const char *file,
                                                 uint64_t file_size, struct mg_part__tail *out, struct mg_error *err);
+
+/* ---- packed blocks (part_pack.c) ----------------------------------------------------------------------------- */
+
+#define MG_PART__PACKER_BYTES ((size_t)24 << 20) /* that zstd may take */
+
+struct mg_part__packer {
+    struct mg_budget *budget;
+    int level; /* of zstd; 0: nothing is packed */
+    size_t reserved_bytes;
+    struct ZSTD_CCtx_s *context; /* NULL: not yet */
+    struct mg_buffer packed;     /* the last block that was; room for its padding */
+};
+void mg_part__packer_init(struct mg_part__packer *packer, struct mg_budget *budget, int level);
+void mg_part__packer_clear(struct mg_part__packer *packer);
+/* True: packer->packed has the block. False: it stays as it is, as it would not get much smaller or memory is short. */
+bool mg_part__pack(struct mg_part__packer *packer, struct mg_slice plain);
+/* Exactly `size` bytes. MG_CORRUPT, without file and offset; MG_NO_MEMORY. */
+MG_MUST_CHECK enum mg_code mg_part__unpack(struct mg_slice packed, uint8_t *to, size_t size, struct mg_error *err);
 
 /* ---- filter (part_filter.c) ---------------------------------------------------------------------------------- */
 

@@ -23,6 +23,8 @@ struct fixture {
     uint32_t row_count;
 };
 
+static int pack_level;
+
 static void write_part(struct fixture *f, const char *words, uint32_t row_count, uint32_t batch_rows, uint64_t expected)
 {
     struct mg_error err = MG_ERROR_INIT;
@@ -32,6 +34,7 @@ static void write_part(struct fixture *f, const char *words, uint32_t row_count,
     mg_budget_init(&f->budget, "test", NULL, SIZE_MAX);
     struct mg_part_writer_options options = {
         .io = mg_io_fault_io(f->disk), .budget = &f->budget, .rows_expected = expected, .segment_id = 9};
+    options.pack_level = pack_level;
     assert_ok(mg_part_writer_open("p", f->schema, &options, &writer, &err));
     for (uint32_t row = 0; row < row_count;) {
         uint32_t n = MG_MIN(row_count - row, batch_rows);
@@ -146,6 +149,108 @@ static void test_round_trip(void **state)
         assert_int_equal(mg_part_schema(f.part)->column_count, f.schema->column_count);
         end(&f);
     }
+}
+
+static uint32_t packed_blocks(const struct mg_part *part)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i <= mg_part__index_piece(part); i++) {
+        const struct mg_part__piece *piece = mg_part__piece(part, i);
+        assert_true(piece->stored <= piece->size - (piece->stored < piece->size ? piece->size / 5 : 0));
+        count += piece->stored < piece->size;
+    }
+    return count;
+}
+
+/* Rows of packed blocks are those of others, and so is what a block takes in memory. */
+static void test_packed(void **state)
+{
+    static const int levels[] = {1, 6, 17, 19};
+    static const char words[] = "i64* text? i32 i64 pad? text f64";
+    struct mg_error err = MG_ERROR_INIT;
+    struct fixture f, plain;
+
+    make_part(&plain, words, 140000, 8192);
+    for (size_t i = 0; i < MG_COUNT_OF(levels); i++) {
+        pack_level = levels[i];
+        make_part(&f, words, 140000, i % 2 ? 8192 : 5001);
+        pack_level = 0;
+        assert_in_range(packed_blocks(f.part), 3, 7 * 3 - 1);
+        assert_true(f.summary.file_bytes < plain.summary.file_bytes);
+        for (uint32_t c = 0; c < 7; c++)
+            assert_int_equal(mg_part_block_bytes(f.part, c, 1), mg_part_block_bytes(plain.part, c, 1));
+        check_rows(&f);
+        assert_ok(mg_part_check(f.part, &err));
+        end(&f);
+    }
+    end(&plain);
+}
+
+/* Without memory to pack blocks they stay as they are. */
+static void test_packed_without_memory(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_part_writer *writer;
+    struct mg_part_summary summary;
+    struct fixture f = {.disk = mg_io_fault_new(1), .schema = sample_schema("i64* text"), .row_count = 70000};
+    struct mg_part_writer_options options = {
+        .io = mg_io_fault_io(f.disk), .budget = &f.budget, .segment_id = 9, .pack_level = 17};
+    struct mg_batch *rows = sample_batch(f.schema, 0, f.row_count);
+
+    mg_budget_init(&f.budget, "test", NULL, MG_PART__PACKER_BYTES);
+    assert_ok(mg_part_writer_open("p", f.schema, &options, &writer, &err));
+    assert_ok(mg_part_writer_append(writer, rows, &err));
+    assert_ok(mg_part_writer_finish(writer, &summary, &err));
+    mg_batch_unref(rows);
+    f.summary = summary;
+    open_part(&f);
+    assert_int_equal(packed_blocks(f.part), 0);
+    check_rows(&f);
+    end(&f);
+}
+
+/* Bytes of the right checksum that are no packed block, or one of another size. */
+static void test_packed_damage(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_part__packer packer;
+    uint8_t plain[5000], out[sizeof plain + 1];
+
+    for (size_t i = 0; i < sizeof plain; i++)
+        plain[i] = (uint8_t)(i / 100);
+    mg_part__packer_init(&packer, NULL, 3);
+    assert_true(mg_part__pack(&packer, MG_SLICE(plain, sizeof plain)));
+    struct mg_slice packed = mg_buffer_slice(&packer.packed);
+    assert_ok(mg_part__unpack(packed, out, sizeof plain, &err));
+    assert_memory_equal(out, plain, sizeof plain);
+    assert_code(MG_CORRUPT, mg_part__unpack(packed, out, sizeof plain + 1, &err));
+    assert_code(MG_CORRUPT, mg_part__unpack(packed, out, sizeof plain - 1, &err));
+    for (size_t size = 0; size < packed.size; size++)
+        assert_code(MG_CORRUPT, mg_part__unpack(MG_SLICE(packed.data, size), out, sizeof plain, &err));
+    assert_code(MG_CORRUPT, mg_part__unpack(MG_SLICE(plain, sizeof plain), out, sizeof plain, &err));
+    mg_part__packer_clear(&packer);
+}
+
+/* However long a block is, zstd takes no more than what is reserved for it. */
+static void test_packer_memory(void **state)
+{
+    enum { BYTES = 9 << 20 };
+    uint8_t *plain = malloc(BYTES);
+    struct mg_random random;
+
+    assert_non_null(plain);
+    mg_random_init(&random, 1);
+    for (size_t i = 0; i < BYTES; i++)
+        plain[i] = (uint8_t)mg_random_below(&random, 40);
+    for (int level = 1; level <= 19; level += 6) {
+        struct mg_part__packer packer;
+        mg_part__packer_init(&packer, NULL, level);
+        assert_true(mg_part__pack(&packer, MG_SLICE(plain, BYTES)));
+        assert_int_equal(packer.reserved_bytes, MG_PART__PACKER_BYTES);
+        mg_part__packer_clear(&packer);
+    }
+    free(plain);
 }
 
 /* Batches that begin anywhere give the same file. */
@@ -605,7 +710,7 @@ static void test_refused_files(void **state)
     uint64_t at = f.summary.file_bytes - sizeof tail;
     assert_ok(mg_io_open(io, "p", MG_OPEN_WRITE, &file, &err));
     assert_ok(mg_file_pread(file, tail, sizeof tail, at, &err));
-    mg_store_le32(tail + 44, 2);
+    mg_store_le32(tail + 44, 3);
     mg_store_le64(tail + 48, mg_hash(tail, 48, 0));
     assert_ok(mg_file_pwrite(file, tail, sizeof tail, at, &err));
     assert_code(MG_UNIMPLEMENTED, mg_part_open("p", &options, &part, &err));
@@ -663,6 +768,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_packed),
+        cmocka_unit_test(test_packed_without_memory),
+        cmocka_unit_test(test_packed_damage),
+        cmocka_unit_test(test_packer_memory),
         cmocka_unit_test(test_same_file),
         cmocka_unit_test(test_example),
         cmocka_unit_test(test_keys),

@@ -39,7 +39,9 @@ struct mg_part_writer {
     struct mg_batch_builder group; /* rows that wait until they are MG_BLOCK_ROWS */
     struct mg_buffer encoded;      /* a piece on its way */
     size_t encoded_reserved;       /* its capacity, when it was last settled */
-    struct mg_buffer entries;      /* of blocks, for the footer */
+    uint32_t version;
+    struct mg_part__packer packer;
+    struct mg_buffer entries; /* of blocks, for the footer */
     struct mg_buffer keys, key_offsets, last_key, low_key;
     uint64_t *lines; /* the filter; NULL: not yet */
     uint64_t line_count;
@@ -84,6 +86,7 @@ static void free_writer(struct mg_part_writer *writer)
         mg_part__buffer_clear(writer->budget, buffers_of(writer, list)[i]);
     free_encoded(writer);
     free_filter(writer);
+    mg_part__packer_clear(&writer->packer);
     mg_part__index_clear(&writer->index);
     mg_arena_clear(&writer->scratch);
     free(writer->columns);
@@ -181,6 +184,8 @@ enum mg_code mg_part_writer_open(const char *path, struct mg_schema *schema,
     writer->budget = options->budget;
     writer->segment_id = options->segment_id;
     writer->schema = mg_schema_ref(schema);
+    writer->version = options->pack_level ? MG_PART_FORMAT_PACKED : MG_PART_FORMAT;
+    mg_part__packer_init(&writer->packer, options->budget, options->pack_level);
     MG_TRY(init_memory(writer, path, options->rows_expected, err));
     MG_TRY(mg_io_open(writer->io, path, MG_OPEN_CREATE_DIRECT, &writer->file, err));
     *out = MG_TAKE(writer);
@@ -219,7 +224,8 @@ static enum mg_code put_piece(struct mg_part_writer *writer, const void *bytes, 
 {
     size_t padded = mg_part__padded(size);
 
-    *out = (struct mg_part__piece){.offset = file_end(writer), .size = size, .hash = mg_hash(bytes, padded, 0)};
+    *out = (struct mg_part__piece){
+        .offset = file_end(writer), .size = size, .stored = size, .hash = mg_hash(bytes, padded, 0)};
     return put(writer, bytes, padded, err);
 }
 
@@ -249,6 +255,18 @@ static enum mg_code put_encoded(struct mg_part_writer *writer, struct mg_part__p
     return put_piece(writer, writer->encoded.data, size, out, err);
 }
 
+static enum mg_code put_packed(struct mg_part_writer *writer, struct mg_part__piece *out, struct mg_error *err)
+{
+    struct mg_buffer *packed = &writer->packer.packed;
+    size_t size = packed->size;
+
+    MG_TRY(settle_encoded(writer, err));
+    MG_TRY(mg_buffer_append_zeros(packed, mg_part__padded(size) - size, err));
+    MG_TRY(put_piece(writer, packed->data, size, out, err));
+    out->size = writer->encoded.size;
+    return MG_OK;
+}
+
 /* ---- row groups ---------------------------------------------------------------------------------------------- */
 
 static enum mg_code put_block(struct mg_part_writer *writer, const struct mg_vector *v, uint64_t plain,
@@ -258,10 +276,13 @@ static enum mg_code put_block(struct mg_part_writer *writer, const struct mg_vec
 
     MG_TRY(start_encoded(writer, plain, err));
     MG_TRY(mg_block_encode(v, &writer->scratch, &writer->encoded, &block.info, err));
-    MG_TRY(put_encoded(writer, &block.piece, err));
+    if (mg_part__pack(&writer->packer, mg_buffer_slice(&writer->encoded)))
+        MG_TRY(put_packed(writer, &block.piece, err));
+    else
+        MG_TRY(put_encoded(writer, &block.piece, err));
     /* An entry: three numbers, a count, a flag, two bounds. */
     MG_TRY(mg_part__buffer_grow(writer->budget, &writer->entries, 64 + 2 * MG_ZONE_TEXT_MAX, err));
-    return mg_part__encode_block(&block, &writer->entries, err);
+    return mg_part__encode_block(&block, writer->version, &writer->entries, err);
 }
 
 /* Encode a column of a row group, with memory for it reserved while that lasts. */
@@ -280,6 +301,7 @@ static enum mg_code put_column(struct mg_part_writer *writer, uint32_t column, c
     if (more) { /* nothing is kept beyond what is reserved for good */
         mg_arena_clear(&writer->scratch);
         free_encoded(writer);
+        mg_part__packer_clear(&writer->packer);
     }
     mg_budget_release(writer->budget, more);
     return code == MG_OK ? MG_OK : mg_fail_in(err, code, "column \"%s\"", writer->schema->columns[column].name);
@@ -486,7 +508,7 @@ static enum mg_code put_index(struct mg_part_writer *writer, struct mg_part__pie
 static enum mg_code put_footer(struct mg_part_writer *writer, const struct mg_part__footer *footer,
                                struct mg_error *err)
 {
-    struct mg_part__tail tail = {.footer_offset = file_end(writer)};
+    struct mg_part__tail tail = {.footer_offset = file_end(writer), .version = writer->version};
     uint8_t tail_bytes[MG_PART__TAIL_BYTES];
     struct mg_slice entries = mg_buffer_slice(&writer->entries);
     /* The schema's size is not known before; it is small beside the sketches. */

@@ -24,11 +24,12 @@ static void save(const char *folder, const char *name, const uint8_t *bytes, siz
 }
 
 /* The file of a part, to be cleared. */
-static struct mg_buffer make(const char *words, uint32_t row_count)
+static struct mg_buffer make(const char *words, uint32_t row_count, int pack_level)
 {
     struct mg_io_fault *disk = mg_io_fault_new(1);
     struct mg_schema *schema = sample_schema(words);
-    struct mg_part_writer_options options = {.io = mg_io_fault_io(disk), .segment_id = SEGMENT};
+    struct mg_part_writer_options options = {
+        .io = mg_io_fault_io(disk), .segment_id = SEGMENT, .pack_level = pack_level};
     struct mg_batch *rows = sample_batch(schema, 0, row_count);
     struct mg_part_writer *writer;
     struct mg_part_summary summary;
@@ -65,9 +66,11 @@ static void whole_files(const char *folder)
         {"date-keys", "date* dt* ts?", 300},
         {"hidden-handle", "handle* text? f64", 200},
         {"many-nulls", "i32* i8 text? i64? dec? f64?", 3100},
+        {"packed", "i64* text? f64 text pad?", 1500},
+        {"packed-none", "i64* i8", 100},
     };
     for (size_t i = 0; i < MG_COUNT_OF(files); i++) {
-        struct mg_buffer bytes = make(files[i].words, files[i].row_count);
+        struct mg_buffer bytes = make(files[i].words, files[i].row_count, strncmp(files[i].name, "packed", 6) ? 0 : 3);
         save(folder, files[i].name, bytes.data, bytes.size);
         mg_buffer_clear(&bytes);
     }
@@ -75,7 +78,7 @@ static void whole_files(const char *folder)
 
 static void damaged_files(const char *folder)
 {
-    struct mg_buffer bytes = make("i32* text?", 50);
+    struct mg_buffer bytes = make("i32* text?", 50, 0);
     size_t footer = mg_load_le64(bytes.data + bytes.size - MG_PART__TAIL_BYTES),
            tail = bytes.size - MG_PART__TAIL_BYTES;
     const struct {
@@ -99,6 +102,23 @@ static void damaged_files(const char *folder)
     mg_buffer_clear(&bytes);
 }
 
+/* Bits of a packed block, which its hash then covers again (part_fuzz.c), and of what the footer says of it. */
+static void damaged_packed_files(const char *folder)
+{
+    struct mg_buffer bytes = make("i32* text", 1200, 3);
+    size_t footer = mg_load_le64(bytes.data + bytes.size - MG_PART__TAIL_BYTES);
+    const size_t places[] = {footer / 4, footer / 2, footer - footer / 4, footer + 180, footer + 220};
+
+    for (size_t i = 0; i < MG_COUNT_OF(places); i++) {
+        char name[40];
+        snprintf(name, sizeof name, "packed-damaged-%zu", i);
+        bytes.data[places[i]] ^= 0x10;
+        save(folder, name, bytes.data, bytes.size);
+        bytes.data[places[i]] ^= 0x10;
+    }
+    mg_buffer_clear(&bytes);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -107,5 +127,6 @@ int main(int argc, char **argv)
     }
     whole_files(argv[1]);
     damaged_files(argv[1]);
+    damaged_packed_files(argv[1]);
     return 0;
 }

@@ -34,7 +34,7 @@ static void repair(uint8_t *bytes, size_t size)
 
 static void trust_piece(struct mg_part *part, struct mg_part__piece *piece, const uint8_t *bytes)
 {
-    piece->hash = mg_hash(bytes + piece->offset, mg_part__padded(piece->size), 0);
+    piece->hash = mg_hash(bytes + piece->offset, mg_part__padded(piece->stored), 0);
 }
 
 static void trust_pieces(struct mg_part *part, const uint8_t *bytes)
