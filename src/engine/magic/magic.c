@@ -429,7 +429,7 @@ static bool is_much(const struct mg_magic *magic, const struct mg_magic_epoch *e
     if (epoch->unspilled_bytes + more > magic->stage_bytes_max)
         return epoch->unspilled_bytes > 0;
     return epoch->unspilled_bytes > magic->stage_bytes_max / STAGE_LEAST &&
-           mg_budget_left(&magic->budget) < magic->stage_bytes_max + 2 * more;
+           mg_budget_left(&magic->delta_budget) < magic->stage_bytes_max + 2 * more;
 }
 
 static uint64_t staged_bytes(const struct mg_store *store, uint64_t *out_largest)
@@ -469,6 +469,8 @@ static enum mg_code stage(struct mg_magic *magic, struct mg_magic_epoch *epoch, 
     epoch->unspilled_bytes += bytes + (uint64_t)changes->rows->row_count * MG_STAGED_ROW_BYTES;
     if (epoch->data_bytes > MG_WAL_GROUP_MAX)
         return mg_fail(err, MG_TOO_BIG, "this epoch takes more than %llu bytes", (unsigned long long)MG_WAL_GROUP_MAX);
+    if (mg_budget_left(&magic->budget) < 2 * bytes) /* what is cached gives way */
+        mg_cache_shrink(magic->cache, 2 * bytes);
     struct mg_wtable *table;
     MG_TRY(mg_store__wtable(&magic->store, view->table, &table, err));
     table->in_bytes += mg_batch_bytes(changes->rows);

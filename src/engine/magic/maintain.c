@@ -30,11 +30,13 @@ enum {
     RETRY_AFTER_MS = 5000,
     FULL_AGAIN_MS = 1000, /* after the disk was full */
     FOLLOW_ROUNDS_MAX = 8,
-    FOLLOW_FEW = 2000,      /* marks that may be left to the turn */
-    SMALL_ROWS = 1 << 22,   /* a second or two of merging */
-    MEMORY_SHORT = 4,       /* rows take more than one part in so many of the store's memory: all are flushed */
-    MEMORY_TIGHT = 2,       /* the same: the writer waits for the flush */
-    MEMORY_SCARCE = 8,      /* less than one part in so many is left, and rows take more: the same */
+    FOLLOW_FEW = 2000,    /* marks that may be left to the turn */
+    SMALL_ROWS = 1 << 22, /* a second or two of merging */
+    MEMORY_SHORT = 4,     /* rows take more than one part in so many of the store's memory: all are flushed */
+    MEMORY_TIGHT = 2,     /* the same: the writer waits for the flush */
+    MEMORY_SCARCE = 8,    /* less than one part in so many is left, and rows take more: the same */
+    /* the same: less of the delta's memory is left than so often what an epoch stages in memory */
+    EPOCH_SHARES = 2,
     FRUITLESS_ROUNDS = 2,   /* so many without a flush: waiting does not help. The first may have been planned before */
     MERGE_AGAIN_MS = 60000, /* after one that had not enough memory */
 };
@@ -179,13 +181,16 @@ static bool rows_take_more(const struct mg_magic *magic, unsigned one_in)
     return limit != SIZE_MAX && magic->store.delta_bytes > limit / one_in;
 }
 
-/* The writer has to wait for a flush: what others need (messages, scans, merges) must not come to an end first. Under
- * magic->publish. */
+/* The writer has to wait for a flush: what others need (messages, scans, merges) must not come to an end first. Nor
+ * what the next epoch needs, which may turn out to be a large one: nothing is flushed while it is staged, so it must
+ * find room for the rows and index that it may have in memory before it begins. Under magic->publish. */
 static bool memory_is_tight(const struct mg_magic *magic)
 {
     size_t limit = magic->budget.limit_bytes;
     uint64_t bytes = magic->store.delta_bytes + magic->store.leaving_bytes;
-    bool is_scarce = mg_budget_left(&magic->budget) < limit / MEMORY_SCARCE;
+    uint64_t for_epoch = MG_MIN(EPOCH_SHARES * magic->stage_bytes_max, (uint64_t)magic->delta_budget.limit_bytes / 2);
+    bool is_scarce = mg_budget_left(&magic->budget) < limit / MEMORY_SCARCE ||
+                     (magic->flush_bytes && mg_budget_left(&magic->delta_budget) < for_epoch);
     if (limit == SIZE_MAX || (bytes == 0 && !mg_sealed__is_due(magic)))
         return false;
     return magic->store.is_starved || bytes > limit / (is_scarce ? MEMORY_SCARCE : MEMORY_TIGHT);
