@@ -14,7 +14,7 @@
 
 enum {
     READ_BEYOND = 64,          /* what block.h allows itself behind a block */
-    UNPACK_BYTES = 256 * 1024, /* that zstd takes for its work */
+    UNPACK_BYTES = 576 * 1024, /* that zstd takes for its work, or the other column's rows do */
 };
 
 /* ---- life ---------------------------------------------------------------------------------------------------- */
@@ -212,17 +212,53 @@ static enum mg_code read_stored(struct mg_part *part, const struct mg_part__piec
     return MG_OK;
 }
 
+/* The rows of the block that another one is differences to. */
+static enum mg_code read_others(struct mg_part *part, uint32_t number, int64_t *out, struct mg_error *err)
+{
+    uint32_t group = number / part->footer.schema->column_count;
+    struct mg_part_block other;
+    bool fits = true;
+
+    MG_TRY(mg_part_block_get(part, mg_part__piece(part, number)->difference_of - 1, group, &other, err));
+    for (uint32_t v = 0; v < other.block.vector_count; v++)
+        fits &= mg_block_ints(&other.block, v, out + (size_t)v * MG_VECTOR_ROWS);
+    mg_part_block_release(&other);
+    return fits ? MG_OK : damaged(part, number, "the numbers that a block is differences to do not fit", err);
+}
+
+static enum mg_code rebuild(struct mg_part *part, uint32_t number, struct mg_slice stored, uint8_t *bytes,
+                            struct mg_error *err)
+{
+    uint32_t row_count = part->footer.blocks[number].info.row_count;
+    int64_t *others = malloc((size_t)mg_part__vectors(row_count) * MG_VECTOR_ROWS * sizeof *others);
+
+    if (!others)
+        return mg_fail(err, MG_NO_MEMORY, "no memory to rebuild a block of %u rows", row_count);
+    enum mg_code code = read_others(part, number, others, err);
+    if (code == MG_OK)
+        code = mg_part__rebuild(stored, others, row_count, bytes, mg_part__piece(part, number)->size, err);
+    free(others);
+    return code;
+}
+
 static enum mg_code unpack(struct mg_part *part, uint32_t number, uint8_t *packed, uint8_t *bytes, struct mg_error *err)
 {
     const struct mg_part__piece *piece = mg_part__piece(part, number);
     struct mg_error inner = MG_ERROR_INIT;
 
     MG_TRY(read_stored(part, piece, packed, err));
-    enum mg_code code = mg_part__unpack(MG_SLICE(packed, piece->stored), bytes, piece->size, &inner);
-    if (code == MG_CORRUPT)
+    struct mg_slice stored = MG_SLICE(packed, piece->stored);
+    enum mg_code code = piece->difference_of ? rebuild(part, number, stored, bytes, &inner)
+                                             : mg_part__unpack(stored, bytes, piece->size, &inner);
+    if (code == MG_CORRUPT && !strstr(inner.text, part->path)) /* else it is the other block that is damaged */
         return damaged(part, number, inner.text, err);
-    if (code != MG_OK)
+    if (code != MG_OK && !strstr(inner.text, part->path))
         return mg_fail(err, code, "%s: %s", part->path, inner.text);
+    if (code != MG_OK) {
+        if (err)
+            *err = inner;
+        return code;
+    }
     memset(bytes + piece->size, 0, mg_part__padded(piece->size) - piece->size);
     return MG_OK;
 }
@@ -231,7 +267,9 @@ static enum mg_code read_packed(struct mg_part *part, uint32_t number, uint8_t *
 {
     size_t padded = mg_part__padded(mg_part__piece(part, number)->stored);
     MG_TRY(mg_budget_reserve(part->budget, padded + UNPACK_BYTES, err));
-    uint8_t *packed = malloc(padded);
+    uint8_t *packed = aligned_alloc(MG_PART__ALIGNMENT, padded + READ_BEYOND);
+    if (packed)
+        memset(packed + padded, 0, READ_BEYOND);
     enum mg_code code = packed ? unpack(part, number, packed, bytes, err)
                                : mg_fail(err, MG_NO_MEMORY, "no memory to unpack a block of %s", part->path);
     free(packed);

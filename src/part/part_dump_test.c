@@ -15,11 +15,10 @@ struct dump {
     uint32_t encodings; /* a bit for each that was seen */
 };
 
-static void make_part(struct dump *d, const char *folder, const char *words, uint32_t row_count)
+static void make_part_of(struct dump *d, const char *folder, struct mg_schema *schema, struct mg_batch *rows)
 {
     struct mg_error err = MG_ERROR_INIT;
-    struct mg_schema *schema = sample_schema(words);
-    struct mg_batch *rows = sample_batch(schema, 0, row_count);
+    uint32_t row_count = rows->row_count;
     struct mg_part_writer_options options = {.segment_id = 3, .pack_level = row_count > 2000 ? 3 : 0};
     struct mg_part_options open_options = {.cache = d->cache, .segment_id = 3};
     struct mg_part_writer *writer;
@@ -33,6 +32,21 @@ static void make_part(struct dump *d, const char *folder, const char *words, uin
     assert_ok(mg_part_open(d->path, &open_options, &d->part, &err));
     mg_batch_unref(rows);
     mg_schema_unref(schema);
+}
+
+static void make_part(struct dump *d, const char *folder, const char *words, uint32_t row_count)
+{
+    struct mg_schema *schema = sample_schema(words);
+    make_part_of(d, folder, schema, sample_batch(schema, 0, row_count));
+}
+
+/* Dates that lie in the file as differences to others. */
+static void make_days(struct dump *d, const char *folder, uint32_t row_count)
+{
+    struct mg_schema *schema = sample_schema("i64* date date date?");
+    make_part_of(d, folder, schema, sample_days(schema, row_count, UINT32_MAX));
+    assert_int_equal(mg_part__piece(d->part, 2)->difference_of, 2);
+    assert_int_equal(mg_part__piece(d->part, 3)->difference_of, 2);
 }
 
 /* ---- values as the tool prints them -------------------------------------------------------------------------- */
@@ -161,6 +175,9 @@ static void test_same_rows(void **state)
         compare_rows(&d);
         mg_part_unref(d.part);
     }
+    make_days(&d, folder, 3500);
+    compare_rows(&d);
+    mg_part_unref(d.part);
     if (d.encodings != 0xff)
         fail_msg("of eight encodings only these were seen: %x", d.encodings);
     mg_cache_free(d.cache);

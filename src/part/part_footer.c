@@ -16,6 +16,7 @@ enum {
     TAIL_HASH_AT = 48, /* of what is in front of it */
     TAIL_MAGIC_AT = 56,
     PACKED_ZSTD = 0,
+    PACKED_DIFFERENCE = 1,
     SKETCH_SPARSE = 0,
     SKETCH_DENSE = 1,
     SKETCH_BITS = 6, /* a register */
@@ -43,6 +44,14 @@ static enum mg_code put_bound(const struct mg_value *value, struct mg_buffer *ou
     return mg_buffer_append(out, bytes, mg_type_width(value->type.id), err);
 }
 
+static enum mg_code put_form(const struct mg_part__piece *piece, struct mg_buffer *out, struct mg_error *err)
+{
+    if (!piece->difference_of)
+        return mg_buffer_append_u8(out, PACKED_ZSTD, err);
+    MG_TRY(mg_buffer_append_u8(out, PACKED_DIFFERENCE, err));
+    return mg_buffer_append_le32(out, piece->difference_of - 1, err);
+}
+
 enum mg_code mg_part__encode_block(const struct mg_part__block *block, uint32_t version, struct mg_buffer *out,
                                    struct mg_error *err)
 {
@@ -52,7 +61,7 @@ enum mg_code mg_part__encode_block(const struct mg_part__block *block, uint32_t 
     if (version >= MG_PART_FORMAT_PACKED)
         MG_TRY(mg_buffer_append_le32(out, is_packed ? (uint32_t)block->piece.size : 0, err));
     if (is_packed)
-        MG_TRY(mg_buffer_append_u8(out, PACKED_ZSTD, err));
+        MG_TRY(put_form(&block->piece, out, err));
     MG_TRY(mg_buffer_append_le32(out, block->info.null_count, err));
     MG_TRY(mg_buffer_append_u8(out, block->info.has_zone, err));
     if (!block->info.has_zone)
@@ -164,8 +173,13 @@ static enum mg_code take_packing(struct decoding *d, struct mg_part__piece *piec
     uint8_t form = size ? mg_reader_u8(&d->in) : PACKED_ZSTD;
 
     MG_TRY(check_cut(d, err));
-    if (form != PACKED_ZSTD)
+    if (form != PACKED_ZSTD && form != PACKED_DIFFERENCE)
         return damaged(d, err, "a block is packed in form %u", form);
+    if (form == PACKED_DIFFERENCE) {
+        uint32_t other = mg_reader_le32(&d->in);
+        MG_TRY(check_cut(d, err));
+        piece->difference_of = other < MG_COLUMNS_MAX ? other + 1 : UINT32_MAX;
+    }
     if (size && size <= piece->stored)
         return damaged(d, err, "a block of %u bytes is packed into %" PRIu64, size, piece->stored);
     if (size)
@@ -192,6 +206,22 @@ static bool is_nan(const struct mg_value *value)
     return (value->type.id == MG_TYPE_FLOAT32 || value->type.id == MG_TYPE_FLOAT64) && value->f != value->f;
 }
 
+/* The other column's block lies before it, is none of differences itself, and both are numbers without NULLs. */
+static enum mg_code check_difference(const struct decoding *d, const struct mg_part__footer *footer, uint32_t column,
+                                     const struct mg_part__block *block, struct mg_error *err)
+{
+    uint32_t other = block->piece.difference_of - 1;
+    const struct mg_column *columns = footer->schema->columns;
+
+    if (!block->piece.difference_of)
+        return MG_OK;
+    if (other >= column || columns[other].type.id != columns[column].type.id ||
+        !mg_part__has_differences(columns[column].type) || block->info.null_count ||
+        block[-(ptrdiff_t)(column - other)].piece.difference_of || block[-(ptrdiff_t)(column - other)].info.null_count)
+        return damaged(d, err, "column %u is packed as differences to column %u", column, other);
+    return MG_OK;
+}
+
 static enum mg_code take_block(struct decoding *d, const struct mg_part__footer *footer, uint32_t column,
                                uint32_t group, struct mg_part__block *out, struct mg_error *err)
 {
@@ -207,6 +237,7 @@ static enum mg_code take_block(struct decoding *d, const struct mg_part__footer 
     if (info->null_count > info->row_count || has_zone > 1 || (has_zone && info->null_count == info->row_count))
         return damaged(d, err, "column %u, row group %u: %u of %u rows are NULL, %u bounds", column, group,
                        info->null_count, info->row_count, has_zone);
+    MG_TRY(check_difference(d, footer, column, out, err));
     if (info->null_count && mg_schema_is_key(footer->schema, column))
         return damaged(d, err, "key column %u, row group %u: a key is NULL", column, group);
     info->has_zone = has_zone;

@@ -49,6 +49,8 @@ struct mg_part__piece {
     uint64_t size;   /* in memory, without padding */
     uint64_t stored; /* in the file, without padding; less than size: packed */
     uint64_t hash;   /* of the stored bytes with their padding */
+    /* Packed as differences to the block of a column before it in its row group: that one's place + 1. 0: not so. */
+    uint32_t difference_of;
 };
 
 struct mg_part__block {
@@ -111,6 +113,26 @@ void mg_part__packer_clear(struct mg_part__packer *packer);
 bool mg_part__pack(struct mg_part__packer *packer, struct mg_slice plain);
 /* Exactly `size` bytes. MG_CORRUPT, without file and offset; MG_NO_MEMORY. */
 MG_MUST_CHECK enum mg_code mg_part__unpack(struct mg_slice packed, uint8_t *to, size_t size, struct mg_error *err);
+
+/* ---- blocks as differences (part_difference.c) --------------------------------------------------------------- */
+
+/* A block and the columns before it in its row group. */
+struct mg_part__relation {
+    const struct mg_vector *rows;
+    struct mg_slice block;          /* rows, encoded */
+    const struct mg_vector *others; /* without NULLs, of as many rows */
+    uint32_t other_count;
+    struct mg_buffer *out;
+};
+/* Types that blocks may be differences of: both columns are of the same. */
+bool mg_part__has_differences(struct mg_type type);
+/* True: relation->out has the block as differences to others[*out_other], which is smaller by a fifth at least. scratch
+ * is used and not reset. */
+bool mg_part__relate(const struct mg_part__relation *relation, struct mg_arena *scratch, uint32_t *out_other);
+/* The block, of exactly `size` bytes, from what relate gave (aligned to 8, with 64 bytes behind it that may be read)
+ * and the other column's rows. Its own headers are still to be checked. MG_CORRUPT, without file and offset. */
+MG_MUST_CHECK enum mg_code mg_part__rebuild(struct mg_slice stored, const int64_t *others, uint32_t row_count,
+                                            uint8_t *bytes, size_t size, struct mg_error *err);
 
 /* ---- filter (part_filter.c) ---------------------------------------------------------------------------------- */
 

@@ -189,6 +189,41 @@ static inline struct mg_batch *sample_batch(const struct mg_schema *schema, uint
     return batch;
 }
 
+/* Days of a row: shipped; received up to 30 days later; to be had within three months of it; no day of these. */
+static inline int64_t sample_day(uint32_t column, uint32_t row)
+{
+    int64_t shipped = (int64_t)(mg_hash_u64(row) % 2526) - 300;
+
+    switch (column) {
+    case 0: return row * (int64_t)3;
+    case 1: return shipped;
+    case 2: return shipped + 1 + (int64_t)(mg_hash_u64(row + 1000000) % 30);
+    case 3: return shipped - 90 + (int64_t)(mg_hash_u64(row + 2000000) % 181);
+    case 4: return (int64_t)(mg_hash_u64(row + 3000000) % 2526);
+    default: return 77;
+    }
+}
+
+/* Such rows of a schema of integers and dates; in one row, if there is such, column 3 is NULL. To be unreferenced. */
+static inline struct mg_batch *sample_days(const struct mg_schema *schema, uint32_t count, uint32_t null_row)
+{
+    struct mg_batch_builder builder;
+    struct mg_type types[8];
+    struct mg_batch *batch;
+
+    mg_assert(schema->column_count <= MG_COUNT_OF(types));
+    for (uint32_t c = 0; c < schema->column_count; c++)
+        types[c] = schema->columns[c].type;
+    sample_must(mg_batch_builder_init(&builder, types, schema->column_count, NULL, SIZE_MAX, NULL));
+    for (uint32_t row = 0; row < count; row++)
+        for (uint32_t c = 0; c < schema->column_count; c++)
+            sample_must(row == null_row && c == 3 ? mg_builder_null(&builder, c, NULL)
+                                                  : mg_builder_int(&builder, c, sample_day(c, row), NULL));
+    sample_must(mg_batch_builder_finish(&builder, count, &batch, NULL));
+    mg_batch_builder_clear(&builder);
+    return batch;
+}
+
 /* Appended to out: the key of a row, or one between it and the next row's. */
 static inline void sample_key(const struct mg_schema *schema, uint32_t row, bool gap, struct mg_buffer *out)
 {

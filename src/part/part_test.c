@@ -232,6 +232,137 @@ static void test_packed_damage(void **state)
     mg_part__packer_clear(&packer);
 }
 
+/* ---- blocks as differences ----------------------------------------------------------------------------------- */
+
+enum { DAYS = 140000, DAY_COLUMNS = 6, NULL_DAY = 70001 /* of column 3 */ };
+
+static void make_days(struct fixture *f, int level)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_part_writer *writer;
+
+    *f = (struct fixture){
+        .disk = mg_io_fault_new(1), .schema = sample_schema("i64* date date date? date date"), .row_count = DAYS};
+    mg_budget_init(&f->budget, "test", NULL, SIZE_MAX);
+    struct mg_batch *rows = sample_days(f->schema, DAYS, NULL_DAY);
+    struct mg_part_writer_options options = {
+        .io = mg_io_fault_io(f->disk), .budget = &f->budget, .segment_id = 9, .pack_level = level};
+    assert_ok(mg_part_writer_open("p", f->schema, &options, &writer, &err));
+    assert_ok(mg_part_writer_append(writer, rows, &err));
+    assert_ok(mg_part_writer_finish(writer, &f->summary, &err));
+    assert_int_equal(mg_budget_used(&f->budget), 0);
+    mg_batch_unref(rows);
+    open_part(f);
+}
+
+static void check_days(struct fixture *f, struct fixture *plain, uint32_t column, uint32_t group)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_part_block block, same;
+
+    assert_ok(mg_part_block_get(f->part, column, group, &block, &err));
+    assert_ok(mg_part_block_get(plain->part, column, group, &same, &err));
+    assert_int_equal(block.block.bytes.size, same.block.bytes.size);
+    assert_memory_equal(block.block.bytes.data, same.block.bytes.data, same.block.bytes.size);
+    for (uint32_t i = 0; i < block.block.row_count; i += 7) {
+        struct mg_value value;
+        assert_ok(mg_block_value(&block.block, i, NULL, &value, &err));
+        if (!value.is_null)
+            assert_int_equal(value.i, sample_day(column, group * MG_BLOCK_ROWS + i));
+    }
+    mg_part_block_release(&block);
+    mg_part_block_release(&same);
+}
+
+/* In memory they are the blocks that they would be without. */
+static void test_differences(void **state)
+{
+    /* The place of the column, + 1. Column 3 has a NULL in the second group. */
+    static const uint32_t want[3][DAY_COLUMNS] = {{0, 0, 2, 2, 0, 0}, {0, 0, 2, 0, 0, 0}, {0, 0, 2, 2, 0, 0}};
+    struct mg_error err = MG_ERROR_INIT;
+    struct fixture f, plain;
+
+    make_days(&plain, 0);
+    make_days(&f, 3);
+    assert_ok(mg_part_check(f.part, &err));
+    for (uint32_t g = 0; g < 3; g++)
+        for (uint32_t c = DAY_COLUMNS; c-- > 0;) { /* the other column is loaded by who needs it */
+            assert_int_equal(mg_part__piece(f.part, g * DAY_COLUMNS + c)->difference_of, want[g][c]);
+            check_days(&f, &plain, c, g);
+        }
+    assert_true(f.summary.file_bytes < plain.summary.file_bytes - DAYS);
+    end(&f);
+    end(&plain);
+}
+
+/* The other column's block is damaged: it is named, not the one that needs it. */
+static void test_difference_to_damage(void **state)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_part_block block;
+    struct fixture f;
+    char where[64];
+
+    make_days(&f, 3);
+    uint64_t offset = mg_part__piece(f.part, 1)->offset;
+    assert_true(mg_io_fault_flip_bit(f.disk, "p", offset + 3000, 2));
+    assert_code(MG_CORRUPT, mg_part_block_get(f.part, 2, 0, &block, &err));
+    snprintf(where, sizeof where, "p is damaged at byte %llu:", (unsigned long long)offset);
+    assert_non_null(strstr(err.text, where));
+    assert_ok(mg_part_block_get(f.part, 2, 1, &block, &err));
+    mg_part_block_release(&block);
+    end(&f);
+}
+
+/* Sums that do not fit into the headers, headers of something else, and bytes that end too early. */
+static void test_rebuild_refuses(void **state)
+{
+    enum { ROWS = 1500, VECTORS = 2, HEADERS = 24 + 16 * VECTORS };
+    static int64_t others[VECTORS * MG_VECTOR_ROWS], rows[ROWS];
+    static uint8_t stored[65536], bytes[65536];
+    struct mg_error err = MG_ERROR_INIT;
+    struct mg_arena scratch;
+    struct mg_buffer block, out;
+    struct mg_block_info info;
+    uint32_t other;
+
+    for (uint32_t i = 0; i < ROWS; i++) {
+        others[i] = sample_day(1, i);
+        rows[i] = sample_day(2, i);
+    }
+    struct mg_vector v = {.type = {.id = MG_TYPE_INT64}, .row_count = ROWS, .values = rows};
+    struct mg_vector w = {.type = {.id = MG_TYPE_INT64}, .row_count = ROWS, .values = others};
+    mg_arena_init(&scratch, 8 << 20);
+    mg_buffer_init(&block, 1 << 20);
+    mg_buffer_init(&out, 4 << 20);
+    assert_ok(mg_buffer_reserve(&out, 2 << 20, &err));
+    assert_ok(mg_block_encode(&v, &scratch, &block, &info, &err));
+    struct mg_part__relation relation = {
+        .rows = &v, .block = mg_buffer_slice(&block), .others = &w, .other_count = 1, .out = &out};
+    assert_true(mg_part__relate(&relation, &scratch, &other));
+    memcpy(stored, out.data, out.size);
+    struct mg_slice all = MG_SLICE(stored, out.size);
+    assert_ok(mg_part__rebuild(all, others, ROWS, bytes, block.size, &err));
+    assert_memory_equal(bytes, block.data, block.size);
+    for (size_t size = 0; size < out.size; size += 8)
+        assert_code(MG_CORRUPT, mg_part__rebuild(MG_SLICE(stored, size), others, ROWS, bytes, block.size, &err));
+    for (size_t size = 0; size < block.size; size += 8)
+        assert_code(MG_CORRUPT, mg_part__rebuild(all, others, ROWS, bytes, size, &err));
+    assert_code(MG_CORRUPT, mg_part__rebuild(all, others, ROWS + 1, bytes, block.size, &err));
+    others[7] += 100000;
+    assert_code(MG_CORRUPT, mg_part__rebuild(all, others, ROWS, bytes, block.size, &err));
+    others[7] -= 100000;
+    static const size_t flipped[] = {24, 25, 26, 28, 31}; /* encoding, width, NULLs, offset */
+    for (size_t i = 0; i < MG_COUNT_OF(flipped); i++) {
+        stored[flipped[i]] ^= 5;
+        assert_code(MG_CORRUPT, mg_part__rebuild(all, others, ROWS, bytes, block.size, &err));
+        stored[flipped[i]] ^= 5;
+    }
+    mg_buffer_clear(&out);
+    mg_buffer_clear(&block);
+    mg_arena_clear(&scratch);
+}
+
 /* However long a block is, zstd takes no more than what is reserved for it. */
 static void test_packer_memory(void **state)
 {
@@ -772,6 +903,9 @@ int main(void)
         cmocka_unit_test(test_packed_without_memory),
         cmocka_unit_test(test_packed_damage),
         cmocka_unit_test(test_packer_memory),
+        cmocka_unit_test(test_differences),
+        cmocka_unit_test(test_difference_to_damage),
+        cmocka_unit_test(test_rebuild_refuses),
         cmocka_unit_test(test_same_file),
         cmocka_unit_test(test_example),
         cmocka_unit_test(test_keys),

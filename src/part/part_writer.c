@@ -19,7 +19,8 @@ enum {
     WRITE_BYTES = 2 << 20,
     PAGE_BYTES = MG_IO_DIRECT_ALIGN,
     SCRATCH_BYTES = 8 << 20, /* of the encoder, for a row group of values of up to 16 bytes; more when texts are long */
-    SCRATCH_TIMES = 4,       /* a column's bytes: what the encoder may take for its work, and the block itself */
+    DIFFERENCE_BYTES = 2 << 20, /* of a row group of int64, encoded, whatever they are */
+    SCRATCH_TIMES = 4,          /* a column's bytes: what the encoder may take for its work, and the block itself */
 };
 
 struct mg_part_writer {
@@ -41,6 +42,9 @@ struct mg_part_writer {
     size_t encoded_reserved;       /* its capacity, when it was last settled */
     uint32_t version;
     struct mg_part__packer packer;
+    struct mg_vector *others; /* of the row group that is written: columns that a later one may be differences to, */
+    uint32_t *other_columns;  /* and their places */
+    uint32_t other_count;
     struct mg_buffer entries; /* of blocks, for the footer */
     struct mg_buffer keys, key_offsets, last_key, low_key;
     uint64_t *lines; /* the filter; NULL: not yet */
@@ -89,6 +93,8 @@ static void free_writer(struct mg_part_writer *writer)
     mg_part__packer_clear(&writer->packer);
     mg_part__index_clear(&writer->index);
     mg_arena_clear(&writer->scratch);
+    free(writer->others);
+    free(writer->other_columns);
     free(writer->columns);
     free(writer->staged);
     free(writer->path);
@@ -154,7 +160,9 @@ static enum mg_code init_memory(struct mg_part_writer *writer, const char *path,
                                 struct mg_error *err)
 {
     struct mg_buffer *list[6];
-    size_t columns_bytes = writer->schema->column_count * sizeof(struct mg_part__column);
+    uint32_t column_count = writer->schema->column_count;
+    size_t columns_bytes = column_count *
+                           (sizeof(struct mg_part__column) + sizeof(struct mg_vector) + sizeof(uint32_t));
 
     for (int i = 0; i < 6; i++)
         mg_buffer_init(buffers_of(writer, list)[i], SIZE_MAX / 4);
@@ -164,8 +172,10 @@ static enum mg_code init_memory(struct mg_part_writer *writer, const char *path,
     MG_TRY(reserve(writer, sizeof *writer + strlen(path) + 1 + WRITE_BYTES + columns_bytes + SCRATCH_BYTES, err));
     writer->path = strdup(path);
     writer->staged = aligned_alloc(PAGE_BYTES, WRITE_BYTES);
-    writer->columns = calloc(1, columns_bytes);
-    if (!writer->path || !writer->staged || !writer->columns)
+    writer->columns = calloc(column_count, sizeof *writer->columns);
+    writer->others = calloc(column_count, sizeof *writer->others);
+    writer->other_columns = calloc(column_count, sizeof *writer->other_columns);
+    if (!writer->path || !writer->staged || !writer->columns || !writer->others || !writer->other_columns)
         return no_memory(writer, err);
     MG_TRY(init_group(writer, err));
     return rows_expected ? make_filter(writer, rows_expected, err) : MG_OK;
@@ -269,17 +279,58 @@ static enum mg_code put_packed(struct mg_part_writer *writer, struct mg_part__pi
 
 /* ---- row groups ---------------------------------------------------------------------------------------------- */
 
-static enum mg_code put_block(struct mg_part_writer *writer, const struct mg_vector *v, uint64_t plain,
+/* packer.packed holds the block as differences; *out_of: the other column's place. Its texts being gone, scratch is
+ * free to be used again. */
+static bool relate(struct mg_part_writer *writer, uint32_t column, const struct mg_vector *v, uint32_t *out_of)
+{
+    struct mg_buffer *packed = &writer->packer.packed;
+    struct mg_part__relation relation = {.rows = v,
+                                         .block = mg_buffer_slice(&writer->encoded),
+                                         .others = writer->others,
+                                         .other_count = writer->other_count,
+                                         .out = packed};
+    uint32_t other;
+
+    if (writer->packer.level == 0 || !mg_part__has_differences(v->type) || mg_schema_is_key(writer->schema, column))
+        return false;
+    mg_buffer_reset(packed);
+    if (mg_part__buffer_grow(writer->budget, packed, DIFFERENCE_BYTES, NULL) != MG_OK)
+        return false;
+    mg_arena_reset(&writer->scratch);
+    size_t capacity = packed->capacity;
+    bool is_smaller = mg_part__relate(&relation, &writer->scratch, &other);
+    mg_assert(packed->capacity == capacity); /* what is counted */
+    if (is_smaller)
+        *out_of = writer->other_columns[other];
+    return is_smaller;
+}
+
+static enum mg_code put_stored(struct mg_part_writer *writer, uint32_t column, const struct mg_vector *v,
+                               struct mg_part__piece *out, struct mg_error *err)
+{
+    uint32_t of;
+
+    if (relate(writer, column, v, &of)) {
+        MG_TRY(put_packed(writer, out, err));
+        out->difference_of = of + 1;
+        return MG_OK;
+    }
+    if (mg_part__has_differences(v->type) && v->null_count == 0) {
+        writer->others[writer->other_count] = *v;
+        writer->other_columns[writer->other_count++] = column;
+    }
+    return mg_part__pack(&writer->packer, mg_buffer_slice(&writer->encoded)) ? put_packed(writer, out, err)
+                                                                             : put_encoded(writer, out, err);
+}
+
+static enum mg_code put_block(struct mg_part_writer *writer, uint32_t column, const struct mg_vector *v, uint64_t plain,
                               struct mg_error *err)
 {
     struct mg_part__block block = {.piece = {.size = 0}};
 
     MG_TRY(start_encoded(writer, plain, err));
     MG_TRY(mg_block_encode(v, &writer->scratch, &writer->encoded, &block.info, err));
-    if (mg_part__pack(&writer->packer, mg_buffer_slice(&writer->encoded)))
-        MG_TRY(put_packed(writer, &block.piece, err));
-    else
-        MG_TRY(put_encoded(writer, &block.piece, err));
+    MG_TRY(put_stored(writer, column, v, &block.piece, err));
     /* An entry: three numbers, a count, a flag, two bounds. */
     MG_TRY(mg_part__buffer_grow(writer->budget, &writer->entries, 64 + 2 * MG_ZONE_TEXT_MAX, err));
     return mg_part__encode_block(&block, writer->version, &writer->entries, err);
@@ -297,7 +348,7 @@ static enum mg_code put_column(struct mg_part_writer *writer, uint32_t column, c
     MG_TRY(mg_budget_reserve(writer->budget, more, err));
     mg_arena_reset(&writer->scratch);
     writer->scratch.max_bytes = SCRATCH_BYTES + more;
-    enum mg_code code = put_block(writer, v, plain, err);
+    enum mg_code code = put_block(writer, column, v, plain, err);
     if (more) { /* nothing is kept beyond what is reserved for good */
         mg_arena_clear(&writer->scratch);
         free_encoded(writer);
@@ -326,6 +377,7 @@ static struct mg_vector slice(const struct mg_vector *v, struct mg_type type, ui
 static enum mg_code put_group(struct mg_part_writer *writer, const struct mg_batch *rows, uint32_t first,
                               uint32_t count, struct mg_error *err)
 {
+    writer->other_count = 0;
     for (uint32_t c = 0; c < rows->column_count; c++) {
         struct mg_vector v = slice(&rows->vectors[c], writer->schema->columns[c].type, first, count);
         MG_TRY(put_column(writer, c, &v, err));

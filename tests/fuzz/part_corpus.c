@@ -10,6 +10,7 @@
 #include "part/part_samples.h"
 
 enum { SEGMENT = 5 }; /* that of part_fuzz.c */
+#define DAYS "i64* date date date?"
 
 static void save(const char *folder, const char *name, const uint8_t *bytes, size_t size)
 {
@@ -30,7 +31,8 @@ static struct mg_buffer make(const char *words, uint32_t row_count, int pack_lev
     struct mg_schema *schema = sample_schema(words);
     struct mg_part_writer_options options = {
         .io = mg_io_fault_io(disk), .segment_id = SEGMENT, .pack_level = pack_level};
-    struct mg_batch *rows = sample_batch(schema, 0, row_count);
+    struct mg_batch *rows = strcmp(words, DAYS) ? sample_batch(schema, 0, row_count)
+                                                : sample_days(schema, row_count, UINT32_MAX);
     struct mg_part_writer *writer;
     struct mg_part_summary summary;
     struct mg_buffer bytes;
@@ -68,6 +70,7 @@ static void whole_files(const char *folder)
         {"many-nulls", "i32* i8 text? i64? dec? f64?", 3100},
         {"packed", "i64* text? f64 text pad?", 1500},
         {"packed-none", "i64* i8", 100},
+        {"packed-differences", DAYS, 1200},
     };
     for (size_t i = 0; i < MG_COUNT_OF(files); i++) {
         struct mg_buffer bytes = make(files[i].words, files[i].row_count, strncmp(files[i].name, "packed", 6) ? 0 : 3);
@@ -103,15 +106,15 @@ static void damaged_files(const char *folder)
 }
 
 /* Bits of a packed block, which its hash then covers again (part_fuzz.c), and of what the footer says of it. */
-static void damaged_packed_files(const char *folder)
+static void damaged_packed_files(const char *folder, const char *words, const char *prefix)
 {
-    struct mg_buffer bytes = make("i32* text", 1200, 3);
+    struct mg_buffer bytes = make(words, 1200, 3);
     size_t footer = mg_load_le64(bytes.data + bytes.size - MG_PART__TAIL_BYTES);
     const size_t places[] = {footer / 4, footer / 2, footer - footer / 4, footer + 180, footer + 220};
 
     for (size_t i = 0; i < MG_COUNT_OF(places); i++) {
         char name[40];
-        snprintf(name, sizeof name, "packed-damaged-%zu", i);
+        snprintf(name, sizeof name, "%s-%zu", prefix, i);
         bytes.data[places[i]] ^= 0x10;
         save(folder, name, bytes.data, bytes.size);
         bytes.data[places[i]] ^= 0x10;
@@ -127,6 +130,7 @@ int main(int argc, char **argv)
     }
     whole_files(argv[1]);
     damaged_files(argv[1]);
-    damaged_packed_files(argv[1]);
+    damaged_packed_files(argv[1], "i32* text", "packed-damaged");
+    damaged_packed_files(argv[1], DAYS, "packed-differences-damaged");
     return 0;
 }
