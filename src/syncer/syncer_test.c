@@ -6,6 +6,8 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -115,9 +117,8 @@ static void set_world(bool reachable, const char *binlog_status, uint64_t oracle
     mg_mutex_unlock(&world.lock);
 }
 
-static void open_syncer(struct bench *bench)
+static enum mg_code try_open(struct bench *bench, struct mg_error *err)
 {
-    struct mg_error err = MG_ERROR_INIT;
     const struct mg_syncer_options options = {
         .source_ops = &fake_ops,
         .source = {.name = "tidb", .listen = (const char *)&fake_ops, .status_url = ""},
@@ -129,7 +130,13 @@ static void open_syncer(struct bench *bench)
         .buffer_segment_bytes = 8192,
         .interval_ms = 1,
     };
-    if (mg_syncer_open(&options, &bench->syncer, &err) != MG_OK)
+    return mg_syncer_open(&options, &bench->syncer, err);
+}
+
+static void open_syncer(struct bench *bench)
+{
+    struct mg_error err = MG_ERROR_INIT;
+    if (try_open(bench, &err) != MG_OK)
         fail_msg("%s", err.text);
 }
 
@@ -503,6 +510,67 @@ static void status_tells_every_figure(void **state)
     bench_clear(&bench);
 }
 
+/* ---- threads that cannot be started -------------------------------------------------------------------------- */
+
+static _Atomic(const char *) refused; /* the name of a thread, or NULL */
+
+static int refuse(void *arg, const char *name)
+{
+    const char *which = atomic_load(&refused);
+    return which && strcmp(which, name) == 0 ? EAGAIN : 0;
+}
+
+static const struct mg_thread_hooks refusing = {.start = refuse};
+
+static void without_a_thread_it_does_not_open(void **state)
+{
+    static const char *const names[] = {"buffer", "watch", "apply"};
+    struct bench bench;
+    bench_begin(&bench);
+    mg_thread_hook(&refusing);
+    for (size_t i = 0; i < MG_COUNT_OF(names); i++) {
+        struct mg_error err = MG_ERROR_INIT;
+        char text[64];
+        snprintf(text, sizeof text, "could not start the thread %s", names[i]);
+        atomic_store(&refused, names[i]);
+        assert_int_equal(try_open(&bench, &err), MG_NO_MEMORY);
+        assert_non_null(strstr(err.text, text));
+        assert_null(bench.syncer);
+    }
+    /* Nothing is left of them: not the buffer's lock either. */
+    atomic_store(&refused, NULL);
+    open_syncer(&bench);
+    put_p(1000);
+    put_c(1000, 1010);
+    wait_watermark(&bench, 1010);
+    bench_clear(&bench);
+    mg_thread_hook(NULL);
+}
+
+static void without_the_settling_thread_applying_waits(void **state)
+{
+    struct bench bench;
+    bench_begin(&bench);
+    mg_thread_hook(&refusing);
+    atomic_store(&refused, "settle");
+    open_syncer(&bench);
+    put_p(1000);
+    put_c(1000, 1010); /* acked, whatever applying does */
+    struct mg_syncer_lag lag = wait_state(&bench, MG_SYNCER_WAITING);
+    for (int i = 0; i < 1000 && !strstr(lag.reason, "thread"); i++) {
+        usleep(5000);
+        lag = lag_of(&bench);
+    }
+    assert_non_null(strstr(lag.reason, "could not start the thread settle"));
+    assert_int_equal(lag.watermark, 0);
+    mg_syncer_close(bench.syncer); /* while it waits */
+    open_syncer(&bench);
+    atomic_store(&refused, NULL);
+    wait_watermark(&bench, 1010); /* by itself */
+    bench_clear(&bench);
+    mg_thread_hook(NULL);
+}
+
 int main(void)
 {
     mg_log_set_level(MG_LOG_ERROR + 1);
@@ -517,6 +585,8 @@ int main(void)
         cmocka_unit_test(skipped_records_stop_it_for_good),
         cmocka_unit_test(a_source_without_binlog_has_not_begun),
         cmocka_unit_test(status_tells_every_figure),
+        cmocka_unit_test(without_a_thread_it_does_not_open),
+        cmocka_unit_test(without_the_settling_thread_applying_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
