@@ -11,6 +11,13 @@
 uint64_t mg_hash(const void *data, size_t size, uint64_t seed);
 /* The hash of the pieces as if they were one. */
 uint64_t mg_hash_pieces(const struct iovec *pieces, size_t count, uint64_t seed);
+/* The same over pieces that come one after another. On the stack; nothing to free. */
+struct mg_hasher {
+    _Alignas(64) uint8_t state[576];
+};
+void mg_hasher_begin(struct mg_hasher *hasher, uint64_t seed);
+void mg_hasher_add(struct mg_hasher *hasher, const void *data, size_t size);
+uint64_t mg_hasher_end(struct mg_hasher *hasher);
 /* A 64-bit finaliser for keys that are integers. */
 static inline uint64_t mg_hash_u64(uint64_t v)
 {

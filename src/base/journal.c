@@ -355,6 +355,7 @@ static enum mg_code open_newest(struct mg_journal *journal, struct mg_error *err
     mg_journal__path(journal, newest->first_seq, path);
     MG_TRY(mg_io_open(journal->io, path, journal->options.read_only ? MG_OPEN_READ : MG_OPEN_WRITE, &file, err));
     mg_journal__reader_init(&reader, &journal->options);
+    reader.held_max = MG_JOURNAL__WINDOW; /* only their places are wanted */
     mg_journal__reader_turn(&reader, file, path, journal->salt, newest->size_bytes);
     enum mg_code code = mg_journal__find_end(&reader, newest->first_seq, &end, err);
     mg_journal__reader_clear(&reader);

@@ -22,6 +22,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "base/budget.h"
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/io.h"
@@ -40,8 +41,10 @@ struct mg_journal_options {
     uint64_t segment_bytes;  /* preallocated size; one record larger than that gets a segment of its own */
     uint64_t record_max;     /* larger ones are refused with MG_TOO_BIG, and are corrupt when read */
     const _Atomic uint64_t *keep_free_bytes; /* the next segment must leave so much of the disk free; NULL: 0 */
-    const char *stop_prefix;                 /* stop points <prefix>.write, .written, .synced, .segment (base/stop.h) */
-    bool read_only;                          /* cuts nothing off, writes nothing; append is MG_INVALID */
+    size_t held_max;                         /* cursors hold no longer record: it is read in pieces. 0: they hold all */
+    struct mg_budget *budget; /* of what cursors hold, and of opening; outlives the journal; NULL: it is not counted */
+    const char *stop_prefix;  /* stop points <prefix>.write, .written, .synced, .segment (base/stop.h) */
+    bool read_only;           /* cuts nothing off, writes nothing; append is MG_INVALID */
 };
 
 /* Opens, checks every segment's header, finds the end (reading the newest segment), cuts a torn tail off. */
@@ -68,9 +71,13 @@ uint64_t mg_journal_syncs(const struct mg_journal *journal); /* fdatasyncs since
 MG_MUST_CHECK enum mg_code mg_journal_cursor_open(struct mg_journal *journal, uint64_t seq,
                                                   struct mg_journal_cursor **out, struct mg_error *err);
 /* The next durable record: MG_OK, bytes valid until the next call; MG_NOT_FOUND when there is none yet (call again
- * later). */
+ * later). A record above held_max is checked as a whole, and comes with data NULL: mg_journal_cursor_read has its
+ * bytes. MG_NO_MEMORY: the budget has no room for the record; the cursor is where it was. */
 MG_MUST_CHECK enum mg_code mg_journal_cursor_next(struct mg_journal_cursor *cursor, uint64_t *out_seq,
                                                   struct mg_slice *out, struct mg_error *err);
+/* Bytes of the record that came last, which has as many. Its file stays while the cursor is there, trimmed or not. */
+MG_MUST_CHECK enum mg_code mg_journal_cursor_read(struct mg_journal_cursor *cursor, uint64_t offset, size_t size,
+                                                  uint8_t *out, struct mg_error *err);
 void mg_journal_cursor_close(struct mg_journal_cursor *cursor);
 void mg_journal_cursor_closep(struct mg_journal_cursor **cursor);
 

@@ -12,10 +12,11 @@
 
 struct mg_journal_cursor {
     struct mg_journal *journal;
-    uint64_t next_seq;          /* what the caller gets next */
-    struct mg_file *file;       /* the open segment, or NULL */
-    uint64_t first_seq;         /* its first record */
-    uint64_t at_seq, at_offset; /* the record at the reader's place; at_seq <= next_seq */
+    uint64_t next_seq;                     /* what the caller gets next */
+    struct mg_file *file;                  /* the open segment, or NULL */
+    uint64_t first_seq;                    /* its first record */
+    uint64_t at_seq, at_offset;            /* the record at the reader's place; at_seq <= next_seq */
+    uint64_t payload_offset, payload_size; /* of the record that came last */
     struct mg_journal__reader reader;
     char path[MG_JOURNAL__PATH_MAX];
 };
@@ -119,8 +120,17 @@ enum mg_code mg_journal_cursor_next(struct mg_journal_cursor *cursor, uint64_t *
         if (out_seq)
             *out_seq = record.seq;
         *out = record.payload;
+        cursor->payload_offset = record.payload_offset;
+        cursor->payload_size = record.payload.size;
         return MG_OK;
     }
+}
+
+enum mg_code mg_journal_cursor_read(struct mg_journal_cursor *cursor, uint64_t offset, size_t size, uint8_t *out,
+                                    struct mg_error *err)
+{
+    mg_assert(cursor->file && offset <= cursor->payload_size && size <= cursor->payload_size - offset);
+    return mg_file_pread(cursor->file, out, size, cursor->payload_offset + offset, err);
 }
 
 void mg_journal_cursor_close(struct mg_journal_cursor *cursor)

@@ -7,6 +7,7 @@
 
 #include "base/journal.h"
 #include "base/lock.h"
+#include "base/span.h"
 
 enum {
     MG_JOURNAL__SEGMENT_HEADER = 512, /* bytes before the first record */
@@ -40,21 +41,25 @@ static inline uint64_t mg_journal__round(uint64_t size)
     return (size + MG_JOURNAL_ALIGN - 1) / MG_JOURNAL_ALIGN * MG_JOURNAL_ALIGN;
 }
 
-/* Reads one segment through a window. Owns window; borrows the rest. One thread at a time. */
+/* Reads one segment through a window. Owns window; borrows the rest. One thread at a time. A record above held_max is
+ * checked piece by piece and not held. */
 struct mg_journal__reader {
     struct mg_file *file;
     const char *path;
     uint64_t salt;
     uint64_t record_max;
-    uint64_t limit;          /* nothing at or behind this offset is read; may rise */
-    struct mg_buffer window; /* bytes of the file from window_offset on */
+    size_t held_max;
+    uint64_t limit; /* nothing at or behind this offset is read; may rise */
+    struct mg_window window;
+    size_t window_size; /* bytes of the file from window_offset on that are in it */
     uint64_t window_offset;
 };
 
 struct mg_journal__record {
     uint64_t seq;
     uint64_t synced_seq;     /* the last durable record when this one was written */
-    struct mg_slice payload; /* in the reader's window: until the next read */
+    struct mg_slice payload; /* in the reader's window: until the next read; data NULL: it is too long to be held */
+    uint64_t payload_offset; /* in the file */
     uint64_t end_offset;     /* of its last block */
 };
 

@@ -90,11 +90,12 @@ void mg_journal__encode_record(uint64_t seq, uint64_t synced_seq, const struct i
 
 void mg_journal__reader_init(struct mg_journal__reader *reader, const struct mg_journal_options *options)
 {
-    *reader = (struct mg_journal__reader){.record_max = options->record_max};
-    mg_buffer_init(&reader->window, SIZE_MAX); /* a read is bounded by the file's size */
+    *reader = (struct mg_journal__reader){.record_max = options->record_max,
+                                          .held_max = options->held_max ? options->held_max : SIZE_MAX,
+                                          .window = {.budget = options->budget}};
 }
 
-void mg_journal__reader_clear(struct mg_journal__reader *reader) { mg_buffer_clear(&reader->window); }
+void mg_journal__reader_clear(struct mg_journal__reader *reader) { mg_window_clear(&reader->window); }
 
 void mg_journal__reader_turn(struct mg_journal__reader *reader, struct mg_file *file, const char *path, uint64_t salt,
                              uint64_t limit)
@@ -103,7 +104,7 @@ void mg_journal__reader_turn(struct mg_journal__reader *reader, struct mg_file *
     reader->path = path;
     reader->salt = salt;
     reader->limit = limit;
-    mg_buffer_reset(&reader->window);
+    reader->window_size = 0;
     reader->window_offset = 0;
 }
 
@@ -111,16 +112,34 @@ void mg_journal__reader_turn(struct mg_journal__reader *reader, struct mg_file *
 static enum mg_code read_window(struct mg_journal__reader *reader, uint64_t offset, uint64_t size, const uint8_t **out,
                                 struct mg_error *err)
 {
-    struct mg_buffer *window = &reader->window;
-    if (offset < reader->window_offset || offset + size > reader->window_offset + window->size) {
+    if (offset < reader->window_offset || offset + size > reader->window_offset + reader->window_size) {
         size_t want = (size_t)MG_MIN(MG_MAX(size, (uint64_t)MG_JOURNAL__WINDOW), reader->limit - offset);
-        mg_buffer_reset(window);
-        MG_TRY(mg_buffer_reserve(window, want, err));
-        MG_TRY(mg_file_pread(reader->file, window->data, want, offset, err));
-        window->size = want;
+        reader->window_size = 0;
+        MG_TRY(mg_window_grow(&reader->window, want, 0, err));
+        MG_TRY(mg_file_pread(reader->file, reader->window.data, want, offset, err));
+        reader->window_size = want;
         reader->window_offset = offset;
     }
-    *out = window->data + (offset - reader->window_offset);
+    *out = reader->window.data + (offset - reader->window_offset);
+    return MG_OK;
+}
+
+/* Header and payload of the record at offset, hashed piece by piece. */
+static enum mg_code hash_record(struct mg_journal__reader *reader, uint64_t offset, uint64_t length, uint64_t *out,
+                                struct mg_error *err)
+{
+    struct mg_hasher hasher;
+    const uint8_t *at;
+    mg_hasher_begin(&hasher, reader->salt);
+    MG_TRY(read_window(reader, offset, MG_JOURNAL__RECORD_SIGNED, &at, err));
+    mg_hasher_add(&hasher, at, MG_JOURNAL__RECORD_SIGNED);
+    offset += AT_PAYLOAD;
+    for (uint64_t size; length; offset += size, length -= size) {
+        size = MG_MIN(length, (uint64_t)MG_JOURNAL__WINDOW);
+        MG_TRY(read_window(reader, offset, size, &at, err));
+        mg_hasher_add(&hasher, at, (size_t)size);
+    }
+    *out = mg_hasher_end(&hasher);
     return MG_OK;
 }
 
@@ -136,6 +155,7 @@ enum mg_code mg_journal__read_frame(struct mg_journal__reader *reader, uint64_t 
     out->seq = mg_load_le64(at + AT_SEQ);
     out->synced_seq = mg_load_le64(at + AT_SYNCED_SEQ);
     out->payload = MG_SLICE(NULL, (size_t)length);
+    out->payload_offset = offset + AT_PAYLOAD;
     out->end_offset = offset + mg_journal__round(MG_JOURNAL__RECORD_HEADER + length);
     *out_good = memcmp(at + AT_MARKER, record_marker, sizeof record_marker) == 0 &&
                 length <= reader->limit - offset - MG_JOURNAL__RECORD_HEADER && (!seq || out->seq == seq) &&
@@ -147,26 +167,23 @@ enum mg_code mg_journal__read_record(struct mg_journal__reader *reader, uint64_t
                                      struct mg_journal__record *out, bool *out_good, struct mg_error *err)
 {
     const uint8_t *at;
+    uint64_t hash;
     MG_TRY(mg_journal__read_frame(reader, offset, seq, out, out_good, err));
     if (!*out_good)
         return MG_OK;
     *out_good = false;
     size_t length = out->payload.size;
-    MG_TRY(read_window(reader, offset, MG_JOURNAL__RECORD_HEADER + length, &at, err));
-    struct mg_slice payload = MG_SLICE(at + AT_PAYLOAD, length);
-    uint8_t header[MG_JOURNAL__RECORD_SIGNED];
-    memcpy(header, at, sizeof header);
-    union { /* iovec has no const */
-        const uint8_t *from;
-        void *base;
-    } payload_bytes = {.from = payload.data};
-    struct iovec pieces[] = {{header, sizeof header}, {payload_bytes.base, payload.size}};
-    if (mg_hash_pieces(pieces, MG_COUNT_OF(pieces), reader->salt) != mg_load_le64(at + AT_RECORD_CHECKSUM))
+    bool held = length <= reader->held_max;
+    MG_TRY(read_window(reader, offset, MG_JOURNAL__RECORD_HEADER + (held ? length : 0), &at, err));
+    uint64_t checksum = mg_load_le64(at + AT_RECORD_CHECKSUM);
+    MG_TRY(hash_record(reader, offset, length, &hash, err));
+    if (hash != checksum)
         return MG_OK;
     if (length > reader->record_max)
         return mg_corrupt(err, reader->path, (long long)offset, "record %llu has %zu bytes, above the limit of %llu",
                           (unsigned long long)out->seq, length, (unsigned long long)reader->record_max);
-    out->payload = payload;
+    if (held)
+        out->payload = MG_SLICE(at + AT_PAYLOAD, length);
     *out_good = true;
     return MG_OK;
 }

@@ -224,6 +224,91 @@ static void test_large_records(void **state)
     mg_io_fault_free(fault);
 }
 
+/* The bytes of a record that is not held, in pieces. */
+static void check_in_pieces(struct mg_journal_cursor *cursor, uint64_t seq, size_t size)
+{
+    static uint8_t bytes[RECORD_MAX];
+    for (size_t at = 0, piece = 1; at < size; at += piece, piece = piece * 3 + 1) {
+        piece = MG_MIN(piece, size - at);
+        assert_ok(mg_journal_cursor_read(cursor, at, piece, bytes + at, &err));
+    }
+    check_record(seq, MG_SLICE(bytes, size));
+}
+
+static void test_records_that_are_not_held(void **state)
+{
+    static const size_t sizes[] = {100, RECORD_MAX, 0, 5000, 5001, 80000, 3};
+    struct mg_io_fault *fault = new_disk(8);
+    struct mg_io *io = mg_io_fault_io(fault);
+    struct mg_journal_options options = plain;
+    struct mg_journal_cursor *cursor;
+    struct mg_journal *journal;
+    struct mg_budget budget;
+    struct mg_slice bytes;
+    uint64_t seq;
+    mg_budget_init(&budget, "journal", NULL, SIZE_MAX);
+    options.held_max = 5000;
+    options.budget = &budget;
+    assert_ok(mg_journal_open(io, &options, &journal, &err));
+    for (size_t i = 0; i < MG_COUNT_OF(sizes); i++)
+        assert_ok(append_sized(journal, i + 1, sizes[i], &err));
+    assert_ok(mg_journal_sync(journal, NULL, &err));
+    assert_ok(mg_journal_cursor_open(journal, 1, &cursor, &err));
+    for (size_t i = 0; i < MG_COUNT_OF(sizes); i++) {
+        assert_ok(mg_journal_cursor_next(cursor, &seq, &bytes, &err));
+        assert_int_equal(bytes.size, sizes[i]);
+        if (sizes[i] <= 5000)
+            check_record(seq, bytes);
+        else
+            assert_null(bytes.data);
+        check_in_pieces(cursor, seq, sizes[i]);
+        /* Its file stays, as the cursor has it open. */
+        assert_ok(mg_journal_trim(journal, seq + 1, &err));
+        check_in_pieces(cursor, seq, sizes[i]);
+    }
+    assert_true(mg_budget_used(&budget) > 0);
+    mg_journal_cursor_close(cursor);
+    assert_int_equal(mg_budget_used(&budget), 0);
+
+    /* The budget has no room for a window: told, and tried again. */
+    assert_ok(mg_journal_cursor_open(journal, mg_journal_last(journal), &cursor, &err));
+    atomic_store(&budget.used_bytes, SIZE_MAX - 10);
+    assert_code(MG_NO_MEMORY, mg_journal_cursor_next(cursor, &seq, &bytes, &err));
+    atomic_store(&budget.used_bytes, 0);
+    assert_ok(mg_journal_cursor_next(cursor, &seq, &bytes, &err));
+    check_record(seq, bytes);
+    mg_journal_cursor_close(cursor);
+    mg_journal_close(journal);
+    mg_io_fault_free(fault);
+}
+
+/* One byte of a long record changes on the disk: the record is refused as a whole, before any of it was given out. */
+static void test_a_long_record_is_checked_first(void **state)
+{
+    struct mg_io_fault *fault = new_disk(9);
+    struct mg_journal_options options = plain;
+    struct mg_journal_cursor *cursor;
+    struct mg_journal *journal;
+    struct mg_file *file;
+    struct mg_slice bytes;
+    uint8_t byte;
+    uint64_t seq;
+    options.held_max = 5000;
+    assert_ok(mg_journal_open(mg_io_fault_io(fault), &options, &journal, &err));
+    assert_ok(append_sized(journal, 1, 90000, &err));
+    assert_ok(mg_journal_sync(journal, NULL, &err));
+    assert_ok(mg_io_open(mg_io_fault_io(fault), segment_path(1), MG_OPEN_WRITE, &file, &err));
+    assert_ok(mg_file_pread(file, &byte, 1, 89000, &err));
+    byte ^= 4;
+    assert_ok(mg_file_pwrite(file, &byte, 1, 89000, &err));
+    mg_file_close(file);
+    assert_ok(mg_journal_cursor_open(journal, 1, &cursor, &err));
+    assert_code(MG_CORRUPT, mg_journal_cursor_next(cursor, &seq, &bytes, &err));
+    mg_journal_cursor_close(cursor);
+    mg_journal_close(journal);
+    mg_io_fault_free(fault);
+}
+
 static void test_many_pieces(void **state)
 {
     struct mg_io_fault *fault = new_disk(1);
@@ -881,6 +966,8 @@ int main(void)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_cursor_from_the_middle),
         cmocka_unit_test(test_large_records),
+        cmocka_unit_test(test_records_that_are_not_held),
+        cmocka_unit_test(test_a_long_record_is_checked_first),
         cmocka_unit_test(test_many_pieces),
         cmocka_unit_test(test_trim),
         cmocka_unit_test(test_read_only),
