@@ -210,6 +210,7 @@ static enum mg_code start_syncer(struct mg_server *server, struct mg_error *err)
         .buffer_folder = server->buffer_folder,
         .buffer_limit_bytes = mg_setting_number(s, MG_SETTING_BUFFER_LIMIT),
         .buffer_segment_bytes = mg_setting_number(s, MG_SETTING_BUFFER_SEGMENT),
+        .epoch_memory = mg_setting_number(s, MG_SETTING_EPOCH_MEMORY),
         .interval_ms = (int64_t)mg_setting_number(s, MG_SETTING_INTERVAL),
         .verify_one_in = (uint32_t)MG_MIN(mg_setting_number(s, MG_SETTING_VERIFY_ONE_IN), (uint64_t)UINT32_MAX),
         .paused = mg_setting_number(s, MG_SETTING_PAUSED) != 0,

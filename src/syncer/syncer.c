@@ -43,6 +43,7 @@ enum {
     OFF_ASKS = 3,    /* so many answers in a row make "Off" true: a TiDB that starts says so for a moment */
     CLOSE_MS = 5000, /* for publishing what is complete */
     TRIM_MS = 100,
+    TXN_BYTES_MAX = 64 << 20, /* of decoded rows of a transaction that wait, where epoch_memory says more */
     FOLDER_MAX = 4000,
 };
 static const char GAP_FILE[] = "gap";
@@ -386,6 +387,7 @@ static enum mg_code begin_run(struct mg_syncer *syncer, struct mg_error *err)
         .source_name = syncer->source_name,
         .clock = syncer->options.clock,
         .budget = syncer->options.budget,
+        .txn_bytes_max = (size_t)MG_MIN(syncer->options.epoch_memory / 2, (uint64_t)TXN_BYTES_MAX),
         .interval_ms = interval_ms,
         .verify_one_in = verify_one_in,
     };
@@ -509,6 +511,7 @@ static enum mg_code open_parts(struct mg_syncer *syncer, struct mg_error *err)
         .store_id = options->engine->ops->store_id(options->engine),
         .segment_bytes = options->buffer_segment_bytes,
         .limit_bytes = options->buffer_limit_bytes,
+        .budget = options->budget,
     };
     MG_TRY(mg_buffer_log_open(&buffer, &syncer->buffer, err));
     MG_TRY(read_gap(syncer, err));

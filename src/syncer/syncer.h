@@ -24,6 +24,7 @@ struct mg_syncer_options {
     uint64_t buffer_limit_bytes;   /* 0 = the default */
     uint64_t buffer_segment_bytes; /* 0 = 64 MiB */
     int64_t interval_ms;           /* 0 = 10 */
+    uint64_t epoch_memory;         /* bytes that rows of one epoch take in memory, in the store; 0 = by the budget */
     uint32_t verify_one_in;        /* old images that are compared: one in so many; 0 = none */
     bool paused;                   /* start without applying */
 };

@@ -38,6 +38,7 @@ PASSES = {
     "buffer.segment": (1, 1),
     "buffer.trim": (1, 1),
     "sorter.settled": (1, 3),
+    "writer.batch": (1, 4),
     "writer.ddl": (1, 4),
     "wal.segment": (1, 1),
     "spill.written": (1, 3),
@@ -62,7 +63,7 @@ PASSES = {
 }
 PASSES_OFTEN = (5, 150)
 NEED_READERS = ("sealed.written", "sealed.shown", "snapshot.pinned", "scan.next", "latch.acquired", "at.kept", "at.rebuilt")
-NEED_BULK = ("wal.segment", "buffer.segment", "buffer.trim", "spill.written", "spill.staged", "publish.parts")
+NEED_BULK = ("wal.segment", "buffer.segment", "buffer.trim", "writer.batch", "spill.written", "spill.staged", "publish.parts")
 HIT_SECONDS = 120
 LEFT_OUT_DATABASES = ("information_schema", "mysql", "performance_schema", "metrics_schema", "sys", "test")
 

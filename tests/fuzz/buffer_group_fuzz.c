@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct mg_buffer__group group;
-    enum mg_code code = mg_buffer__group_open(MG_SLICE(data, size), 7, &group, NULL);
+    enum mg_code code = mg_buffer__group_open(MG_SLICE(data, size), size, 7, &group, NULL);
     mg_assert(code == MG_OK || code == MG_CORRUPT);
     if (code != MG_OK)
         return 0;

@@ -23,8 +23,9 @@ static void read_binlog(struct mg_slice payload)
     mg_assert(is_inside(binlog.prewrite_key, payload));
     mg_assert(is_inside(binlog.prewrite_value, payload));
     mg_assert(is_inside(binlog.ddl_query, payload));
-    uint32_t count = mg_binlog_table_ids(binlog.prewrite_value, ids, 4);
-    mg_assert(count == mg_binlog_table_ids(binlog.prewrite_value, NULL, 0));
+    struct mg_span value = mg_span_of(binlog.prewrite_value);
+    uint32_t count = mg_binlog_table_ids(&value, ids, 4);
+    mg_assert(count == mg_binlog_table_ids(&value, NULL, 0));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -132,7 +132,7 @@ static void read_stream(struct tidb_case *c)
             .kind = prewrite.job_id ? MG_TXN_DDL : MG_TXN_ROWS,
             .start_ts = record.start_ts,
             .commit_ts = record.commit_ts,
-            .rows = prewrite.rows,
+            .rows = mg_span_of(prewrite.rows),
             .job_id = prewrite.job_id,
             .job_schema_state = prewrite.schema_state,
             .query = prewrite.query,

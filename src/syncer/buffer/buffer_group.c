@@ -35,10 +35,15 @@ static struct mg_buffer__entry entry_at(const struct mg_buffer__group *group, ui
                                      .payload_size = mg_load_le64(at + AT_PAYLOAD_SIZE)};
 }
 
-enum mg_code mg_buffer__group_open(struct mg_slice bytes, uint64_t number, struct mg_buffer__group *out,
+uint32_t mg_buffer__group_count(const uint8_t *header)
+{
+    return MG_MIN(mg_load_le32(header + AT_COUNT), (uint32_t)MG_BUFFER__GROUP_RECORDS_MAX);
+}
+
+enum mg_code mg_buffer__group_open(struct mg_slice bytes, uint64_t size, uint64_t number, struct mg_buffer__group *out,
                                    struct mg_error *err)
 {
-    struct mg_buffer__group group = {.bytes = bytes, .number = number};
+    struct mg_buffer__group group = {.bytes = bytes, .size = size, .number = number};
     unsigned long long n = number;
     if (bytes.size < MG_BUFFER__GROUP_HEADER)
         return mg_fail(err, MG_CORRUPT, "group %llu of the buffer has %zu bytes, fewer than its header", n, bytes.size);
@@ -46,9 +51,9 @@ enum mg_code mg_buffer__group_open(struct mg_slice bytes, uint64_t number, struc
     group.first_ordinal = mg_load_le64(bytes.data + AT_FIRST_ORDINAL);
     if (group.count == 0 || group.count > MG_BUFFER__GROUP_RECORDS_MAX || mg_load_le32(bytes.data + AT_ZERO) != 0 ||
         group.first_ordinal == 0 || mg_buffer__head_size(group.count) > bytes.size)
-        return mg_fail(err, MG_CORRUPT, "group %llu of the buffer has a damaged header: %u records in %zu bytes", n,
-                       group.count, bytes.size);
-    uint64_t left = bytes.size - mg_buffer__head_size(group.count), known_ts = 0;
+        return mg_fail(err, MG_CORRUPT, "group %llu of the buffer has a damaged header: %u records in %llu bytes", n,
+                       group.count, (unsigned long long)size);
+    uint64_t left = size - mg_buffer__head_size(group.count), known_ts = 0;
     for (uint32_t place = 0; place < group.count; place++) {
         struct mg_buffer__entry entry = entry_at(&group, place);
         if (entry.payload_size > left || entry.known_ts < known_ts)
@@ -77,9 +82,11 @@ bool mg_buffer__group_next(struct mg_buffer__group *group, struct mg_record *out
         .ordinal = group->first_ordinal + group->place,
         .received_ms = entry.received_ms,
         .known_ts = entry.known_ts,
-        .payload = {group->bytes.data + group->payload_offset, (size_t)entry.payload_size},
+        .payload = {group->bytes.size == group->size ? group->bytes.data + group->payload_offset : NULL,
+                    (size_t)entry.payload_size},
+        .payload_offset = group->payload_offset,
     };
-    group->payload_offset += (size_t)entry.payload_size;
+    group->payload_offset += entry.payload_size;
     group->place++;
     return true;
 }

@@ -42,18 +42,23 @@ void mg_buffer__encode_entry(const struct mg_buffer__entry *entry, uint32_t plac
 
 /* A group being read; borrows its bytes. */
 struct mg_buffer__group {
-    struct mg_slice bytes;
-    uint64_t number; /* in the journal */
+    struct mg_slice bytes; /* all of it, or the first ones */
+    uint64_t size;         /* of all */
+    uint64_t number;       /* in the journal */
     uint32_t count;
     uint64_t first_ordinal;
-    uint32_t place;        /* of the next record; count: none is left */
-    size_t payload_offset; /* of its payload */
+    uint32_t place;          /* of the next record; count: none is left */
+    uint64_t payload_offset; /* of its payload */
 };
 
-/* Checks the whole head. MG_CORRUPT says what is wrong. */
-MG_MUST_CHECK enum mg_code mg_buffer__group_open(struct mg_slice bytes, uint64_t number, struct mg_buffer__group *out,
-                                                 struct mg_error *err);
-/* The next record, false when there is none. Its payload is borrowed from the group's bytes. */
+/* Records of the group that begins with these MG_BUFFER__GROUP_HEADER bytes, at most MG_BUFFER__GROUP_RECORDS_MAX: one
+ * that says more is found damaged by mg_buffer__group_open. */
+uint32_t mg_buffer__group_count(const uint8_t *header);
+/* Checks the whole head. bytes: the group, or at least its head; size: of the group. MG_CORRUPT says what is wrong. */
+MG_MUST_CHECK enum mg_code mg_buffer__group_open(struct mg_slice bytes, uint64_t size, uint64_t number,
+                                                 struct mg_buffer__group *out, struct mg_error *err);
+/* The next record, false when there is none. Its payload is borrowed from the group's bytes; data is NULL if those are
+ * not all. */
 bool mg_buffer__group_next(struct mg_buffer__group *group, struct mg_record *out);
 
 #endif

@@ -57,6 +57,7 @@ struct mg_buffer_log {
     struct mg_clock *clock;
     uint64_t segment_bytes, limit_bytes;
     size_t queue_max, record_max;
+    struct mg_budget *budget;
     struct mg_file *lock_file;
     struct mg_journal *journal;
     struct mg_thread thread;
@@ -93,8 +94,16 @@ struct mg_buffer_cursor {
     struct mg_buffer_log *log;
     struct mg_journal_cursor *journal;
     struct mg_buffer__group group; /* count 0: none is open */
+    struct mg_window head;         /* of a group that is not held */
+    struct mg_span_source source;  /* of such a group's payloads */
     uint64_t from_seq;             /* records below are skipped */
 };
+
+static enum mg_code read_payload(void *arg, uint64_t offset, size_t size, uint8_t *out, struct mg_error *err)
+{
+    struct mg_buffer_cursor *cursor = arg;
+    return mg_journal_cursor_read(cursor->journal, offset, size, out, err);
+}
 
 enum mg_code mg_buffer_cursor_open(struct mg_buffer_log *log, uint64_t seq, struct mg_buffer_cursor **out,
                                    struct mg_error *err)
@@ -104,6 +113,8 @@ enum mg_code mg_buffer_cursor_open(struct mg_buffer_log *log, uint64_t seq, stru
         return mg_fail(err, MG_NO_MEMORY, "no memory for a cursor of the buffer");
     cursor->log = log;
     cursor->from_seq = seq;
+    cursor->head.budget = log->budget;
+    cursor->source = (struct mg_span_source){.read = read_payload, .arg = cursor, .budget = log->budget};
     /* Groups count from 1: a position that was noted before the first record lies below them all. */
     uint64_t group = seq ? MG_MAX(mg_buffer__group_of(seq), UINT64_C(1)) : mg_journal_first(log->journal);
     enum mg_code code = mg_journal_cursor_open(log->journal, group, &cursor->journal, err);
@@ -112,6 +123,21 @@ enum mg_code mg_buffer_cursor_open(struct mg_buffer_log *log, uint64_t seq, stru
         return code;
     }
     *out = cursor;
+    return MG_OK;
+}
+
+/* The head of a group that is not held. */
+static enum mg_code read_group_head(struct mg_buffer_cursor *cursor, uint64_t size, struct mg_slice *out,
+                                    struct mg_error *err)
+{
+    uint8_t header[MG_BUFFER__GROUP_HEADER];
+    size_t head = (size_t)MG_MIN(size, (uint64_t)sizeof header);
+    MG_TRY(mg_journal_cursor_read(cursor->journal, 0, head, header, err));
+    if (head == sizeof header)
+        head = (size_t)MG_MIN(size, (uint64_t)mg_buffer__head_size(mg_buffer__group_count(header)));
+    MG_TRY(mg_window_grow(&cursor->head, head, 0, err));
+    MG_TRY(mg_journal_cursor_read(cursor->journal, 0, head, cursor->head.data, err));
+    *out = MG_SLICE(cursor->head.data, head);
     return MG_OK;
 }
 
@@ -125,8 +151,18 @@ enum mg_code mg_buffer_cursor_next(struct mg_buffer_cursor *cursor, struct mg_re
         uint64_t number;
         struct mg_slice bytes;
         MG_TRY(mg_journal_cursor_next(cursor->journal, &number, &bytes, err));
-        MG_TRY(mg_buffer__group_open(bytes, number, &cursor->group, err));
+        uint64_t size = bytes.size;
+        if (!bytes.data)
+            MG_TRY(read_group_head(cursor, size, &bytes, err));
+        MG_TRY(mg_buffer__group_open(bytes, size, number, &cursor->group, err));
     }
+}
+
+struct mg_span mg_buffer_cursor_payload(struct mg_buffer_cursor *cursor, const struct mg_record *record)
+{
+    if (record->payload.data)
+        return mg_span_of(record->payload);
+    return (struct mg_span){.size = record->payload.size, .source = &cursor->source, .offset = record->payload_offset};
 }
 
 void mg_buffer_cursor_close(struct mg_buffer_cursor *cursor)
@@ -134,13 +170,14 @@ void mg_buffer_cursor_close(struct mg_buffer_cursor *cursor)
     if (!cursor)
         return;
     mg_journal_cursor_close(cursor->journal);
+    mg_window_clear(&cursor->head);
     free(cursor);
 }
 
 static void close_cursor(struct mg_buffer_cursor **cursor) { mg_buffer_cursor_close(*cursor); }
 
-enum mg_code mg_buffer_log_read(struct mg_buffer_log *log, uint64_t seq, struct mg_buffer *into, struct mg_record *out,
-                                struct mg_error *err)
+enum mg_code mg_buffer_log_find(struct mg_buffer_log *log, uint64_t seq, struct mg_buffer_cursor **out_cursor,
+                                struct mg_record *out, struct mg_error *err)
 {
     MG_CLEANUP(close_cursor) struct mg_buffer_cursor *cursor = NULL;
     struct mg_record record;
@@ -148,10 +185,8 @@ enum mg_code mg_buffer_log_read(struct mg_buffer_log *log, uint64_t seq, struct 
     MG_TRY(mg_buffer_cursor_next(cursor, &record, err));
     if (record.seq != seq)
         return mg_fail(err, MG_NOT_FOUND, "the buffer has no record %" PRIu64, seq);
-    mg_buffer_reset(into);
-    MG_TRY(mg_buffer_append(into, record.payload.data, record.payload.size, err));
-    record.payload = mg_buffer_slice(into);
     *out = record;
+    *out_cursor = MG_TAKE(cursor);
     return MG_OK;
 }
 
@@ -560,6 +595,7 @@ static enum mg_code open_log(struct mg_buffer_log *log, const struct mg_buffer_l
     log->segment_bytes = options->segment_bytes ? options->segment_bytes : SEGMENT_BYTES;
     log->queue_max = options->queue_max ? options->queue_max : QUEUE_MAX;
     log->record_max = options->record_max ? options->record_max : RECORD_MAX;
+    log->budget = options->budget;
     log->tail = &log->head;
     mg_gather_init(&log->gather);
     MG_TRY(mg_io_make_folders(log->io, log->folder, err));
@@ -573,6 +609,9 @@ static enum mg_code open_log(struct mg_buffer_log *log, const struct mg_buffer_l
         .segment_bytes = log->segment_bytes,
         .record_max = MG_MAX(log->record_max, (size_t)GROUP_BYTES_MAX) +
                       mg_buffer__head_size(MG_BUFFER__GROUP_RECORDS_MAX),
+        .held_max = options->held_max ? options->held_max
+                                      : GROUP_BYTES_MAX + mg_buffer__head_size(MG_BUFFER__GROUP_RECORDS_MAX),
+        .budget = options->budget,
         .stop_prefix = "buffer",
     };
     MG_TRY(mg_journal_open(log->io, &journal, &log->journal, err));

@@ -8,6 +8,8 @@
  * Known ts   known_ts is the greatest timestamp known to be handed out by the source's oracle when the record was
  *            queued: it is taken under the same lock that orders records, before the ack (sorter/watermark.h needs
  *            that).
+ * Long       a record of megabytes is a group of its own; cursors check it piece by piece and give its payload as a
+ *            span, so that reading takes no more memory than held_max, counted in the budget.
  * Limits     queued bytes are bounded, and counted by whoever brought them: they are borrowed. Disk use is bounded by
  *            limit_bytes (it may pass by one segment), also by a disk that is full: then records wait, unanswered,
  *            until room is made, and `full` says so early.
@@ -23,6 +25,7 @@
 #include "base/clock.h"
 #include "base/io.h"
 #include "base/journal.h"
+#include "base/span.h"
 
 struct mg_buffer_log;
 
@@ -35,6 +38,8 @@ struct mg_buffer_log_options {
     uint64_t limit_bytes;   /* of disk; 0 = min(64 GiB, half of the free disk) */
     size_t queue_max;       /* bytes waiting for the group; 0 = 256 MiB; one record always fits */
     size_t record_max;      /* 0 = 1 GiB + 64 KiB */
+    size_t held_max;        /* a longer group, which holds one record then, is read in pieces; 0 = 8 MiB and its head */
+    struct mg_budget *budget; /* of what cursors hold; outlives the log; NULL: it is not counted */
 };
 
 MG_MUST_CHECK enum mg_code mg_buffer_log_open(const struct mg_buffer_log_options *options, struct mg_buffer_log **out,
@@ -66,7 +71,8 @@ struct mg_record {
     uint64_t ordinal;
     int64_t received_ms;
     uint64_t known_ts;       /* does not fall from record to record */
-    struct mg_slice payload; /* as the cursor's contract says */
+    struct mg_slice payload; /* borrowed until the cursor's next call; data NULL: it is too long to be held */
+    uint64_t payload_offset; /* in its group */
 };
 struct mg_buffer_cursor;
 /* From the first record at or above seq on; 0 = the first one kept. MG_NOT_FOUND: records from seq on were trimmed
@@ -76,10 +82,13 @@ MG_MUST_CHECK enum mg_code mg_buffer_cursor_open(struct mg_buffer_log *log, uint
 /* MG_OK; MG_NOT_FOUND: nothing more is durable now. */
 MG_MUST_CHECK enum mg_code mg_buffer_cursor_next(struct mg_buffer_cursor *cursor, struct mg_record *out,
                                                  struct mg_error *err);
-void mg_buffer_cursor_close(struct mg_buffer_cursor *cursor);
-/* Read one record again by its number, into a buffer. */
-MG_MUST_CHECK enum mg_code mg_buffer_log_read(struct mg_buffer_log *log, uint64_t seq, struct mg_buffer *into,
-                                              struct mg_record *out, struct mg_error *err);
+/* The payload of the record that came last, held or not; until the next call. Its bytes were checked as a whole. */
+struct mg_span mg_buffer_cursor_payload(struct mg_buffer_cursor *cursor, const struct mg_record *record);
+void mg_buffer_cursor_close(struct mg_buffer_cursor *cursor); /* NULL is allowed */
+/* Read one record again by its number, with a cursor of its own, which the caller closes. */
+MG_MUST_CHECK enum mg_code mg_buffer_log_find(struct mg_buffer_log *log, uint64_t seq,
+                                              struct mg_buffer_cursor **out_cursor, struct mg_record *out,
+                                              struct mg_error *err);
 uint64_t mg_buffer_log_last(struct mg_buffer_log *log); /* the last durable record; 0: none */
 /* Block until a record above seq is durable, a nudge, or timeout; returns the last durable one. */
 uint64_t mg_buffer_log_wait(struct mg_buffer_log *log, uint64_t seq, int64_t timeout_ms);

@@ -128,14 +128,13 @@ static void gives_back_what_was_acked(void **state)
     expect_texts(log, seqs[2], texts + 2, 2);
     expect_texts(log, seqs[3] + 1, NULL, 0);
 
-    struct mg_buffer into;
+    struct mg_buffer_cursor *cursor;
     struct mg_record record;
-    mg_buffer_init(&into, 100);
-    assert_int_equal(mg_buffer_log_read(log, seqs[2], &into, &record, NULL), MG_OK);
+    assert_int_equal(mg_buffer_log_find(log, seqs[2], &cursor, &record, NULL), MG_OK);
     assert_true(mg_slice_equal(record.payload, mg_slice_text("three")));
     assert_int_equal(record.known_ts, 21);
     assert_int_equal(record.ordinal, 3);
-    mg_buffer_clear(&into);
+    mg_buffer_cursor_close(cursor);
     mg_buffer_log_close(log);
 
     log = open_on(&options);
@@ -460,6 +459,57 @@ static void no_failing_call_loses_an_ack(void **state)
     }
 }
 
+/* A record longer than held_max comes as a span, whole and checked, whatever was trimmed meanwhile. */
+static void long_records_are_read_in_pieces(void **state)
+{
+    struct mg_io_fault *fault = mg_io_fault_new(1);
+    struct mg_buffer_log_options options = options_on(mg_io_fault_io(fault));
+    struct mg_budget budget;
+    char texts[4][3000];
+    uint64_t seqs[4];
+    mg_budget_init(&budget, "buffer", NULL, SIZE_MAX);
+    options.held_max = 1000;
+    options.budget = &budget;
+    options.segment_bytes = 4096;
+    struct mg_buffer_log *log = open_on(&options);
+    for (int i = 0; i < 4; i++) {
+        memset(texts[i], 'a' + i, sizeof texts[i]);
+        texts[i][i % 2 ? 100 : sizeof texts[i] - 1] = 0;
+        assert_int_equal(put_text(log, texts[i], &seqs[i]), MG_OK);
+    }
+    for (int again = 0; again < 2; again++) {
+        struct mg_buffer_cursor *cursor;
+        struct mg_span_reader reader = {.rest = {.size = 0}};
+        struct mg_record record;
+        struct mg_slice bytes = MG_SLICE(NULL, 0);
+        assert_int_equal(mg_buffer_cursor_open(log, 0, &cursor, NULL), MG_OK);
+        for (int i = 0; i < 4; i++) {
+            assert_int_equal(mg_buffer_cursor_next(cursor, &record, NULL), MG_OK);
+            assert_int_equal(record.seq, seqs[i]);
+            assert_int_equal(record.ordinal, i + 1);
+            assert_int_equal(record.payload.data == NULL, i % 2 == 0);
+            assert_int_equal(record.payload.size, strlen(texts[i]));
+            if (again && i == 2)
+                assert_int_equal(mg_buffer_log_trim(log, seqs[3], NULL), MG_OK);
+            struct mg_span payload = mg_buffer_cursor_payload(cursor, &record);
+            mg_span_reader_turn(&reader, &payload);
+            assert_int_equal(mg_span_reader_take(&reader, payload.size, &bytes, NULL), MG_OK);
+            assert_true(mg_slice_equal(bytes, mg_slice_text(texts[i])));
+        }
+        assert_int_equal(mg_buffer_cursor_next(cursor, &record, NULL), MG_NOT_FOUND);
+        assert_true(mg_budget_used(&budget) > 0);
+        mg_span_reader_clear(&reader);
+        mg_buffer_cursor_close(cursor);
+        assert_int_equal(mg_budget_used(&budget), 0);
+        if (!again) {
+            mg_buffer_log_close(log);
+            log = open_on(&options);
+        }
+    }
+    mg_buffer_log_close(log);
+    mg_io_fault_free(fault);
+}
+
 int main(void)
 {
     mg_log_set_level(MG_LOG_ERROR + 1);
@@ -473,6 +523,7 @@ int main(void)
         cmocka_unit_test(a_record_above_the_limit_passes),
         cmocka_unit_test(a_full_queue_is_busy),
         cmocka_unit_test(no_failing_call_loses_an_ack),
+        cmocka_unit_test(long_records_are_read_in_pieces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,8 +33,8 @@ struct settling {
     struct mg_clock *clock;
     const struct mg_source_ops *ops;
     struct mg_source *source;
-    struct mg_buffer spool;
-    int64_t peer_start_ms; /* as it was before this round's questions */
+    struct mg_buffer outline; /* of a P that is not in memory */
+    int64_t peer_start_ms;    /* as it was before this round's questions */
     int64_t oracle_ns, complained_ns;
     struct mg_sorter__question questions[MG_SORTER__QUESTIONS_MAX];
 };
@@ -50,17 +50,31 @@ static void complain(struct settling *s, const char *what, const struct mg_error
 
 /* ---- open transactions --------------------------------------------------------------------------------------- */
 
-/* The key of a P whose payload is at hand. */
-static void copy_key(struct mg_slice payload, struct mg_sorter__question *question)
+static void copy_key(const struct mg_binlog *binlog, struct mg_sorter__question *question)
 {
-    struct mg_binlog binlog;
-    if (mg_binlog_read(payload, &binlog, NULL) != MG_OK || binlog.prewrite_key.size == 0)
+    if (binlog->prewrite_key.size == 0)
         return;
-    question->key = malloc(binlog.prewrite_key.size);
+    question->key = malloc(binlog->prewrite_key.size);
     if (!question->key)
         return;
-    memcpy(question->key, binlog.prewrite_key.data, binlog.prewrite_key.size);
-    question->key_size = binlog.prewrite_key.size;
+    memcpy(question->key, binlog->prewrite_key.data, binlog->prewrite_key.size);
+    question->key_size = binlog->prewrite_key.size;
+}
+
+/* The key of a P that is in the buffer only. */
+static enum mg_code read_key(struct settling *s, struct mg_sorter__question *question, struct mg_error *err)
+{
+    struct mg_buffer_cursor *cursor;
+    struct mg_record record;
+    struct mg_binlog binlog;
+    struct mg_span value;
+    MG_TRY(mg_buffer_log_find(s->sorter->options.buffer, question->seq, &cursor, &record, err));
+    struct mg_span payload = mg_buffer_cursor_payload(cursor, &record);
+    enum mg_code code = mg_binlog_read_span(&payload, &s->outline, &binlog, &value, err);
+    if (code == MG_OK)
+        copy_key(&binlog, question);
+    mg_buffer_cursor_close(cursor);
+    return code;
 }
 
 /* Which transactions are due. *out_caught_up: every durable record was read before. */
@@ -84,8 +98,9 @@ static uint32_t collect(struct settling *s, bool *out_caught_up)
                                                  .floor_ts = txn->floor_ts,
                                                  .doubtful = txn->doubtful,
                                                  .open_ms = (now_ns - txn->read_ns) / 1000000};
-        if (txn->payload)
-            copy_key(MG_SLICE(txn->payload, txn->payload_size), question);
+        struct mg_binlog binlog;
+        if (txn->payload && mg_binlog_read(MG_SLICE(txn->payload, txn->payload_size), &binlog, NULL) == MG_OK)
+            copy_key(&binlog, question);
     }
     mg_mutex_unlock(&sorter->lock);
     return count;
@@ -94,11 +109,8 @@ static uint32_t collect(struct settling *s, bool *out_caught_up)
 static enum mg_settle_verdict ask_one(struct settling *s, struct mg_sorter__question *question,
                                       struct mg_settlement *out, struct mg_error *err)
 {
-    struct mg_record record;
-    if (!question->key &&
-        mg_buffer_log_read(s->sorter->options.buffer, question->seq, &s->spool, &record, err) == MG_OK)
-        copy_key(record.payload, question);
-    mg_buffer_clear(&s->spool);
+    if (!question->key && read_key(s, question, err) != MG_OK)
+        complain(s, "the key of an open transaction cannot be read again", err);
     if (!question->key)
         return MG_SETTLE_WAIT;
     struct mg_slice key = MG_SLICE(question->key, question->key_size);
@@ -198,7 +210,7 @@ void mg_sorter__settle_main(void *arg)
     s->clock = sorter->options.clock;
     s->source = sorter->options.source;
     s->ops = s->source->ops;
-    mg_buffer_init(&s->spool, SIZE_MAX / 2);
+    mg_buffer_init(&s->outline, MG_SORTER__OUTLINE_MAX);
     mg_mutex_lock(&sorter->lock);
     while (!sorter->closing) {
         mg_mutex_unlock(&sorter->lock);
@@ -209,6 +221,6 @@ void mg_sorter__settle_main(void *arg)
             mg_cond_wait_ms(&sorter->wake, &sorter->lock, MG_MIN(sorter->options.idle_ms, (int64_t)ROUND_MS));
     }
     mg_mutex_unlock(&sorter->lock);
-    mg_buffer_clear(&s->spool);
+    mg_buffer_clear(&s->outline);
     free(s);
 }

@@ -9,7 +9,9 @@
  * Position         the lowest P that is still held, else the record behind the last one read. A transaction that was
  *                  given out counts as published: whoever publishes does so only after it took what it was given.
  * Memory           payloads above spool_bytes, those that do not fit into KEPT_BYTES or the budget are not kept, but
- *                  read again from the buffer when their turn comes. How many transactions may wait is bounded.
+ *                  read again from the buffer when their turn comes: held and counted by the buffer's cursor, or, when
+ *                  they are longer than it holds, given out as a span of which only an outline is in memory. How many
+ *                  transactions may wait is bounded.
  * Errors           after one a sorter can only be freed; a new one begins at the store's position.
  * Threads          poll, next, take_late, position, free: the applying thread. The lock is held for single records,
  *                  never over I/O.
@@ -144,21 +146,29 @@ static void drop_txn(struct mg_sorter *sorter, struct mg_sorter__txn *txn) MG_RE
     free_txn(sorter, txn);
 }
 
-static struct mg_txn_tables find_tables(const struct mg_binlog *binlog)
+static struct mg_txn_tables find_tables(const struct mg_binlog *binlog, const struct mg_span *rows)
 {
     struct mg_txn_tables tables = {.job_id = binlog->ddl_job_id};
     if (tables.job_id == 0)
-        tables.count = mg_binlog_table_ids(binlog->prewrite_value, tables.ids, MG_TXN_TABLES_MAX);
+        tables.count = mg_binlog_table_ids(rows, tables.ids, MG_TXN_TABLES_MAX);
     return tables;
 }
 
+/* A record as it was read, in memory or not. */
+struct taken {
+    const struct mg_record *record;
+    struct mg_binlog binlog;
+    struct mg_span rows;
+};
+
 /* Keep the payload in memory if it is small and there is room, else what people want to know of it. */
-static enum mg_code keep_payload(struct mg_sorter *sorter, struct mg_sorter__txn *txn, const struct mg_record *record,
-                                 const struct mg_binlog *binlog, struct mg_error *err) MG_REQUIRES(&sorter->lock)
+static enum mg_code keep_payload(struct mg_sorter *sorter, struct mg_sorter__txn *txn, const struct taken *taken,
+                                 struct mg_error *err) MG_REQUIRES(&sorter->lock)
 {
+    const struct mg_record *record = taken->record;
     size_t size = record->payload.size;
     txn->payload_size = size;
-    if (size <= sorter->options.spool_bytes && sorter->kept_bytes + size <= KEPT_BYTES &&
+    if (record->payload.data && size <= sorter->options.spool_bytes && sorter->kept_bytes + size <= KEPT_BYTES &&
         mg_budget_reserve(sorter->options.budget, size, NULL) == MG_OK) {
         txn->payload = malloc(size);
         if (txn->payload) {
@@ -171,23 +181,24 @@ static enum mg_code keep_payload(struct mg_sorter *sorter, struct mg_sorter__txn
     txn->tables = malloc(sizeof *txn->tables);
     if (!txn->tables)
         return mg_fail(err, MG_NO_MEMORY, "no memory for a transaction");
-    *txn->tables = find_tables(binlog);
+    *txn->tables = find_tables(&taken->binlog, &taken->rows);
     return MG_OK;
 }
 
-static enum mg_code open_txn(struct mg_sorter *sorter, const struct mg_record *record, const struct mg_binlog *binlog,
-                             struct mg_error *err) MG_REQUIRES(&sorter->lock)
+static enum mg_code open_txn(struct mg_sorter *sorter, const struct taken *taken, struct mg_error *err)
+    MG_REQUIRES(&sorter->lock)
 {
+    const struct mg_record *record = taken->record;
     struct mg_sorter__txn *txn = calloc(1, sizeof *txn);
     if (!txn)
         return mg_fail(err, MG_NO_MEMORY, "no memory for a transaction");
-    txn->start_ts = binlog->start_ts;
+    txn->start_ts = taken->binlog.start_ts;
     txn->floor_ts = record->known_ts;
     txn->seq = record->seq;
     txn->received_ms = record->received_ms;
     txn->read_ns = mg_mono_ns(sorter->options.clock);
     txn->ask_ns = txn->read_ns + sorter->options.settle_after_ms * 1000000;
-    enum mg_code code = keep_payload(sorter, txn, record, binlog, err);
+    enum mg_code code = keep_payload(sorter, txn, taken, err);
     if (code == MG_OK)
         code = mg_ts_map_put(&sorter->by_start, txn->start_ts, txn, err);
     if (code != MG_OK) {
@@ -230,9 +241,11 @@ static void note_orphan(struct mg_sorter *sorter, const struct mg_binlog *binlog
                binlog->start_ts, binlog->commit_ts, sorter->orphans);
 }
 
-static enum mg_code take_binlog(struct mg_sorter *sorter, const struct mg_record *record,
-                                const struct mg_binlog *binlog, struct mg_error *err) MG_REQUIRES(&sorter->lock)
+static enum mg_code take_binlog(struct mg_sorter *sorter, const struct taken *taken, struct mg_error *err)
+    MG_REQUIRES(&sorter->lock)
 {
+    const struct mg_record *record = taken->record;
+    const struct mg_binlog *binlog = &taken->binlog;
     struct mg_watermark_record marked = {.seq = record->seq,
                                          .known_ts = record->known_ts,
                                          .start_ts = binlog->start_ts,
@@ -242,7 +255,7 @@ static enum mg_code take_binlog(struct mg_sorter *sorter, const struct mg_record
     switch (binlog->type) {
     case MG_BINLOG_PREWRITE:
         MG_TRY(mg_watermark_prewrite(sorter->watermark, &marked, &verdict, err));
-        return verdict == MG_VERDICT_NEW ? open_txn(sorter, record, binlog, err) : MG_OK;
+        return verdict == MG_VERDICT_NEW ? open_txn(sorter, taken, err) : MG_OK;
     case MG_BINLOG_COMMIT:
         MG_TRY(mg_watermark_commit(sorter->watermark, &marked, &verdict, err));
         txn = mg_sorter__find(sorter, binlog->start_ts);
@@ -271,12 +284,14 @@ static enum mg_code take_binlog(struct mg_sorter *sorter, const struct mg_record
 
 static enum mg_code take_record(struct mg_sorter *sorter, const struct mg_record *record, struct mg_error *err)
 {
-    struct mg_binlog binlog;
-    enum mg_code code = mg_binlog_read(record->payload, &binlog, err);
+    struct taken taken = {.record = record};
+    struct mg_span payload = mg_buffer_cursor_payload(sorter->cursor, record);
+    enum mg_code code = mg_binlog_read_span(&payload, &sorter->read_outline, &taken.binlog, &taken.rows, err);
     if (code != MG_OK)
-        return mg_fail_in(err, MG_CORRUPT, "record %" PRIu64 " of the buffer", record->seq);
+        return mg_fail_in(err, code == MG_PROTOCOL ? MG_CORRUPT : code, "record %" PRIu64 " of the buffer",
+                          record->seq);
     mg_mutex_lock(&sorter->lock);
-    code = take_binlog(sorter, record, &binlog, err);
+    code = take_binlog(sorter, &taken, err);
     sorter->read_seq = record->seq;
     sorter->read_ordinal = record->ordinal;
     mg_mutex_unlock(&sorter->lock);
@@ -371,41 +386,37 @@ static void end_current(struct mg_sorter *sorter)
     free_txn(sorter, sorter->current);
     sorter->current = NULL;
     mg_mutex_unlock(&sorter->lock);
-    if (sorter->spool_reserved) {
-        mg_buffer_clear(&sorter->spool);
-        mg_budget_release(sorter->options.budget, sorter->spool_reserved);
-        sorter->spool_reserved = 0;
-    }
+    mg_buffer_cursor_close(sorter->spool);
+    sorter->spool = NULL;
+    mg_buffer_clear(&sorter->outline);
 }
 
 /* The payload of the current transaction, from memory or once more from the buffer. */
-static enum mg_code load_current(struct mg_sorter *sorter, struct mg_slice *out, struct mg_error *err)
+static enum mg_code load_current(struct mg_sorter *sorter, struct mg_span *out, struct mg_error *err)
 {
     const struct mg_sorter__txn *txn = sorter->current;
     if (txn->payload) {
-        *out = MG_SLICE(txn->payload, txn->payload_size);
+        *out = mg_span_of(MG_SLICE(txn->payload, txn->payload_size));
         return MG_OK;
     }
     struct mg_record record;
-    MG_TRY(mg_budget_reserve(sorter->options.budget, txn->payload_size, err));
-    sorter->spool_reserved = txn->payload_size;
-    MG_TRY(mg_buffer_log_read(sorter->options.buffer, txn->seq, &sorter->spool, &record, err));
-    *out = record.payload;
+    MG_TRY(mg_buffer_log_find(sorter->options.buffer, txn->seq, &sorter->spool, &record, err));
+    *out = mg_buffer_cursor_payload(sorter->spool, &record);
     return MG_OK;
 }
 
 static enum mg_code give_current(struct mg_sorter *sorter, struct mg_txn *out, struct mg_error *err)
 {
-    struct mg_slice payload;
+    struct mg_span payload, rows;
     struct mg_binlog binlog;
     MG_TRY(load_current(sorter, &payload, err));
-    MG_TRY(mg_binlog_read(payload, &binlog, err));
+    MG_TRY(mg_binlog_read_span(&payload, &sorter->outline, &binlog, &rows, err));
     *out = (struct mg_txn){
         .kind = binlog.ddl_job_id > 0 ? MG_TXN_DDL : MG_TXN_ROWS,
         .start_ts = sorter->current->start_ts,
         .commit_ts = sorter->current->commit_ts,
         .received_ms = sorter->current->received_ms,
-        .rows = binlog.prewrite_value,
+        .rows = rows,
         .job_id = binlog.ddl_job_id,
         .job_schema_state = binlog.ddl_schema_state,
         .query = binlog.ddl_query,
@@ -469,7 +480,8 @@ static void describe_oldest(const struct mg_sorter__txn *txn, struct mg_sorter_l
     if (txn->tables)
         out->oldest_tables = *txn->tables;
     else if (mg_binlog_read(MG_SLICE(txn->payload, txn->payload_size), &binlog, NULL) == MG_OK)
-        out->oldest_tables = find_tables(&binlog);
+        out->oldest_tables = find_tables(
+            &binlog, &(struct mg_span){.data = binlog.prewrite_value.data, .size = binlog.prewrite_value.size});
 }
 
 void mg_sorter_lag(struct mg_sorter *sorter, struct mg_sorter_lag *out)
@@ -563,7 +575,8 @@ enum mg_code mg_sorter_new(const struct mg_sorter_options *options, struct mg_so
         return mg_fail(err, MG_NO_MEMORY, "no memory for the sorter");
     sorter->options = *options;
     set_defaults(&sorter->options);
-    mg_buffer_init(&sorter->spool, SIZE_MAX / 2);
+    mg_buffer_init(&sorter->read_outline, MG_SORTER__OUTLINE_MAX);
+    mg_buffer_init(&sorter->outline, MG_SORTER__OUTLINE_MAX);
     mg_mutex_init(&sorter->lock, MG_RANK_SETTLE, "sorter");
     mg_cond_init(&sorter->wake);
     sorter->read_ns = mg_mono_ns(sorter->options.clock);
@@ -599,7 +612,7 @@ void mg_sorter_free(struct mg_sorter *sorter)
         free_txn(sorter, txn);
     }
     mg_mutex_unlock(&sorter->lock);
-    mg_buffer_clear(&sorter->spool);
+    mg_buffer_clear(&sorter->read_outline);
     mg_ts_map_clear(&sorter->by_start);
     mg_watermark_free(sorter->watermark);
     mg_buffer_cursor_close(sorter->cursor);

@@ -2,8 +2,8 @@
  *
  * Reads the buffer, matches P with C and R by start_ts (watermark.h decides), settles what is open through the source,
  * and gives transactions with commit_ts <= W in commit order. Payloads above spool_bytes are not kept in memory: they
- * are read again from the buffer, which is the spool. Settling every R at once, and every P that stays open, is asked
- * about at the source (settle_rule.h); while nothing comes and nothing is open, the
+ * are read again from the buffer, which is the spool; those of megabytes piece by piece. Settling every R at once, and
+ * every P that stays open, is asked about at the source (settle_rule.h); while nothing comes and nothing is open, the
  *          source's oracle says how far time went.
  * Threads  poll, next, position, take_late: the applying thread. A settling thread of its own asks the source off the
  *          hot path. Lock: MG_RANK_SETTLE.
@@ -22,7 +22,7 @@ struct mg_txn {
     enum mg_txn_kind kind;
     uint64_t start_ts, commit_ts;
     int64_t received_ms;      /* when its P arrived; unix time */
-    struct mg_slice rows;     /* ROWS: a marshalled PrewriteValue */
+    struct mg_span rows;      /* ROWS: a marshalled PrewriteValue; not in memory when it is large */
     int64_t job_id;           /* DDL */
     int32_t job_schema_state; /* DDL: ddl_schema_state of the record */
     struct mg_slice query;    /* DDL */

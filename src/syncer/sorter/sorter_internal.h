@@ -45,7 +45,7 @@ struct mg_sorter__question {
     size_t key_size;
 };
 
-enum { MG_SORTER__QUESTIONS_MAX = 64 };
+enum { MG_SORTER__QUESTIONS_MAX = 64, MG_SORTER__OUTLINE_MAX = 8 << 20 };
 
 struct mg_sorter__verdict {
     uint64_t start_ts, commit_ts;
@@ -55,8 +55,9 @@ struct mg_sorter__verdict {
 struct mg_sorter {
     struct mg_sorter_options options; /* defaults filled in */
     struct mg_buffer_cursor *cursor;
-    struct mg_buffer spool; /* the current transaction's payload, when it was read again */
-    size_t spool_reserved;
+    struct mg_buffer read_outline;  /* of the record that is read, if it is not in memory */
+    struct mg_buffer_cursor *spool; /* at the current transaction's P, when it is read again */
+    struct mg_buffer outline;       /* of that, if it is not in memory */
     struct mg_sorter__txn *current; /* given out last: ends with the next call */
     bool crowded;                   /* so many transactions wait that nothing more is read */
     struct mg_thread settling;

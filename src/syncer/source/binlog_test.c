@@ -37,7 +37,8 @@ static void reads_what_tidb_sends(void **state)
     assert_int_equal(binlog.prewrite_value.size, 26);
     assert_int_equal(binlog.ddl_job_id, 0);
     int64_t ids[2] = {0, 0};
-    assert_int_equal(mg_binlog_table_ids(binlog.prewrite_value, ids, 2), 1);
+    struct mg_span value = mg_span_of(binlog.prewrite_value);
+    assert_int_equal(mg_binlog_table_ids(&value, ids, 2), 1);
     assert_int_equal(ids[0], 106);
 }
 
@@ -109,8 +110,10 @@ static void survives_damage(void **state)
             if (bit >= 0)
                 copy[bit / 8] ^= (uint8_t)(1 << bit % 8);
             if (mg_binlog_read_request(MG_SLICE(copy, size), &request, NULL) == MG_OK &&
-                mg_binlog_read(request.payload, &binlog, NULL) == MG_OK)
-                mg_binlog_table_ids(binlog.prewrite_value, NULL, 0);
+                mg_binlog_read(request.payload, &binlog, NULL) == MG_OK) {
+                struct mg_span value = mg_span_of(binlog.prewrite_value);
+                mg_binlog_table_ids(&value, NULL, 0);
+            }
             free(copy);
         }
     }
@@ -155,6 +158,80 @@ static void passes_over_what_it_does_not_know(void **state)
     assert_int_equal(request.payload.size, 0);
 }
 
+/* ---- payloads outside memory --------------------------------------------------------------------------------- */
+
+static enum mg_code read_slice(void *arg, uint64_t offset, size_t size, uint8_t *out, struct mg_error *err)
+{
+    const struct mg_slice *bytes = arg;
+    assert_true(offset <= bytes->size && size <= bytes->size - offset);
+    memcpy(out, bytes->data + offset, size);
+    return MG_OK;
+}
+
+/* The same answer as from memory, of the same tables. */
+static void compare_outside(struct mg_slice bytes)
+{
+    const struct mg_span_source source = {.read = read_slice, .arg = &bytes};
+    const struct mg_span outside = {.size = bytes.size, .source = &source};
+    struct mg_binlog want = {0}, got = {0};
+    struct mg_span value = {.size = 0};
+    struct mg_buffer outline;
+    int64_t ids[2] = {0}, want_ids[2] = {0};
+    mg_buffer_init(&outline, 1 << 16);
+    enum mg_code code = mg_binlog_read(bytes, &want, NULL);
+    assert_int_equal(mg_binlog_read_span(&outside, &outline, &got, &value, NULL), code);
+    if (code == MG_OK) {
+        struct mg_span inside = mg_span_of(want.prewrite_value);
+        assert_int_equal(got.type, want.type);
+        assert_true(got.start_ts == want.start_ts && got.commit_ts == want.commit_ts);
+        assert_true(mg_slice_equal(got.prewrite_key, want.prewrite_key));
+        assert_true(got.ddl_job_id == want.ddl_job_id && got.ddl_schema_state == want.ddl_schema_state);
+        size_t shown = MG_MIN(want.ddl_query.size, (size_t)MG_BINLOG_QUERY_MAX);
+        assert_true(mg_slice_equal(got.ddl_query, MG_SLICE(want.ddl_query.data, shown)));
+        assert_int_equal(value.size, want.prewrite_value.size);
+        if (value.size)
+            assert_ptr_equal(bytes.data + value.offset, want.prewrite_value.data);
+        assert_int_equal(mg_binlog_table_ids(&value, ids, 2), mg_binlog_table_ids(&inside, want_ids, 2));
+        assert_memory_equal(ids, want_ids, sizeof ids);
+    }
+    mg_buffer_clear(&outline);
+}
+
+static void payloads_outside_memory(void **state)
+{
+    struct mg_binlog_request request;
+    assert_int_equal(mg_binlog_read_request(MG_SLICE(request_bytes, sizeof request_bytes), &request, NULL), MG_OK);
+    uint8_t copy[sizeof request_bytes];
+    for (size_t size = 0; size <= request.payload.size; size++) {
+        for (int bit = -1; bit < (int)size * 8; bit++) {
+            memcpy(copy, request.payload.data, size);
+            if (bit >= 0)
+                copy[bit / 8] ^= (uint8_t)(1 << bit % 8);
+            compare_outside(MG_SLICE(copy, size));
+        }
+    }
+    /* A long statement is cut; a long key is not, up to the outline's maximum. */
+    static uint8_t text[50000];
+    static struct mg_buffer message;
+    memset(text, 'x', sizeof text);
+    mg_buffer_init(&message, 1 << 20);
+    assert_int_equal(mg_buffer_append(&message, "\x10\x64\x32", 3, NULL), MG_OK); /* start_ts, ddl_query */
+    assert_int_equal(mg_buffer_append_bytes(&message, MG_SLICE(text, sizeof text), NULL), MG_OK);
+    assert_int_equal(mg_buffer_append(&message, "\x38\x07\x22", 3, NULL), MG_OK); /* ddl_job_id, prewrite_key */
+    assert_int_equal(mg_buffer_append_bytes(&message, MG_SLICE(text, 20000), NULL), MG_OK);
+    compare_outside(mg_buffer_slice(&message));
+    struct mg_slice bytes = mg_buffer_slice(&message);
+    const struct mg_span_source source = {.read = read_slice, .arg = &bytes};
+    const struct mg_span outside = {.size = bytes.size, .source = &source};
+    struct mg_span value;
+    struct mg_binlog binlog;
+    struct mg_buffer outline;
+    mg_buffer_init(&outline, 10000);
+    assert_int_equal(mg_binlog_read_span(&outside, &outline, &binlog, &value, NULL), MG_TOO_BIG);
+    mg_buffer_clear(&outline);
+    mg_buffer_clear(&message);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +240,7 @@ int main(void)
         cmocka_unit_test(survives_damage),
         cmocka_unit_test(refuses),
         cmocka_unit_test(passes_over_what_it_does_not_know),
+        cmocka_unit_test(payloads_outside_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

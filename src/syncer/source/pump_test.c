@@ -185,14 +185,19 @@ static void takes_large_messages(void **state)
     assert_int_equal(mg_buffer_append_varint(&payload, size, NULL), MG_OK);
     assert_int_equal(mg_buffer_append_zeros(&payload, size, NULL), MG_OK);
     assert_int_equal(write_payload(client, CLUSTER, mg_buffer_slice(&payload), 60000, &err), MG_OK);
-    struct mg_buffer again;
+    struct mg_buffer_cursor *cursor;
+    struct mg_span_reader again = {.rest = {.size = 0}};
+    struct mg_slice bytes = MG_SLICE(NULL, 0);
     struct mg_record record;
-    mg_buffer_init(&again, SIZE_MAX / 2);
-    assert_int_equal(mg_buffer_log_read(bench.log, mg_buffer_log_last(bench.log), &again, &record, NULL), MG_OK);
-    assert_true(mg_slice_equal(record.payload, mg_buffer_slice(&payload)));
+    assert_int_equal(mg_buffer_log_find(bench.log, mg_buffer_log_last(bench.log), &cursor, &record, NULL), MG_OK);
+    struct mg_span kept = mg_buffer_cursor_payload(cursor, &record);
+    mg_span_reader_turn(&again, &kept);
+    assert_int_equal(mg_span_reader_take(&again, payload.size, &bytes, NULL), MG_OK);
+    assert_true(mg_slice_equal(bytes, mg_buffer_slice(&payload)));
     assert_int_equal(mg_buffer_append_zeros(&payload, 30 << 20, NULL), MG_OK);
     assert_int_not_equal(write_payload(client, CLUSTER, mg_buffer_slice(&payload), 60000, &err), MG_OK); /* too large */
-    mg_buffer_clear(&again);
+    mg_span_reader_clear(&again);
+    mg_buffer_cursor_close(cursor);
     mg_buffer_clear(&payload);
     mg_grpc_client_close(client);
     bench_clear(&bench);

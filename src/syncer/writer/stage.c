@@ -5,14 +5,12 @@
 #include <stdlib.h>
 
 #include "base/counter.h"
+#include "base/stop.h"
 
-enum {
-    BATCH_ROWS = 1 << 16,   /* a batch is closed at so many rows, */
-    BATCH_BYTES = 64 << 20, /* or so many bytes */
-};
+enum { BATCH_ROWS = 1 << 16 };              /* a batch is closed at so many rows, or at staging->batch_bytes_max */
 #define BUILDER_BYTES_MAX ((size_t)3 << 30) /* a row is a part of a message of at most 1 GiB; buffers double */
 
-enum mg_code mg_stage_new(struct mg_schema *schema, struct mg_budget *budget, struct mg_stage_sampler *sampler,
+enum mg_code mg_stage_new(struct mg_schema *schema, struct mg_budget *budget, struct mg_staging *staging,
                           struct mg_stage **out, struct mg_error *err)
 {
     struct mg_stage *stage = calloc(1, sizeof *stage);
@@ -24,7 +22,7 @@ enum mg_code mg_stage_new(struct mg_schema *schema, struct mg_budget *budget, st
     if (code == MG_OK) {
         mg_buffer_init(&stage->ops, MG_BATCH_ROWS_MAX);
         mg_buffer_init(&stage->old_rows, MG_BATCH_ROWS_MAX * sizeof(uint32_t));
-        stage->sampler = sampler;
+        stage->staging = staging;
         stage->schema = mg_schema_ref(schema);
         for (uint32_t i = 0; i < schema->column_count; i++)
             types[i] = schema->columns[i].type;
@@ -56,12 +54,32 @@ static void free_batches(struct mg_stage *stage)
     for (uint32_t i = 0; i < stage->batch_count; i++)
         clear_batch(&stage->batches[i]);
     stage->batch_count = 0;
+    stage->batch_bytes = 0;
+}
+
+static size_t bytes_of(const struct mg_stage_batch *batch)
+{
+    return mg_batch_bytes(batch->rows) + batch->rows->row_count + (batch->old ? mg_batch_bytes(batch->old) : 0);
+}
+
+/* Tell the others what this stage holds now. */
+static void count_bytes(struct mg_stage *stage)
+{
+    struct mg_staging *staging = stage->staging;
+    size_t bytes = stage->batch_bytes + stage->builder.used_bytes + stage->old.used_bytes + stage->ops.size;
+
+    staging->bytes += bytes - stage->bytes; /* modulo 2^64 */
+    if (bytes > stage->bytes)
+        staging->txn_bytes += bytes - stage->bytes;
+    stage->bytes = bytes;
 }
 
 void mg_stage_free(struct mg_stage *stage)
 {
     if (!stage)
         return;
+    if (stage->staging)
+        stage->staging->bytes -= stage->bytes;
     free_batches(stage);
     free(stage->batches);
     mg_batch_builder_clear(&stage->builder);
@@ -118,6 +136,7 @@ static enum mg_code close_batch(struct mg_stage *stage, struct mg_error *err)
         return code;
     }
     stage->batches[stage->batch_count++] = batch;
+    stage->batch_bytes += bytes_of(&batch);
     mg_buffer_reset(&stage->ops);
     return MG_OK;
 }
@@ -134,48 +153,72 @@ static enum mg_change_op op_of(enum mg_row_kind kind)
 /* The newest row's old image, if it is its turn. */
 static enum mg_code keep_old(struct mg_stage *stage, enum mg_row_kind kind, struct mg_slice row, struct mg_error *err)
 {
-    uint32_t one_in = atomic_load_explicit(&stage->sampler->one_in, memory_order_relaxed);
+    uint32_t one_in = atomic_load_explicit(&stage->staging->one_in, memory_order_relaxed);
     uint32_t number = (uint32_t)stage->ops.size - 1;
     bool whole;
 
-    if (kind == MG_ROW_INSERT || one_in == 0 || ++stage->sampler->seen % one_in != 0)
+    if (kind == MG_ROW_INSERT || one_in == 0 || ++stage->staging->seen % one_in != 0)
         return MG_OK;
     MG_TRY(mg_row_decode_old(stage->decoder, kind, row, &stage->old, &whole, err));
     return whole ? mg_buffer_append(&stage->old_rows, &number, sizeof number, err) : MG_OK;
 }
 
-enum mg_code mg_stage_mutation(struct mg_stage *stage, uint64_t txn, struct mg_slice mutation, int64_t *out_column_id,
-                               struct mg_error *err)
+/* A batch is full. */
+static enum mg_code end_batch(struct mg_stage *stage, struct mg_error *err)
 {
-    struct mg_row_walk walk;
+    struct mg_staging *staging = stage->staging;
+
+    switch (staging->mode) {
+    case MG_STAGING_PUT: MG_TRY(mg_stage_put(stage, staging->epoch, err)); break;
+    case MG_STAGING_DROP: return mg_stage_drop(stage, err);
+    default:
+        MG_TRY(close_batch(stage, err));
+        count_bytes(stage);
+        if (staging->txn_bytes > staging->txn_bytes_max) {
+            staging->too_big = true;
+            return mg_fail(err, MG_TOO_BIG, "a transaction's rows take more than %zu bytes", staging->txn_bytes_max);
+        }
+        return MG_OK;
+    }
+    MG_STOP("writer.batch");
+    return MG_OK;
+}
+
+static enum mg_code stage_row(struct mg_stage *stage, enum mg_row_kind kind, struct mg_slice row,
+                              int64_t *out_column_id, struct mg_error *err)
+{
+    MG_TRY(mg_row_decode(stage->decoder, kind, row, &stage->builder, out_column_id, err));
+    MG_TRY(mg_buffer_append_u8(&stage->ops, op_of(kind), err));
+    MG_TRY(keep_old(stage, kind, row, err));
+    stage->row_count++;
+    if (stage->ops.size >= BATCH_ROWS ||
+        stage->builder.used_bytes + stage->old.used_bytes >= stage->staging->batch_bytes_max)
+        return end_batch(stage, err);
+    return MG_OK;
+}
+
+enum mg_code mg_stage_mutation(struct mg_stage *stage, uint64_t txn, const struct mg_span *mutation,
+                               uint64_t *inout_rows, int64_t *out_column_id, struct mg_error *err)
+{
+    struct mg_row_walk walk = {.is_obsolete = false};
     enum mg_row_kind kind;
     struct mg_slice row;
     uint64_t decoded = 0;
-    enum mg_code code;
 
     mg_assert(!stage->lost_reason);
     if (stage->txn != txn) {
         stage->txn = txn;
         stage->rows_before = stage->row_count;
     }
-    mg_row_walk_init(&walk, mutation);
-    while ((code = mg_row_walk_next(&walk, &kind, &row, err)) == MG_OK) {
-        code = mg_row_decode(stage->decoder, kind, row, &stage->builder, out_column_id, err);
-        if (code == MG_OK)
-            code = mg_buffer_append_u8(&stage->ops, op_of(kind), err);
-        if (code == MG_OK)
-            code = keep_old(stage, kind, row, err);
-        if (code != MG_OK)
-            break;
-        stage->row_count++;
+    enum mg_code code = mg_row_walk_open(&walk, mutation, err);
+    while (code == MG_OK && (code = mg_row_walk_next(&walk, &kind, &row, err)) == MG_OK) {
+        code = stage_row(stage, kind, row, out_column_id, err);
         decoded++;
-        if (stage->ops.size >= BATCH_ROWS || stage->builder.used_bytes >= BATCH_BYTES) {
-            code = close_batch(stage, err);
-            if (code != MG_OK)
-                break;
-        }
     }
+    mg_row_walk_clear(&walk);
+    count_bytes(stage);
     mg_count(decoder_rows, decoded);
+    *inout_rows += decoded;
     return code == MG_NOT_FOUND ? MG_OK : code;
 }
 
@@ -199,6 +242,7 @@ static enum mg_code keep_head(struct mg_stage *stage, struct mg_stage_batch *bat
     MG_TRY(mg_batch_select(batch->rows, rows, kept, stage->builder.budget, &head, err));
     mg_batch_unref(batch->rows);
     batch->rows = head;
+    stage->batch_bytes += bytes_of(batch);
     return MG_OK;
 }
 
@@ -211,6 +255,7 @@ enum mg_code mg_stage_rollback(struct mg_stage *stage, uint64_t txn, struct mg_e
         struct mg_stage_batch *last = &stage->batches[stage->batch_count - 1];
         uint32_t count = last->rows->row_count;
         uint64_t surplus = stage->row_count - stage->rows_before;
+        stage->batch_bytes -= bytes_of(last);
         if (surplus >= count) {
             clear_batch(last);
             stage->batch_count--;
@@ -221,6 +266,18 @@ enum mg_code mg_stage_rollback(struct mg_stage *stage, uint64_t txn, struct mg_e
         MG_TRY(keep_head(stage, last, count - (uint32_t)surplus, err));
         stage->row_count = stage->rows_before;
     }
+    count_bytes(stage);
+    return MG_OK;
+}
+
+enum mg_code mg_stage_drop(struct mg_stage *stage, struct mg_error *err)
+{
+    if (stage->lost_reason)
+        return MG_OK;
+    MG_TRY(close_batch(stage, err));
+    free_batches(stage);
+    stage->row_count = stage->rows_before = 0;
+    count_bytes(stage);
     return MG_OK;
 }
 
@@ -232,6 +289,7 @@ enum mg_code mg_stage_lose(struct mg_stage *stage, const char *reason, uint64_t 
     mg_batch_builder_clear(&stage->old);
     mg_buffer_clear(&stage->old_rows);
     stage->row_count = stage->rows_before = 0;
+    count_bytes(stage);
     stage->good_until_ts = stage->lost_reason ? MG_MIN(stage->good_until_ts, good_until_ts) : good_until_ts;
     if (!stage->lost_reason)
         stage->lost_reason = strdup(reason);
@@ -262,5 +320,6 @@ enum mg_code mg_stage_put(struct mg_stage *stage, struct mg_epoch *epoch, struct
     }
     free_batches(stage);
     stage->row_count = stage->rows_before = 0;
+    count_bytes(stage);
     return code;
 }

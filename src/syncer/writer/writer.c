@@ -5,6 +5,10 @@
  *                       come before the job: it flushes them first.
  * Beginning             The engine's epoch is begun when everything for it is at hand, so that other sources' writers
  *                       wait as short as can be.
+ * Large transactions    One that is too large to wait is an epoch of its own: what came before is flushed, the epoch is
+ *                       begun, and its rows go there batch by batch while they are decoded. If a row cannot be kept,
+ *                       the epoch is aborted, the rest is looked at without being staged, and then the transaction is
+ *                       staged once more without the tables that are lost, whose marks come first.
  * Position              The buffer's sequence number that the last mg_writer_advance named, 8 bytes little endian. An
  *                       epoch cut in between carries the one before: what is read twice lies at or below its watermark
  *                       and is dropped by the sorter.
@@ -12,7 +16,7 @@
  *                       or when memory runs out, the epoch is aborted and the writer has failed: it says so until it is
  *                       closed. Nothing is lost: the store has the last published position, and a new writer goes on
  *                       there.
- * Threads               writer.h; interval_ms and sampler.one_in are all that other threads touch.
+ * Threads               writer.h; interval_ms and staging.one_in are all that other threads touch.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "syncer/writer/writer.h"
 
@@ -34,8 +38,12 @@ enum {
     DEFAULT_EPOCH_ROWS = 1000000,
     DEFAULT_EPOCH_BYTES = 256 << 20,
     DEFAULT_IDLE_PUBLISH_MS = 200,
-    BEGIN_WAIT_MS = 1000, /* for other sources' epochs */
-    HOLD_MS = 3000,       /* for a job that has begun to show in rows or in the stream to end up in the history */
+    TXN_BYTES_MAX = 64 << 20, /* decoded, of one transaction, that wait, */
+    TXN_BYTES_MIN = 1 << 20,
+    TXN_BUDGET_SHARE = 16, /* or so small a part of what the budget has left */
+    TXN_BATCHES = 8,       /* such a transaction goes to its epoch in pieces of one part in so many */
+    BEGIN_WAIT_MS = 1000,  /* for other sources' epochs */
+    HOLD_MS = 3000,        /* for a job that has begun to show in rows or in the stream to end up in the history */
     SCHEMA_STATE_DELETE_ONLY = 1,
 };
 #define JOB_BYTES_MAX ((size_t)1 << 30)
@@ -57,7 +65,7 @@ struct mg_writer {
     size_t epoch_bytes_max;
     int64_t idle_publish_ms;
     _Atomic int64_t interval_ms;
-    struct mg_stage_sampler sampler;
+    struct mg_staging staging;
 
     struct mg_tracker *tracker;
     bool started; /* what the source had before our first record is known */
@@ -183,14 +191,21 @@ static enum mg_code mark_lost(struct mg_writer *writer, struct mg_error *err)
     return MG_OK;
 }
 
+/* What waits goes to the epoch that is begun. */
+static enum mg_code put_rows(struct mg_writer *writer, struct mg_error *err)
+{
+    for (uint32_t i = 0; i < writer->queue_count; i++)
+        MG_TRY(mg_stage_put(writer->queue[i], writer->epoch, err));
+    return MG_OK;
+}
+
 static enum mg_code put_staged(struct mg_writer *writer, struct mg_error *err)
 {
     MG_TRY(mark_lost(writer, err));
     MG_TRY(need_epoch(writer, err)); /* an epoch without rows moves the watermark */
-    for (uint32_t i = 0; i < writer->queue_count; i++) {
-        MG_TRY(mg_stage_put(writer->queue[i], writer->epoch, err));
+    MG_TRY(put_rows(writer, err));
+    for (uint32_t i = 0; i < writer->queue_count; i++)
         writer->queue[i]->queued = false;
-    }
     writer->queue_count = 0;
     return MG_OK;
 }
@@ -316,7 +331,7 @@ static enum mg_code stage_of(struct mg_writer *writer, struct mg_tracked_table *
 {
     if (!table->attached) {
         struct mg_stage *stage;
-        MG_TRY(mg_stage_new(table->schema, writer->budget, &writer->sampler, &stage, err));
+        MG_TRY(mg_stage_new(table->schema, writer->budget, &writer->staging, &stage, err));
         table->attached = stage;
     }
     *out = table->attached;
@@ -353,12 +368,13 @@ static enum mg_code roll_back(struct mg_writer *writer, struct mg_error *err)
 }
 
 /* Ids that nobody told of get their place before any row is staged. */
-static enum mg_code meet_tables(struct mg_writer *writer, const struct mg_prewrite *rows, struct mg_error *err)
+static enum mg_code meet_tables(struct mg_writer *writer, struct mg_prewrite *rows, struct mg_error *err)
 {
-    struct mg_prewrite walk = *rows;
     struct mg_mutation mutation;
+    enum mg_code code;
 
-    while (mg_prewrite_next(&walk, &mutation)) {
+    mg_prewrite_rewind(rows);
+    while ((code = mg_prewrite_next(rows, &mutation, err)) == MG_OK) {
         if (mg_tracker_find(writer->tracker, mutation.table_id) ||
             mg_tracker_is_ignored(writer->tracker, mutation.table_id))
             continue;
@@ -367,7 +383,7 @@ static enum mg_code meet_tables(struct mg_writer *writer, const struct mg_prewri
         MG_TRY(mg_tracker_meet(writer->tracker, mutation.table_id, &sink, err));
         MG_TRY(end_schema_epoch(writer, 0, err));
     }
-    return MG_OK;
+    return code == MG_NOT_FOUND ? MG_OK : code;
 }
 
 /* A row of this table has a column that the table does not have yet: if a job that brought it has finished, it is
@@ -401,14 +417,30 @@ static enum mg_code catch_up(struct mg_writer *writer, int64_t table_id, int64_t
     return code;
 }
 
+/* A row of a table cannot be kept. What of a large transaction went to its epoch is taken back; the rest of it is
+ * looked at only. */
+static enum mg_code lose_stage(struct mg_writer *writer, struct mg_stage *stage, const struct mg_error *why,
+                               struct mg_error *err)
+{
+    char reason[MG_ERROR_TEXT_MAX + 64];
+
+    snprintf(reason, sizeof reason, "a row cannot be kept: %s", why->text);
+    if (writer->staging.mode == MG_STAGING_PUT) {
+        abort_epoch(writer);
+        writer->staging.mode = MG_STAGING_DROP;
+    }
+    return mg_stage_lose(stage, reason, UINT64_MAX, err);
+}
+
 /* One table's rows of the newest transaction. MG_SCHEMA_CHANGED: the table needs to catch up; otherwise what cannot be
  * decoded makes the table lost, and is no error here. */
-static enum mg_code stage_table(struct mg_writer *writer, const struct mg_mutation *mutation, uint64_t *out_rows,
+static enum mg_code stage_table(struct mg_writer *writer, const struct mg_mutation *mutation, uint64_t *inout_rows,
                                 struct mg_error *err)
 {
     struct mg_tracked_table *table = mg_tracker_find(writer->tracker, mutation->table_id);
     struct mg_stage *stage;
     int64_t column_id = 0;
+    uint64_t rows = 0;
     struct mg_error why = MG_ERROR_INIT;
 
     if (!table || table->schema->state != MG_STATE_OK)
@@ -416,55 +448,148 @@ static enum mg_code stage_table(struct mg_writer *writer, const struct mg_mutati
     MG_TRY(stage_of(writer, table, &stage, err));
     if (stage->lost_reason)
         return MG_OK;
-    uint64_t before = stage->row_count;
-    enum mg_code code = mg_stage_mutation(stage, writer->txn, mutation->body, &column_id, &why);
-    if (code == MG_OK) {
-        *out_rows += stage->row_count - before;
-        return MG_OK;
-    }
-    if (code == MG_PROTOCOL || code == MG_UNIMPLEMENTED) {
-        char reason[MG_ERROR_TEXT_MAX + 64];
-        snprintf(reason, sizeof reason, "a row cannot be kept: %s", why.text);
-        return mg_stage_lose(stage, reason, UINT64_MAX, err);
-    }
-    return mg_fail(err, code, "%s", why.text);
+    enum mg_code code = mg_stage_mutation(stage, writer->txn, &mutation->body, &rows, &column_id, &why);
+    if (code == MG_PROTOCOL || code == MG_UNIMPLEMENTED)
+        return lose_stage(writer, stage, &why, err);
+    if (code == MG_OK)
+        *inout_rows += rows;
+    return code == MG_OK ? MG_OK : mg_fail(err, code, "%s", why.text);
 }
 
 /* All tables of the newest transaction. *out_behind: the table that stopped it with MG_SCHEMA_CHANGED. */
-static enum mg_code stage_txn(struct mg_writer *writer, const struct mg_prewrite *rows, uint64_t *out_rows,
+static enum mg_code stage_txn(struct mg_writer *writer, struct mg_prewrite *rows, uint64_t *out_rows,
                               int64_t *out_behind, struct mg_error *err)
 {
-    struct mg_prewrite walk = *rows;
+    struct mg_staging *staging = &writer->staging;
     struct mg_mutation mutation;
+    enum mg_code code;
 
     writer->txn++;
+    staging->txn_bytes = 0;
+    staging->too_big = false;
     *out_rows = 0;
-    while (mg_prewrite_next(&walk, &mutation)) {
-        enum mg_code code = stage_table(writer, &mutation, out_rows, err);
+    mg_prewrite_rewind(rows);
+    while ((code = mg_prewrite_next(rows, &mutation, err)) == MG_OK) {
         *out_behind = mutation.table_id;
-        MG_TRY(code);
+        MG_TRY(stage_table(writer, &mutation, out_rows, err));
+        /* Many tables with a little each are a lot, too. */
+        if (staging->mode == MG_STAGING_PUT && staging->bytes > staging->txn_bytes_max / 2)
+            MG_TRY(put_rows(writer, err));
+        if (staging->mode == MG_STAGING_KEEP && staging->txn_bytes > staging->txn_bytes_max) {
+            staging->too_big = true;
+            return mg_fail(err, MG_TOO_BIG, "a transaction's rows take more than %zu bytes", staging->txn_bytes_max);
+        }
     }
+    return code == MG_NOT_FOUND ? MG_OK : code;
+}
+
+/* ---- large transactions -------------------------------------------------------------------------------------- */
+
+static enum mg_code drop_rows(struct mg_writer *writer, struct mg_error *err)
+{
+    for (uint32_t i = 0; i < writer->queue_count; i++)
+        MG_TRY(mg_stage_drop(writer->queue[i], err));
     return MG_OK;
+}
+
+static bool has_lost(const struct mg_writer *writer)
+{
+    for (uint32_t i = 0; i < writer->queue_count; i++)
+        if (writer->queue[i]->lost_reason)
+            return true;
+    return false;
+}
+
+/* Into an epoch that is begun. The mode is MG_STAGING_DROP afterwards when a table was lost: nothing is staged then. */
+static enum mg_code put_large(struct mg_writer *writer, struct mg_prewrite *rows, uint64_t *out_rows,
+                              int64_t *out_behind, struct mg_error *err)
+{
+    MG_TRY(need_epoch(writer, err));
+    writer->staging.epoch = writer->epoch;
+    writer->staging.mode = MG_STAGING_PUT;
+    return stage_txn(writer, rows, out_rows, out_behind, err);
+}
+
+/* All of it was looked at, and some tables are lost. From here on nothing can be taken back but by a new writer, as the
+ * tracker knows the marks. */
+static enum mg_code put_without_lost(struct mg_writer *writer, struct mg_prewrite *rows, uint64_t *out_rows,
+                                     struct mg_error *err)
+{
+    int64_t behind;
+
+    MG_TRY(drop_rows(writer, err));
+    MG_TRY(mark_lost(writer, err)); /* before any row of the epoch */
+    struct mg_error why = MG_ERROR_INIT;
+    enum mg_code code = put_large(writer, rows, out_rows, &behind, &why);
+    if ((code == MG_OK && writer->staging.mode == MG_STAGING_DROP) || code == MG_SCHEMA_CHANGED)
+        return mg_fail(err, MG_CORRUPT, "a large transaction was decoded twice, and not alike");
+    return code == MG_OK ? MG_OK : mg_fail(err, code, "%s", why.text);
+}
+
+/* As stage_txn; after MG_OK the epoch is begun and holds most of the rows. Where the call can be repeated, or a table
+ * can catch up, nothing of it is staged. */
+static enum mg_code stage_large(struct mg_writer *writer, struct mg_prewrite *rows, uint64_t *out_rows,
+                                int64_t *out_behind, struct mg_error *err)
+{
+    struct mg_staging *staging = &writer->staging;
+    enum mg_code code;
+
+    if (writer->staged_txns > 0)
+        MG_TRY(flush(writer, err)); /* it is not taken back with this one */
+    if (has_lost(writer)) {
+        staging->mode = MG_STAGING_DROP;
+        code = stage_txn(writer, rows, out_rows, out_behind, err);
+    } else {
+        code = put_large(writer, rows, out_rows, out_behind, err);
+    }
+    if (code == MG_SCHEMA_CHANGED) {
+        struct mg_error ignored = MG_ERROR_INIT;
+        abort_epoch(writer);
+        enum mg_code dropped = drop_rows(writer, &ignored);
+        if (dropped != MG_OK)
+            code = mg_fail(err, dropped, "%s", ignored.text);
+    }
+    if (code == MG_OK && staging->mode == MG_STAGING_DROP)
+        code = put_without_lost(writer, rows, out_rows, err);
+    staging->mode = MG_STAGING_KEEP;
+    staging->epoch = NULL;
+    if (code == MG_OK)
+        mg_count(writer_large_txns, 1);
+    return code;
+}
+
+/* ---- a transaction of rows ----------------------------------------------------------------------------------- */
+
+static enum mg_code stage_rows(struct mg_writer *writer, struct mg_prewrite *rows, uint64_t *out_rows,
+                               struct mg_error *err)
+{
+    bool large = rows->value.source != NULL;
+
+    for (;;) {
+        struct mg_error why = MG_ERROR_INIT;
+        int64_t behind = 0;
+        enum mg_code code = large ? stage_large(writer, rows, out_rows, &behind, &why)
+                                  : stage_txn(writer, rows, out_rows, &behind, &why);
+        if (code == MG_OK)
+            return MG_OK;
+        bool too_big = code == MG_TOO_BIG && !large && writer->staging.too_big;
+        if (code != MG_SCHEMA_CHANGED && !too_big)
+            return mg_fail(err, code, "%s", why.text);
+        MG_TRY(roll_back(writer, err));
+        large |= too_big;
+        if (!too_big)
+            MG_TRY(catch_up(writer, behind, rows->schema_version, why.text, err));
+    }
 }
 
 static enum mg_code apply_rows(struct mg_writer *writer, const struct mg_txn *txn, struct mg_error *err)
 {
-    struct mg_prewrite rows;
+    MG_CLEANUP(mg_prewrite_clear) struct mg_prewrite rows;
     uint64_t row_count = 0;
-    int64_t behind = 0;
 
-    MG_TRY(mg_prewrite_open(txn->rows, &rows, err));
+    MG_TRY(mg_prewrite_open(&txn->rows, &rows, err));
     MG_TRY(meet_tables(writer, &rows, err));
-    for (;;) {
-        struct mg_error why = MG_ERROR_INIT;
-        enum mg_code code = stage_txn(writer, &rows, &row_count, &behind, &why);
-        if (code == MG_OK)
-            break;
-        if (code != MG_SCHEMA_CHANGED)
-            return mg_fail(err, code, "%s", why.text);
-        MG_TRY(roll_back(writer, err));
-        MG_TRY(catch_up(writer, behind, rows.schema_version, why.text, err));
-    }
+    MG_TRY(stage_rows(writer, &rows, &row_count, err));
     if (writer->staged_txns++ == 0)
         writer->staged_since_ms = now_ms(writer);
     writer->staged_rows += row_count;
@@ -477,7 +602,17 @@ static enum mg_code apply_rows(struct mg_writer *writer, const struct mg_txn *tx
 
 static bool is_full(const struct mg_writer *writer)
 {
-    return writer->staged_rows >= writer->epoch_rows_max || writer->staged_bytes >= writer->epoch_bytes_max;
+    return writer->staged_rows >= writer->epoch_rows_max || writer->staged_bytes >= writer->epoch_bytes_max ||
+           writer->staging.bytes >= MG_MIN(writer->epoch_bytes_max, 2 * writer->staging.txn_bytes_max);
+}
+
+/* After a transaction: publish what is enough for an epoch, or what a large transaction has begun. */
+static enum mg_code flush_full(struct mg_writer *writer, struct mg_error *err)
+{
+    bool is_begun = writer->epoch != NULL;
+    enum mg_code code = flush(writer, err);
+    /* It is staged: an epoch that cannot begin now is cut by the next advance. */
+    return code == MG_BUSY && !is_begun && !writer->epoch ? MG_OK : code;
 }
 
 enum mg_code mg_writer_apply(struct mg_writer *writer, const struct mg_txn *txn, struct mg_error *err)
@@ -494,9 +629,8 @@ enum mg_code mg_writer_apply(struct mg_writer *writer, const struct mg_txn *txn,
         }
     } else if (code == MG_OK) {
         code = apply_rows(writer, txn, &why);
-        /* It is staged: an epoch that cannot begin now is cut by the next advance. */
-        if (code == MG_OK && is_full(writer) && (code = flush(writer, &why)) == MG_BUSY && !writer->epoch)
-            code = MG_OK;
+        if (code == MG_OK && (writer->epoch || is_full(writer)))
+            code = flush_full(writer, &why);
     }
     return code == MG_OK ? MG_OK : give_up(writer, code, &why, err);
 }
@@ -572,13 +706,14 @@ static enum mg_code lose_id(struct mg_writer *writer, int64_t table_id, const ch
 static enum mg_code lose_rows(struct mg_writer *writer, const struct mg_txn *txn, const char *reason,
                               uint64_t good_until_ts, struct mg_error *err)
 {
-    struct mg_prewrite rows;
+    MG_CLEANUP(mg_prewrite_clear) struct mg_prewrite rows;
     struct mg_mutation mutation;
+    enum mg_code code;
 
-    MG_TRY(mg_prewrite_open(txn->rows, &rows, err));
-    while (mg_prewrite_next(&rows, &mutation))
+    MG_TRY(mg_prewrite_open(&txn->rows, &rows, err));
+    while ((code = mg_prewrite_next(&rows, &mutation, err)) == MG_OK)
         MG_TRY(lose_id(writer, mutation.table_id, reason, good_until_ts, err));
-    return MG_OK;
+    return code == MG_NOT_FOUND ? MG_OK : code;
 }
 
 static enum mg_code lose_job(struct mg_writer *writer, const struct mg_txn *txn, const char *reason,
@@ -650,7 +785,7 @@ enum mg_code mg_writer_set_interval(struct mg_writer *writer, int64_t interval_m
     return MG_OK;
 }
 
-void mg_writer_set_verify(struct mg_writer *writer, uint32_t one_in) { atomic_store(&writer->sampler.one_in, one_in); }
+void mg_writer_set_verify(struct mg_writer *writer, uint32_t one_in) { atomic_store(&writer->staging.one_in, one_in); }
 
 /* ---- opening and closing ------------------------------------------------------------------------------------- */
 
@@ -689,6 +824,11 @@ enum mg_code mg_writer_open(const struct mg_writer_options *options, struct mg_w
     snprintf(writer->source_name, sizeof writer->source_name, "%s", options->source_name);
     writer->epoch_rows_max = options->epoch_rows_max ? options->epoch_rows_max : DEFAULT_EPOCH_ROWS;
     writer->epoch_bytes_max = options->epoch_bytes_max ? options->epoch_bytes_max : DEFAULT_EPOCH_BYTES;
+    size_t share = mg_budget_left(options->budget) / TXN_BUDGET_SHARE;
+    writer->staging.txn_bytes_max = options->txn_bytes_max
+                                        ? options->txn_bytes_max
+                                        : MG_MIN(MG_MAX(share, (size_t)TXN_BYTES_MIN), (size_t)TXN_BYTES_MAX);
+    writer->staging.batch_bytes_max = writer->staging.txn_bytes_max / TXN_BATCHES;
     writer->idle_publish_ms = options->idle_publish_ms ? options->idle_publish_ms : DEFAULT_IDLE_PUBLISH_MS;
     atomic_store(&writer->interval_ms, options->interval_ms ? options->interval_ms : DEFAULT_INTERVAL_MS);
     mg_writer_set_verify(writer, options->verify_one_in);

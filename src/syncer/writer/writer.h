@@ -1,9 +1,11 @@
 /* writer.h -- from transactions to epochs: decodes rows by the schema of their version, follows DDL, cuts epochs,
  * publishes.
  *
- * A DDL that changes tables is an epoch of its own. Rows are decoded straight into column batches, one builder per
- * table and epoch. The epoch is cut by interval, rows or bytes; these may change while it runs. Where to go on after a
- * restart is what the store says, not a file of ours.
+ * A transaction whose decoded rows pass txn_bytes_max, or whose message is not in memory, is an epoch of its own, and
+ * its rows go to the engine in batches as they are decoded: what is in memory does not grow with it. A DDL that changes
+ * tables is an epoch of its own. Rows are decoded straight into column batches, one builder per table and epoch. The
+ * epoch is cut by interval, rows or bytes; these may change while it runs. Where to go on after a restart is what the
+ * store says, not a file of ours.
  * Threads  apply, advance, flush: the applying thread. settings and stats: any.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef MG_SYNCER_WRITER_H
@@ -23,7 +25,8 @@ struct mg_writer_options {
     struct mg_budget *budget;
     int64_t interval_ms;     /* 0 = 10 */
     uint32_t epoch_rows_max; /* 0 = 1,000,000; one transaction is never cut */
-    size_t epoch_bytes_max;  /* 0 = 256 MiB */
+    size_t epoch_bytes_max;  /* of messages, and of decoded rows; 0 = 256 MiB of messages, rows by the budget */
+    size_t txn_bytes_max;    /* decoded, of one transaction, that wait; 0 = up to 64 MiB, by the budget */
     uint32_t verify_one_in;  /* of updated and deleted rows the old image is compared; 1 = all, 0 = none */
     int64_t idle_publish_ms; /* publish a watermark without rows this often at most; 0 = 200 */
 };

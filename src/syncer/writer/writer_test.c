@@ -16,6 +16,8 @@ struct world {
     struct mg_latch *latch;
     struct mg_writer *writer;
     struct mg_buffer message, mutation, row; /* the transaction under construction */
+    bool is_outside;                         /* it is read in pieces */
+    size_t txn_bytes_max;
     uint64_t ts, seq;
 };
 
@@ -33,6 +35,7 @@ static struct mg_source_position open_writer(struct world *world)
         .clock = &world->clock.clock,
         .budget = &world->budget,
         .epoch_rows_max = 100,
+        .txn_bytes_max = world->txn_bytes_max,
     };
     assert_ok(mg_writer_open(&options, &world->writer, &position, &err));
     return position;
@@ -125,9 +128,21 @@ static void add_row(struct world *world, int64_t table_id, int64_t handle, int64
     put_bytes(&world->message, 2, &world->mutation);
 }
 
+static enum mg_code read_message(void *arg, uint64_t offset, size_t size, uint8_t *out, struct mg_error *err)
+{
+    const struct world *world = arg;
+    assert_true(offset <= world->message.size && size <= world->message.size - offset);
+    memcpy(out, world->message.data + offset, size);
+    return MG_OK;
+}
+
 static enum mg_code apply_txn(struct world *world, struct mg_error *err)
 {
-    struct mg_txn txn = {.kind = MG_TXN_ROWS, .commit_ts = world->ts + 10, .rows = mg_buffer_slice(&world->message)};
+    const struct mg_span_source source = {.read = read_message, .arg = world, .budget = &world->budget};
+    struct mg_txn txn = {
+        .kind = MG_TXN_ROWS, .commit_ts = world->ts + 10, .rows = mg_span_of(mg_buffer_slice(&world->message))};
+    if (world->is_outside)
+        txn.rows = (struct mg_span){.size = world->message.size, .source = &source};
     enum mg_code code = mg_writer_apply(world->writer, &txn, err);
     if (code == MG_OK)
         world->ts += 10;
@@ -646,7 +661,8 @@ static void late_transactions(void **state)
     insert(world, OTHER, 2);
     begin_txn(world, 100);
     add_row(world, TABLE, 9, 2, 10);
-    struct mg_txn late = {.kind = MG_TXN_ROWS, .commit_ts = good + 50, .rows = mg_buffer_slice(&world->message)};
+    struct mg_txn late = {
+        .kind = MG_TXN_ROWS, .commit_ts = good + 50, .rows = mg_span_of(mg_buffer_slice(&world->message))};
     assert_ok(mg_writer_needs_reload(world->writer, &late, "a commit was settled too late", &err));
     check_state(world, "t", MG_STATE_NEEDS_RELOAD, "a commit was settled too late", good + 49);
     assert_int_equal(row_count(world, "u"), 2);
@@ -754,12 +770,243 @@ static void memory_runs_out(void **state)
     assert_int_equal(row_count(world, "t"), 5001);
 }
 
+/* ---- large transactions -------------------------------------------------------------------------------------- */
+
+enum { LARGE_ROWS = 20000, WIDE = 25 };
+
+/* A table of WIDE columns, so that a row of a few bytes becomes one of hundreds. */
+static void create_wide(struct world *world, int64_t id, const char *name)
+{
+    char columns[WIDE * 16];
+    int size = snprintf(columns, sizeof columns, "id i");
+    for (int i = 1; i < WIDE; i++)
+        size += snprintf(columns + size, sizeof columns - (size_t)size, ", c%d I", i);
+    run_job(world, id + 1, job_json(id + 1, MG_DDL_CREATE_TABLE, id + 1, id, table_json(id, name, columns), ""));
+}
+
+/* One mutation of many inserted rows from handle `first` on: of every third row but the first only the handle. The row
+ * with the handle `bad` has that column and value. */
+static void add_rows(struct world *world, int64_t table_id, int64_t first, int64_t count, int64_t bad,
+                     int64_t column_id, int64_t value)
+{
+    struct mg_error err;
+    mg_buffer_reset(&world->mutation);
+    put_int(&world->mutation, 1, table_id);
+    for (int64_t i = first; i < first + count; i++) {
+        mg_buffer_reset(&world->row);
+        put_datum(&world->row, i);
+        if (i == bad) {
+            put_datum(&world->row, column_id);
+            put_datum(&world->row, value);
+        } else if (i % 3 == 0) {
+            put_datum(&world->row, 2);
+            put_datum(&world->row, i);
+        } else {
+            assert_ok(mg_buffer_append_u8(&world->row, 0, &err));
+        }
+        put_bytes(&world->mutation, 2, &world->row);
+    }
+    for (int64_t i = 0; i < count; i++)
+        put_int(&world->mutation, 7, 0);
+    put_bytes(&world->message, 2, &world->mutation);
+}
+
+static void reopen_with(struct world *world, bool is_outside, size_t txn_bytes_max)
+{
+    mg_writer_close(world->writer);
+    world->is_outside = is_outside;
+    world->txn_bytes_max = txn_bytes_max;
+    open_writer(world);
+}
+
+static size_t peak_of(struct world *world) { return atomic_load(&world->budget.peak_bytes); }
+
+static void forget_peak(struct world *world)
+{
+    atomic_store(&world->budget.peak_bytes, mg_budget_used(&world->budget));
+}
+
+/* Memory does not grow with a transaction, wherever its message is; it is one epoch, and so is what came before. */
+static void a_transaction_larger_than_memory(void **state)
+{
+    struct world *world = *state;
+    struct mg_error err;
+
+    create_wide(world, TABLE, "t");
+    create(world, OTHER, "u");
+    for (int way = 0; way < 2; way++) {
+        reopen_with(world, way == 1, 256 << 10);
+        insert(world, OTHER, way + 1);
+        uint64_t epoch = newest_epoch(world);
+        forget_peak(world);
+        begin_txn(world, 100);
+        add_rows(world, TABLE, way * LARGE_ROWS, LARGE_ROWS, -1, 0, 0);
+        add_row(world, OTHER, way + 10, 2, 7);
+        assert_ok(apply_txn(world, &err));
+        assert_int_equal(newest_epoch(world), epoch + 1 + (way == 0)); /* outside memory each is its own */
+        assert_int_equal(row_count(world, "t"), (way + 1) * LARGE_ROWS);
+        assert_int_equal(row_count(world, "u"), (way + 1) * 2);
+        assert_int_equal(mg_writer_due_ms(world->writer), -1);
+        /* Rows of WIDE columns, most of 8 bytes; before, all of them were in memory at once. */
+        assert_true(peak_of(world) < 1 << 20 && (size_t)LARGE_ROWS * (WIDE - 1) * 8 > 3 << 20);
+        assert_int_equal(advance(world), world->ts);
+    }
+    /* In memory and allowed to wait: this is what it takes. */
+    reopen_with(world, false, SIZE_MAX / 4);
+    world->budget.limit_bytes = 3 << 20;
+    begin_txn(world, 100);
+    add_rows(world, TABLE, 3 * LARGE_ROWS, LARGE_ROWS, -1, 0, 0);
+    assert_code(MG_NO_MEMORY, apply_txn(world, &err));
+}
+
+/* In whatever batch: the table is lost as it was before, the others have all of it, in the same epoch. */
+static void a_bad_row_in_a_large_transaction(void **state)
+{
+    struct world *world = *state;
+    struct mg_error err;
+
+    create(world, OTHER, "u");
+    for (int64_t i = 0; i < 6; i++) {
+        int64_t id = 100 + i * 10, bad = (int64_t[]){0, 1, 9000, 15000, LARGE_ROWS - 1, 7777}[i];
+        char name[8];
+        snprintf(name, sizeof name, "t%d", (int)i);
+        reopen_with(world, i % 2, 256 << 10);
+        create_wide(world, id, name);
+        insert(world, OTHER, 100 + i);
+        insert(world, id, 1000000);
+        uint64_t good = flush(world), epoch = newest_epoch(world);
+        begin_txn(world, 100);
+        add_rows(world, OTHER, i * 20000 + 1000, 9000, -1, 0, 0);
+        add_rows(world, id, 0, LARGE_ROWS, bad, 2, i == 5 ? INT64_MIN : 5);
+        if (i < 5) { /* a column's value that is none: a datum cut short at the end of the row */
+            mg_buffer_reset(&world->row);
+            mg_buffer_reset(&world->mutation);
+            put_datum(&world->row, 3000000);
+            put_datum(&world->row, 2);
+            assert_ok(mg_buffer_append_u8(&world->row, 8, &err));
+            put_int(&world->mutation, 1, id);
+            put_bytes(&world->mutation, 2, &world->row);
+            put_int(&world->mutation, 7, 0);
+            put_bytes(&world->message, 2, &world->mutation);
+        } else {
+            add_row(world, id, 3000000, 1, 1);
+            mg_buffer_reset(&world->mutation);
+            put_int(&world->mutation, 1, id);
+            put_int(&world->mutation, 7, 1); /* an update that is not there */
+            put_bytes(&world->message, 2, &world->mutation);
+        }
+        add_rows(world, OTHER, i * 20000 + 11000, 7000, -1, 0, 0);
+        forget_peak(world);
+        assert_ok(apply_txn(world, &err));
+        assert_int_equal(newest_epoch(world), epoch + 1);
+        assert_true(peak_of(world) < 1 << 20);
+        check_state(world, name, MG_STATE_NEEDS_RELOAD, "a row cannot be kept", good);
+        assert_int_equal(row_count(world, name), 1);
+        insert(world, OTHER, 200 + i); /* applying goes on */
+        flush(world);
+        assert_int_equal(row_count(world, "u"), (i + 1) * 16002);
+    }
+}
+
+/* A column that no job has shown yet, in the middle: nothing of the transaction is staged until its job is known. */
+static void a_large_transaction_ahead_of_its_job(void **state)
+{
+    struct world *world = *state;
+    struct mg_error err;
+
+    create_wide(world, TABLE, "t");
+    create(world, OTHER, "u");
+    flush(world);
+    for (int way = 0; way < 2; way++) {
+        reopen_with(world, way == 1, 256 << 10);
+        insert(world, OTHER, way + 1);
+        begin_txn(world, 103);
+        add_rows(world, OTHER, 1000 + way * 10000, 5000, -1, 0, 0);
+        add_rows(world, TABLE, way * LARGE_ROWS, LARGE_ROWS, way * LARGE_ROWS + 12345, 26 + way, 5);
+        assert_code(MG_UNAVAILABLE, apply_txn(world, &err));
+        assert_non_null(strstr(err.text, "no finished schema change has shown yet"));
+        assert_int_equal(row_count(world, "t"), 0);
+        assert_int_equal(row_count(world, "u"), way + 1);
+        assert_code(MG_UNAVAILABLE, apply_txn(world, &err));
+        if (way == 0) {
+            reopen_with(world, true, 256 << 10); /* elsewhere it is tried again */
+            assert_code(MG_UNAVAILABLE, apply_txn(world, &err));
+        }
+    }
+    pass_ms(world, 3000);
+    uint64_t good = flush(world);
+    assert_ok(apply_txn(world, &err));
+    check_state(world, "t", MG_STATE_NEEDS_RELOAD, "column id 27, which no finished schema change has shown yet", good);
+    assert_int_equal(row_count(world, "t"), 0);
+    assert_int_equal(row_count(world, "u"), 5002);
+}
+
+/* While another source stages, a large transaction waits, and nothing of it is lost. */
+static void a_large_transaction_waits_for_its_turn(void **state)
+{
+    struct world *world = *state;
+    struct mg_source_position *position = calloc(1, sizeof *position);
+    struct mg_latch_writer *other;
+    struct mg_epoch *epoch;
+    struct mg_error err;
+
+    assert_non_null(position);
+    create_wide(world, TABLE, "t");
+    flush(world);
+    for (int way = 0; way < 2; way++) {
+        reopen_with(world, way == 1, 256 << 10);
+        assert_ok(mg_latch_writer_open(world->latch, "other", &other, position, &err));
+        assert_ok(mg_latch_writer_begin(other, 0, &epoch, &err));
+        begin_txn(world, 100);
+        add_rows(world, TABLE, way * LARGE_ROWS, LARGE_ROWS, -1, 0, 0);
+        assert_code(MG_UNAVAILABLE, apply_txn(world, &err));
+        mg_latch_writer_close(other);
+        assert_int_equal(row_count(world, "t"), way * LARGE_ROWS);
+        assert_ok(apply_txn(world, &err));
+        assert_int_equal(row_count(world, "t"), (way + 1) * LARGE_ROWS);
+    }
+    free(position);
+}
+
+/* An error between two batches leaves nothing; a new writer applies it again. */
+static void a_large_transaction_fails_whole(void **state)
+{
+    struct world *world = *state;
+    struct mg_error err;
+    uint64_t ts, published;
+
+    create_wide(world, TABLE, "t");
+    ts = flush(world);
+    reopen_with(world, true, 256 << 10);
+    begin_txn(world, 100);
+    add_rows(world, TABLE, 0, LARGE_ROWS, -1, 0, 0);
+    /* Behind the rows one that no window has room for. */
+    mg_buffer_reset(&world->row);
+    mg_buffer_reset(&world->mutation);
+    assert_ok(mg_buffer_append_zeros(&world->row, 600 << 10, &err));
+    put_int(&world->mutation, 1, TABLE);
+    put_bytes(&world->mutation, 2, &world->row);
+    put_int(&world->mutation, 7, 0);
+    put_bytes(&world->message, 2, &world->mutation);
+    world->budget.limit_bytes = 600 << 10;
+    assert_code(MG_NO_MEMORY, apply_txn(world, &err));
+    assert_code(MG_SOURCE_STOPPED, mg_writer_flush(world->writer, &published, &err));
+    assert_int_equal(row_count(world, "t"), 0);
+    world->budget.limit_bytes = 1 << 24;
+    reopen_with(world, true, 256 << 10);
+    begin_txn(world, 100);
+    add_rows(world, TABLE, 0, LARGE_ROWS, -1, 0, 0);
+    assert_ok(apply_txn(world, &err));
+    assert_int_equal(row_count(world, "t"), LARGE_ROWS);
+    assert_int_equal(flush(world), ts + 10);
+}
+
 static void a_transaction_that_is_none(void **state)
 {
     struct world *world = *state;
     struct mg_error err;
 
-    struct mg_txn txn = {.kind = MG_TXN_ROWS, .commit_ts = 2000, .rows = mg_slice_text("\x12\x7fgarbage")};
+    struct mg_txn txn = {.kind = MG_TXN_ROWS, .commit_ts = 2000, .rows = mg_span_of(mg_slice_text("\x12\x7fgarbage"))};
     /* which tables are wrong? It cannot be passed over */
     assert_code(MG_PROTOCOL, mg_writer_apply(world->writer, &txn, &err));
     assert_code(MG_SOURCE_STOPPED, mg_writer_apply(world->writer, &txn, &err));
@@ -788,6 +1035,11 @@ int main(void)
         CASE(a_restart_goes_on_where_the_store_stands),
         CASE(an_older_writer_is_fenced),
         CASE(memory_runs_out),
+        CASE(a_transaction_larger_than_memory),
+        CASE(a_bad_row_in_a_large_transaction),
+        CASE(a_large_transaction_ahead_of_its_job),
+        CASE(a_large_transaction_waits_for_its_turn),
+        CASE(a_large_transaction_fails_whole),
         CASE(a_transaction_that_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
