@@ -387,6 +387,21 @@ static enum mg_code fail_ended(struct mg_grpc_call *call, struct mg_error *err)
     return mg_fail(err, atomic_load(&call->ended_by), "%s", call->text);
 }
 
+void mg_grpc_call_set_patience(struct mg_grpc_call *call, int64_t patience_ms) { call->patience_ms = patience_ms; }
+
+/* Until the call has a message, or ended; false: patience did. */
+static bool wait_for_message(struct mg_grpc_call *call) MG_REQUIRES(&call->lock)
+{
+    bool patient = true;
+    while (patient && atomic_load(&call->ended_by) == MG_OK && !call->inbox.first && !call->inbox.ended) {
+        if (call->patience_ms)
+            patient = mg_cond_wait_ms(&call->changed, &call->lock, call->patience_ms);
+        else
+            mg_cond_wait(&call->changed, &call->lock);
+    }
+    return patient || call->inbox.first || call->inbox.ended;
+}
+
 enum mg_code mg_grpc_call_receive(struct mg_grpc_call *call, struct mg_slice *out, struct mg_error *err)
 {
     if (call->taken && !mg_grpc_call_cancelled(call) && mg_grpc__batch_next(call->taken, out))
@@ -398,10 +413,12 @@ enum mg_code mg_grpc_call_receive(struct mg_grpc_call *call, struct mg_slice *ou
     mg_mutex_lock(&call->lock);
     if (read && atomic_load(&call->ended_by) == MG_OK)
         mg_grpc__inbox_keep(&call->inbox, read);
-    while (atomic_load(&call->ended_by) == MG_OK && !call->inbox.first && !call->inbox.ended)
-        mg_cond_wait(&call->changed, &call->lock);
+    bool patient = wait_for_message(call);
     if (atomic_load(&call->ended_by) != MG_OK) {
         code = fail_ended(call, err);
+    } else if (!patient) {
+        code = mg_fail(err, MG_TIMEOUT, "no message came from the client for %lld ms, while others wait for this call",
+                       (long long)call->patience_ms);
     } else if (!call->inbox.first) {
         code = mg_fail(err, MG_NOT_FOUND, "the client has sent all messages of this call");
     } else {

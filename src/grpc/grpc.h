@@ -111,6 +111,9 @@ void mg_grpc_server_stats(struct mg_grpc_server *server, struct mg_grpc_server_s
 /* The next message from the client: MG_OK; MG_NOT_FOUND when it has sent all; MG_CANCELLED, MG_TIMEOUT. Borrowed until
  * the next receive or the end of the call. Blocks. */
 MG_MUST_CHECK enum mg_code mg_grpc_call_receive(struct mg_grpc_call *call, struct mg_slice *out, struct mg_error *err);
+/* From now on receive waits so long for a message, and is then MG_TIMEOUT; 0: as long as the client is there. For a
+ * handler that keeps others waiting. */
+void mg_grpc_call_set_patience(struct mg_grpc_call *call, int64_t patience_ms);
 
 /* Called once when the message's memory is no longer needed, sent or not. Any thread, mostly the I/O thread: it must
  * not block. */

@@ -308,6 +308,8 @@ struct mg_grpc_call {
     atomic_uint refs;               /* the stream, the handler, the mailbox, each message */
     _Atomic(enum mg_code) ended_by; /* not MG_OK: it ended before its time; written under lock */
 
+    int64_t patience_ms; /* the handler's: how long it waits for a message; 0: for ever */
+
     struct mg_mutex lock; /* MG_RANK_GRPC_CALL: what follows */
     struct mg_cond changed;
     enum mg_grpc__phase phase;

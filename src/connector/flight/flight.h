@@ -52,6 +52,7 @@ struct mg_flight_options {
     struct mg_latch *latch;
     struct mg_budget *budget; /* of scans and requests; NULL = not limited */
     struct mg_flight_hooks hooks;
+    int64_t put_silence_ms; /* how long a load that keeps others waiting waits for its client; 0 = 30 s */
 };
 
 enum { MG_FLIGHT_SPLITS_MAX = 1024 };

@@ -32,6 +32,7 @@ struct mg_flight {
     struct mg_latch *latch;
     struct mg_budget *budget;
     struct mg_flight_hooks hooks;
+    int64_t put_silence_ms;
     atomic_uint splits, scan_threads;
     atomic_bool splits_force;
     struct mg_grpc_method methods[MG_FLIGHT__METHODS];

@@ -12,6 +12,7 @@ struct flight_service {
     const struct mg_engine_ops *ops;
     struct mg_io_fault *disk;
     struct mg_budget memory;
+    struct mg_budget *engine_memory; /* NULL: not limited */
     struct mg_engine *engine;
     struct mg_latch *latch;
     struct mg_latch_writer *writer; /* the test's; NULL: none */
@@ -32,7 +33,8 @@ static inline void flight_service_init(struct flight_service *service, const str
 /* clock NULL: the machine's; ttl_ms 0: the default. */
 static inline void flight_service_open(struct flight_service *service, struct mg_clock *clock, int64_t ttl_ms)
 {
-    struct mg_engine_options options = {.folder = "/store", .io = mg_io_fault_io(service->disk)};
+    struct mg_engine_options options = {
+        .folder = "/store", .io = mg_io_fault_io(service->disk), .budget = service->engine_memory};
     struct mg_latch_options latch = {.secret = "a secret of thirty-two bytes...", .clock = clock, .ttl_ms = ttl_ms};
     struct mg_grpc_server_options grpc = {0};
     struct mg_error err;

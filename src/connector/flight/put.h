@@ -67,11 +67,15 @@ struct mg_flight__put {
     bool building;                   /* builder is there */
     struct mg_batch **chunks;        /* owned; checked, for the epoch that is gathered */
     uint32_t chunk_count, chunks_max;
-    uint64_t epoch_rows, epoch_bytes; /* in chunks */
-    uint64_t rows_per_epoch;          /* 0: all */
-    uint64_t done_rows;               /* in published epochs */
-    uint64_t last_epoch;              /* published and visible */
-    struct mg_flight__keys keys;      /* of the epoch */
+    uint64_t epoch_rows;         /* of the epoch that is gathered, in chunks and staged */
+    uint64_t epoch_bytes;        /* in chunks */
+    struct mg_epoch *epoch;      /* all rows are one epoch, and it is begun: chunks go there as they come; else NULL */
+    uint64_t staged_rows;        /* of the epoch: they are there, and in no chunk any more */
+    uint64_t rows_per_epoch;     /* 0: all */
+    uint64_t done_rows;          /* in published epochs */
+    uint64_t last_epoch;         /* published and visible */
+    struct mg_flight__keys keys; /* of the epoch's rows from keys_first on */
+    uint64_t keys_first;
 };
 
 /* ---- the table (put_table.c) ---- */

@@ -3,8 +3,14 @@
  * Epoch    chunks of at most CHUNK_ROWS rows; complete at rows_per_epoch rows, or at EPOCH_BYTES unless the client
  *          wants one step. The engine's writer is taken only when an epoch is complete, so a slow client does not keep
  *          other sources waiting; it is given back before the next message is read.
+ * One step When all rows are one epoch and pass EPOCH_BYTES, the epoch is begun, what was gathered is staged, and from
+ *          then on each chunk as it comes: the engine keeps on disk what memory has no room for. Others wait until its
+ *          end, so a client that falls silent fails. An epoch that finds no memory is staged again while its rows are
+ *          here, that is before it was begun for good.
  * Checks   no NULL where there can be none, no key twice in the epoch, none that the table holds. An epoch with a bad
  *          row is not stored; BAD_ROWS_NAMED of them are named, counted from 1 over the stream.
+ * Twins    Of a step that was begun the keys of the last KEYS_BYTES are kept; a key that an earlier row has is found by
+ *          the engine then, and told without that row's number.
  * Stored   Whether the table holds a key, the engine finds out anyway when it stages the row: it tells, and then the
  *          staged epoch is taken back. Nothing is read for that, in whatever order rows come.
  * Threads  the handler's.
@@ -21,6 +27,7 @@ enum {
     CHUNK_ROWS = 64 << 10,
     CHUNK_BYTES = 8 << 20,
     EPOCH_BYTES = 32 << 20, /* what other sources may have to wait for */
+    KEYS_BYTES = 32 << 20,  /* of a step that was begun, or begins for that */
     STRIDE_ROWS = 1024,     /* how often the chunk's size is looked at */
     BUILDER_BYTES_MAX = 1 << 30,
     BAD_ROWS_NAMED = 5,
@@ -39,10 +46,10 @@ struct bad_rows {
     char text[MG_ERROR_TEXT_MAX];
 };
 
-static void note_bad(struct bad_rows *bad, uint32_t row, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void note_bad(struct bad_rows *bad, uint64_t row, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* row: in the epoch. */
-static void note_bad(struct bad_rows *bad, uint32_t row, const char *format, ...)
+static void note_bad(struct bad_rows *bad, uint64_t row, const char *format, ...)
 {
     size_t used = strlen(bad->text), room = sizeof bad->text - used;
     va_list list;
@@ -64,17 +71,17 @@ static enum mg_code fail_bad(const struct bad_rows *bad, struct mg_error *err)
     return mg_fail(err, MG_INVALID, "%s", bad->text);
 }
 
-static struct mg_value key_value(const struct mg_flight__put *put, uint32_t row, uint32_t key_column)
+static struct mg_value key_value(const struct mg_flight__put *put, uint64_t row, uint32_t key_column)
 {
     uint32_t chunk = 0;
 
-    for (; row >= put->chunks[chunk]->row_count; chunk++)
+    for (row -= put->staged_rows; row >= put->chunks[chunk]->row_count; chunk++)
         row -= put->chunks[chunk]->row_count;
-    return mg_vector_value(&put->chunks[chunk]->vectors[put->schema->key_columns[key_column]], row);
+    return mg_vector_value(&put->chunks[chunk]->vectors[put->schema->key_columns[key_column]], (uint32_t)row);
 }
 
-/* "id = 5, day = 2024-01-01" of a row of the epoch; cut at the end of text. */
-static void format_key(const struct mg_flight__put *put, uint32_t row, char *text, size_t size)
+/* "id = 5, day = 2024-01-01" of a row of the epoch that is in a chunk; cut at the end of text. */
+static void format_key(const struct mg_flight__put *put, uint64_t row, char *text, size_t size)
 {
     MG_CLEANUP(mg_buffer_clear) struct mg_buffer out;
     const struct mg_schema *schema = put->schema;
@@ -98,14 +105,15 @@ static enum mg_code note_twin(void *arg, uint32_t row, uint32_t twin, struct mg_
     char key[256];
 
     (void)err;
-    format_key(bad->put, row, key, sizeof key);
-    note_bad(bad, row, "the key (%s) is that of row %" PRIu64, key, bad->put->done_rows + twin + 1);
+    uint64_t first = bad->put->keys_first;
+    format_key(bad->put, first + row, key, sizeof key);
+    note_bad(bad, first + row, "the key (%s) is that of row %" PRIu64, key, bad->put->done_rows + first + twin + 1);
     return MG_OK;
 }
 
 /* ---- checks ---- */
 
-static void note_nulls(const struct mg_flight__put *put, const struct mg_batch *chunk, uint32_t first_row,
+static void note_nulls(const struct mg_flight__put *put, const struct mg_batch *chunk, uint64_t first_row,
                        struct bad_rows *bad)
 {
     const struct mg_schema *schema = put->schema;
@@ -127,9 +135,13 @@ static enum mg_code check_chunk(struct mg_flight__put *put, const struct mg_batc
     const struct mg_vector *vectors[MG_KEY_COLUMNS_MAX];
     struct bad_rows bad = {.put = put};
 
-    note_nulls(put, chunk, (uint32_t)put->epoch_rows, &bad);
+    note_nulls(put, chunk, put->epoch_rows, &bad);
     if (bad.count)
         return fail_bad(&bad, err);
+    if (put->epoch && put->keys.reserved_bytes > KEYS_BYTES) {
+        mg_flight__keys_clear(&put->keys);
+        put->keys_first = put->epoch_rows;
+    }
     for (uint32_t i = 0; i < put->schema->key_count; i++)
         vectors[i] = &chunk->vectors[put->schema->key_columns[i]];
     int left_ms = MG_FLIGHT__PUT_WAIT_MS;
@@ -171,27 +183,60 @@ enum mg_code mg_flight__put_changes(struct mg_flight__put *put, const struct mg_
     return mg_flight__put_publish(put, err);
 }
 
-/* Rows of a chunk, the first of which is first_row of the epoch, whose keys the table had. */
-static void note_stored(struct bad_rows *bad, const struct mg_verify *found, uint32_t first_row)
+/* Whether the table had the key of a row of the last chunk before this load. */
+static enum mg_code was_stored(const struct mg_flight__put *put, uint64_t row, bool *out, struct mg_error *err)
+{
+    const struct mg_engine_ops *ops = put->request->flight->engine->ops;
+    struct mg_slice bytes = mg_flight__keys_at(&put->keys, (uint32_t)(row - put->keys_first));
+    const uint32_t offsets[] = {0, (uint32_t)bytes.size};
+    const struct mg_find_spec spec = {.table_id = put->schema->table_id,
+                                      .key_count = 1,
+                                      .keys = bytes.data,
+                                      .offsets = offsets,
+                                      .budget = put->request->flight->budget};
+    struct mg_snapshot *snapshot;
+    struct mg_batch *none = NULL;
+    uint32_t found = MG_FIND_NONE;
+
+    MG_TRY(ops->snapshot(put->request->flight->engine, &snapshot, err));
+    enum mg_code code = ops->find(snapshot, &spec, &found, &none, err);
+    ops->snapshot_unref(snapshot);
+    mg_batch_unref(none);
+    *out = found != MG_FIND_NONE;
+    return code;
+}
+
+/* Rows of a chunk, the first of which is first_row of the epoch, whose keys the table had, or an earlier row whose key
+ * is not kept any more. */
+static enum mg_code note_stored(struct bad_rows *bad, const struct mg_verify *found, uint64_t first_row,
+                                struct mg_error *err)
 {
     uint64_t count = found->counts[MG_VERIFY_INSERT_OF_EXISTING];
     char key[256];
 
     for (uint32_t i = 0; i < found->told_count && count > 0; i++, count--) {
-        format_key(bad->put, first_row + found->told[i].row, key, sizeof key);
-        note_bad(bad, first_row + found->told[i].row, "the key (%s) is in the table already", key);
+        uint64_t row = first_row + found->told[i].row;
+        bool is_stored = true;
+        if (bad->put->keys_first > 0)
+            MG_TRY(was_stored(bad->put, row, &is_stored, err));
+        format_key(bad->put, row, key, sizeof key);
+        note_bad(bad, row,
+                 is_stored ? "the key (%s) is in the table already" : "the key (%s) is that of an earlier row", key);
     }
     bad->count += count;
+    return MG_OK;
 }
 
+/* The chunks that are here. */
 static enum mg_code stage(struct mg_flight__put *put, struct mg_epoch *epoch, struct mg_error *err)
 {
     MG_CLEANUP(mg_freep) struct mg_verify *found = malloc(sizeof *found);
     struct bad_rows bad = {.put = put};
+    uint64_t row = put->staged_rows;
 
     if (!found)
         return mg_fail(err, MG_NO_MEMORY, "no memory to look for keys");
-    for (uint32_t i = 0, row = 0; i < put->chunk_count; row += put->chunks[i++]->row_count) {
+    for (uint32_t i = 0; i < put->chunk_count; row += put->chunks[i++]->row_count) {
         struct mg_changes changes = {
             .table_id = put->schema->table_id,
             .schema_version = put->schema->version,
@@ -201,17 +246,16 @@ static enum mg_code stage(struct mg_flight__put *put, struct mg_epoch *epoch, st
         };
         memset(found, 0, sizeof *found);
         MG_TRY(put->request->flight->engine->ops->put(epoch, &changes, err));
-        note_stored(&bad, found, row);
+        MG_TRY(note_stored(&bad, found, row, err));
     }
     return bad.count ? fail_bad(&bad, err) : MG_OK;
 }
 
-static enum mg_code stage_chunks(struct mg_flight__put *put, struct mg_error *err)
+/* *out: the epoch, begun. */
+static enum mg_code stage_chunks(struct mg_flight__put *put, struct mg_epoch **out, struct mg_error *err)
 {
-    struct mg_epoch *epoch = NULL;
-
-    MG_TRY(mg_latch_writer_begin(put->writer, MG_FLIGHT__PUT_TURN_MS, &epoch, err));
-    enum mg_code code = stage(put, epoch, err);
+    MG_TRY(mg_latch_writer_begin(put->writer, MG_FLIGHT__PUT_TURN_MS, out, err));
+    enum mg_code code = stage(put, *out, err);
     if (code != MG_OK)
         mg_latch_writer_abort(put->writer);
     return code;
@@ -222,27 +266,87 @@ static void drop_chunks(struct mg_flight__put *put)
     for (uint32_t i = 0; i < put->chunk_count; i++)
         mg_batch_unref(put->chunks[i]);
     put->chunk_count = 0;
-    put->epoch_rows = put->epoch_bytes = 0;
+    put->epoch_bytes = 0;
+}
+
+static void forget_epoch(struct mg_flight__put *put)
+{
+    drop_chunks(put);
+    put->epoch_rows = put->staged_rows = put->keys_first = 0;
     mg_flight__keys_clear(&put->keys);
 }
 
 /* MG_NO_MEMORY: as if it had not begun. */
 static enum mg_code store_epoch(struct mg_flight__put *put, struct mg_error *err)
 {
-    MG_TRY(stage_chunks(put, err));
+    struct mg_epoch *epoch;
+
+    MG_TRY(stage_chunks(put, &epoch, err));
     return mg_flight__put_publish(put, err);
+}
+
+/* ---- one step that is too large to be gathered ---- */
+
+static enum mg_code fail_step(enum mg_code code, const struct mg_error *why, struct mg_error *err)
+{
+    if (code != MG_NO_MEMORY)
+        return mg_fail(err, code, "%s", why->text);
+    return mg_fail(err, code,
+                   "%s; the earlier rows of this step were handed on and cannot be staged again: load once more, or in "
+                   "steps (rows_per_epoch)",
+                   why->text);
+}
+
+/* What is here goes to the epoch, and is not here any more. */
+static enum mg_code begin_step(struct mg_flight__put *put, struct mg_error *err)
+{
+    struct mg_epoch *epoch = NULL;
+    enum mg_code code = stage_chunks(put, &epoch, err);
+
+    for (int tries = 1; code == MG_NO_MEMORY && tries < STORE_TRIES; tries++)
+        code = stage_chunks(put, &epoch, err);
+    MG_TRY(code);
+    put->epoch = epoch;
+    put->staged_rows = put->epoch_rows;
+    drop_chunks(put);
+    mg_grpc_call_set_patience(put->request->call, put->request->flight->put_silence_ms);
+    return MG_OK;
+}
+
+static enum mg_code continue_step(struct mg_flight__put *put, struct mg_error *err)
+{
+    struct mg_error why = MG_ERROR_INIT;
+    enum mg_code code = stage(put, put->epoch, &why);
+
+    if (code != MG_OK) {
+        mg_latch_writer_abort(put->writer);
+        put->epoch = NULL;
+        return fail_step(code, &why, err);
+    }
+    put->staged_rows = put->epoch_rows;
+    drop_chunks(put);
+    return MG_OK;
+}
+
+static enum mg_code end_step(struct mg_flight__put *put, struct mg_error *err)
+{
+    struct mg_error why = MG_ERROR_INIT;
+
+    put->epoch = NULL; /* publish takes it, whatever comes of it */
+    enum mg_code code = mg_flight__put_publish(put, &why);
+    return code == MG_OK ? MG_OK : fail_step(code, &why, err);
 }
 
 static enum mg_code end_epoch(struct mg_flight__put *put, struct mg_error *err)
 {
     if (put->epoch_rows == 0)
         return MG_OK;
-    enum mg_code code = store_epoch(put, err);
-    for (int tries = 1; code == MG_NO_MEMORY && tries < STORE_TRIES; tries++)
+    enum mg_code code = put->epoch ? end_step(put, err) : store_epoch(put, err);
+    for (int tries = 1; code == MG_NO_MEMORY && put->staged_rows == 0 && tries < STORE_TRIES; tries++)
         code = store_epoch(put, err);
     MG_TRY(code);
     put->done_rows += put->epoch_rows;
-    drop_chunks(put);
+    forget_epoch(put);
     return put->unseen ? MG_OK : mg_flight__put_ack(put, err);
 }
 
@@ -275,9 +379,12 @@ static enum mg_code end_chunk(struct mg_flight__put *put, struct mg_error *err)
     MG_TRY(check_chunk(put, chunk, err));
     put->epoch_rows += chunk->row_count;
     put->epoch_bytes += mg_batch_bytes(chunk);
+    if (put->epoch)
+        return continue_step(put, err);
     if (put->rows_per_epoch && (put->epoch_rows >= put->rows_per_epoch || put->epoch_bytes >= EPOCH_BYTES))
         return end_epoch(put, err);
-    return MG_OK;
+    bool is_large = put->epoch_bytes >= EPOCH_BYTES || put->keys.reserved_bytes > KEYS_BYTES;
+    return is_large && put->rows_per_epoch == 0 ? begin_step(put, err) : MG_OK;
 }
 
 /* Rows that still fit the chunk and the epoch: above 0. */
@@ -341,7 +448,10 @@ void mg_flight__put_rows_clear(struct mg_flight__put *put)
     if (!put->building)
         return;
     mg_batch_builder_clear(&put->builder);
-    drop_chunks(put);
+    if (put->epoch)
+        mg_latch_writer_abort(put->writer);
+    put->epoch = NULL;
+    forget_epoch(put);
     free(put->chunks);
     put->chunks = NULL;
     put->building = false;

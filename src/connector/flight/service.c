@@ -12,7 +12,7 @@
 
 #include "connector/flight/flight_internal.h"
 
-enum { SPLITS_DEFAULT = 8 };
+enum { SPLITS_DEFAULT = 8, PUT_SILENCE_MS = 30 * 1000 };
 
 enum mg_code mg_flight__handshake(struct mg_grpc_call *call, void *arg, struct mg_error *err)
 {
@@ -67,6 +67,7 @@ enum mg_code mg_flight_new(const struct mg_flight_options *options, struct mg_fl
     flight->engine = options->engine;
     flight->latch = options->latch;
     flight->budget = options->budget;
+    flight->put_silence_ms = options->put_silence_ms ? options->put_silence_ms : PUT_SILENCE_MS;
     flight->hooks = options->hooks;
     atomic_init(&flight->splits, SPLITS_DEFAULT);
     atomic_init(&flight->scan_threads, 1);
