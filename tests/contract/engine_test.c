@@ -54,8 +54,8 @@ static void open_with(struct fixture *f, size_t limit_bytes, uint64_t wal_segmen
                                         .io = mg_io_fault_io(f->disk),
                                         .budget = &f->budget,
                                         .wal_segment_bytes = wal_segment_bytes};
-    if (limit_bytes != SIZE_MAX) /* it is to get full: no epoch goes to disk */
-        options.stage_bytes = limit_bytes;
+    if (limit_bytes != SIZE_MAX) /* it is to get full: no epoch goes to disk, and no old snapshot's rows */
+        options.stage_bytes = options.sealed_bytes = limit_bytes;
     must(f->ops->open(&options, &f->engine, err));
 }
 

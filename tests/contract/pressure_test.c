@@ -96,7 +96,7 @@ static void more_rows_than_memory(void **state)
 
 /* ---- a large epoch beside rows that are not flushed yet ------------------------------------------------------- */
 
-enum { NARROW_LIMIT = 96 << 20, NARROW_ROWS = 1 << 16, LARGE_PUTS = 96, HELD_MS_MAX = 2000 };
+enum { NARROW_LIMIT = 96 << 20, NARROW_ROWS = 1 << 16, LARGE_PUTS = 48, HELD_MS_MAX = 2000 };
 
 static atomic_bool is_filled;
 
