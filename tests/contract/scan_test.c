@@ -1,9 +1,9 @@
 /* scan_test.c -- every short cut of a scan gives what rows, filters and aggregates give without it.
  *
- * A table of some hundred thousand rows in parts of several row groups, overlapping, with deleted rows, rows in memory,
- * and a column that came later; columns so made that blocks have every encoding. All rows are read once without a
- * condition; what a scan with conditions, ranges, aggregates or an order must give is computed from these by the plain
- * kernels over Arrow's layout. `scan_test SEED` replays one case.
+ * A table of some hundred thousand rows in parts of several row groups, overlapping, with rows in memory, deleted rows
+ * in both, and a column that came later; columns so made that blocks have every encoding. All rows are read once
+ * without a condition; what a scan with conditions, ranges, aggregates or an order must give is computed from these by
+ * the plain kernels over Arrow's layout. `scan_test SEED` replays one case.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,7 +27,7 @@ enum { CASES = 40 };
 #else
 enum { CASES = 400 };
 #endif
-enum { FIRST_ROWS = 150000, MORE_ROWS = 50000, DELTA_ROWS = 9000, COLUMNS_MAX = 32 };
+enum { FIRST_ROWS = 150000, MORE_ROWS = 50000, DELTA_ROWS = 36000, COLUMNS_MAX = 32 };
 
 static uint64_t only_case;
 
@@ -196,6 +196,7 @@ static int set_up(void **state)
     put_rows(w.wider, 3 * 20000, 11000, 3, MG_CHANGE_DELETE, 4);
     put_rows(w.wider, 2, DELTA_ROWS, 37 * 3, MG_CHANGE_INSERT, 5);
     put_rows(w.wider, 0, 3000, 3 * 41, MG_CHANGE_UPDATE, 6);
+    put_rows(w.wider, 2, DELTA_ROWS / 6, 37 * 3 * 3, MG_CHANGE_DELETE, 7);
     w.snapshot = kit_snapshot(w.engine);
     read_all();
     return 0;
@@ -212,6 +213,7 @@ static int tear_down(void **state)
     mg_schema_unref(w.wider);
     mg_io_fault_free(w.disk);
     assert_int_equal(mg_budget_used(&w.readers), 0);
+    assert_int_equal(mg_budget_used(&w.budget), 0);
     return 0;
 }
 
@@ -862,7 +864,8 @@ static uint64_t blocks_for(struct mg_snapshot *snapshot, const struct mg_schema 
     mg_arena_init(&arena, 1 << 20);
     struct mg_expr *args[] = {mg_expr_column(&arena, mg_slice_text("b")), mg_expr_literal(&arena, &v)};
     must(mg_predicate_bind(mg_expr_call(&arena, MG_EXPR_EQ, args, 2), schema, &predicate, err));
-    struct mg_scan_spec spec = {.table_id = 3, .columns = &place, .column_count = 1, .predicate = predicate};
+    struct mg_scan_spec spec = {
+        .table_id = schema->table_id, .columns = &place, .column_count = 1, .predicate = predicate};
     must(magic->scan(snapshot, &spec, &scan, err));
     for (;;) {
         must(magic->next(scan, &batch, err));
@@ -878,22 +881,17 @@ static uint64_t blocks_for(struct mg_snapshot *snapshot, const struct mg_schema 
     return kit_status(w.engine, "cache_misses") - before;
 }
 
-/* Blocks of a column that only goes out are fetched where rows are left; no block where zones tell enough. */
-static void test_blocks_fetched(void **state)
+/* row_count rows whose b is row % 51 * 2, but for one, which is 51. */
+static void put_even_rows(const struct mg_schema *schema, uint32_t row_count, uint32_t odd)
 {
-    struct mg_schema *schema = kit_schema(3, 4, "d", "three", "1 a int64 key; 2 b int32; 3 c int64");
     struct mg_type types[3] = {{.id = MG_TYPE_INT64}, {.id = MG_TYPE_INT32}, {.id = MG_TYPE_INT64}};
     struct mg_batch_builder builder;
-    uint32_t row_count = 3 * MG_BLOCK_ROWS;
     struct mg_batch *batch;
 
-    kit_create(w.engine, schema);
-    w.watermark += 10;
     must(mg_batch_builder_init(&builder, types, 3, NULL, SIZE_MAX / 2, err));
     for (uint32_t row = 0; row < row_count; row++) {
-        uint32_t b = row == MG_BLOCK_ROWS + 777 ? 51 : row % 51 * 2; /* even but for one */
         must(mg_builder_int(&builder, 0, row, err));
-        must(mg_builder_int(&builder, 1, b, err));
+        must(mg_builder_int(&builder, 1, row == odd ? 51 : row % 51 * 2, err));
         must(mg_builder_int(&builder, 2, (int64_t)mg_hash_u64(row), err));
     }
     must(mg_batch_builder_finish(&builder, row_count, &batch, err));
@@ -901,16 +899,50 @@ static void test_blocks_fetched(void **state)
     uint8_t *ops = calloc(row_count, 1);
     assert_non_null(ops);
     struct mg_epoch *epoch = kit_begin(w.engine);
-    struct mg_changes changes = {.table_id = 3, .schema_version = 4, .rows = batch, .ops = ops};
+    struct mg_changes changes = {
+        .table_id = schema->table_id, .schema_version = schema->version, .rows = batch, .ops = ops};
     must(magic->put(epoch, &changes, err));
     kit_publish(epoch, ++w.watermark);
     mg_batch_unref(batch);
     free(ops);
+}
+
+/* Blocks of a column that only goes out are fetched where rows are left; no block where zones tell enough. */
+static void test_blocks_fetched(void **state)
+{
+    struct mg_schema *schema = kit_schema(3, 4, "d", "three", "1 a int64 key; 2 b int32; 3 c int64");
+
+    kit_create(w.engine, schema);
+    w.watermark += 10;
+    put_even_rows(schema, 3 * MG_BLOCK_ROWS, MG_BLOCK_ROWS + 777);
     must(magic->checkpoint(w.engine, true, err));
     struct mg_snapshot *snapshot = kit_snapshot(w.engine);
     assert_int_equal(blocks_for(snapshot, schema, 1000, 0), 0); /* above every row group's highest */
     assert_int_equal(blocks_for(snapshot, schema, 53, 0), 3);   /* b of each */
     assert_int_equal(blocks_for(snapshot, schema, 51, 1), 1);   /* c where the row is */
+    magic->snapshot_unref(snapshot);
+    mg_schema_unref(schema);
+}
+
+/* A column of a chunk in memory is encoded when it is tested for the second time, once, and the memory is counted. */
+static void test_images(void **state)
+{
+    enum { CHUNKS = 3, CHUNK = 8192 };
+    struct mg_schema *schema = kit_schema(4, 5, "d", "four", "1 a int64 key; 2 b int32; 3 c int64");
+
+    kit_create(w.engine, schema);
+    w.watermark += 10;
+    put_even_rows(schema, CHUNKS * CHUNK + 100, CHUNK + 777);
+    struct mg_snapshot *snapshot = kit_snapshot(w.engine);
+    size_t plain = mg_budget_used(&w.budget);
+    assert_int_equal(blocks_for(snapshot, schema, 51, 1), 0);
+    assert_int_equal(mg_budget_used(&w.budget), plain);
+    assert_int_equal(blocks_for(snapshot, schema, 51, 1), 0);
+    size_t imaged = mg_budget_used(&w.budget);
+    assert_in_range(imaged - plain, CHUNKS * CHUNK * 6 / 8, CHUNKS * CHUNK * sizeof(int32_t) / 2);
+    assert_int_equal(blocks_for(snapshot, schema, 51, 1), 0);
+    assert_int_equal(blocks_for(snapshot, schema, 53, 0), 0);
+    assert_int_equal(mg_budget_used(&w.budget), imaged);
     magic->snapshot_unref(snapshot);
     mg_schema_unref(schema);
 }
@@ -1006,7 +1038,8 @@ int main(int argc, char **argv)
                                        cmocka_unit_test(test_threads_help),
                                        cmocka_unit_test(test_splits),
                                        cmocka_unit_test(test_splits_between_row_groups),
-                                       cmocka_unit_test(test_blocks_fetched)};
+                                       cmocka_unit_test(test_blocks_fetched),
+                                       cmocka_unit_test(test_images)};
 
     only_case = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
     return cmocka_run_group_tests(tests, set_up, tear_down);

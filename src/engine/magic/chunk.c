@@ -52,6 +52,7 @@ void mg_chunk__unref(struct mg_chunk *chunk)
         mg_buf__unref(chunk->columns[c].offsets);
         mg_buf__unref(chunk->columns[c].present);
         mg_buf__unref(chunk->columns[c].bits);
+        mg_chunk_image__free(atomic_load_explicit(&chunk->columns[c].image, memory_order_relaxed));
     }
     mg_key_table__free(chunk);
     mg_sealed__free(chunk->sealed);

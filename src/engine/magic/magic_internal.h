@@ -59,13 +59,15 @@ void mg_buf__unref(struct mg_buf *buf);         /* NULL is allowed */
 /* ---- chunks (chunk.c) ---------------------------------------------------------------------------------------- */
 
 struct mg_chunk_column {
-    struct mg_buf *values;     /* fixed width values, or the bytes of texts */
-    struct mg_buf *offsets;    /* UTF8: int32, one more than rows */
-    struct mg_buf *present;    /* open: one byte per row, 1 = not NULL; NULL while every row is */
-    struct mg_buf *bits;       /* frozen: the same as Arrow's bits */
-    uint32_t null_count;       /* frozen */
-    bool has_zone;             /* frozen: low and high hold */
-    struct mg_value low, high; /* of the values that are not NULL; text is borrowed from values */
+    struct mg_buf *values;                /* fixed width values, or the bytes of texts */
+    struct mg_buf *offsets;               /* UTF8: int32, one more than rows */
+    struct mg_buf *present;               /* open: one byte per row, 1 = not NULL; NULL while every row is */
+    struct mg_buf *bits;                  /* frozen: the same as Arrow's bits */
+    uint32_t null_count;                  /* frozen */
+    bool has_zone;                        /* frozen: low and high hold */
+    atomic_uchar image_asked;             /* frozen: how often, before there was one */
+    struct mg_chunk_image *_Atomic image; /* frozen: made by a reader, then immutable (chunk_image.c); NULL */
+    struct mg_value low, high;            /* of the values that are not NULL; text is borrowed from values */
 };
 
 /* One version of up to MG_CHUNK_ROWS rows. Immutable but for the bytes behind the rows that views show. A bigger or
@@ -110,6 +112,20 @@ MG_MUST_CHECK enum mg_code mg_chunk__append(struct mg_chunk **chunk, const struc
 /* Replace *chunk by its frozen version with row_count rows. */
 MG_MUST_CHECK enum mg_code mg_chunk__freeze(struct mg_chunk **chunk, const struct mg_schema *schema, uint32_t row_count,
                                             struct mg_error *err);
+
+/* ---- a chunk's column as a block (chunk_image.c) --------------------------------------------------------------- */
+
+struct mg_chunk_image {
+    struct mg_buf *memory; /* in which it lies, too */
+    struct mg_block block;
+    struct mg_block_info info; /* no zone of texts */
+};
+/* The column's rows, encoded; NULL: they are not, as nobody asked before, or they do not repeat, or there is no memory
+ * for it now. */
+const struct mg_chunk_image *mg_chunk_image__of(struct mg_chunk *chunk, uint32_t place, struct mg_type type);
+void mg_chunk_image__free(struct mg_chunk_image *image); /* NULL is allowed */
+/* All rows of a frozen chunk's column, as they lie. */
+struct mg_vector mg_chunk__vector(const struct mg_chunk *chunk, uint32_t place, struct mg_type type);
 
 /* ---- look-ups of readers in a chunk (key_table.c) ------------------------------------------------------------- */
 
@@ -188,8 +204,11 @@ enum { MG_MARK_VERSION_BYTES_MAX = 16 + MG_CHUNK_ROWS / 8 };
 struct mg_mark_version *mg_mark_version__add(const struct mg_mark_version *from, const uint16_t *rows, uint32_t count,
                                              uint64_t epoch, uint32_t *out_new);
 size_t mg_mark_version__bytes(const struct mg_mark_version *version);
-/* Clear the marked rows' bits in a mask of a granule that holds row_count rows. */
-void mg_mark_version__mask(const struct mg_mark_version *version, uint64_t *mask, uint32_t row_count);
+/* Clear the marked rows' bits in the mask of a granule that holds row_count rows. */
+void mg_mark_version__mask(const struct mg_mark_version *version, uint64_t mask[MG_CHUNK_ROWS / 64],
+                           uint32_t row_count);
+/* It is read soon: a bitmap comes from far, a line after another. NULL is allowed. */
+void mg_mark_version__prefetch(const struct mg_mark_version *version);
 
 /* ---- what a view shows of a table (table_view.c) ------------------------------------------------------------- */
 

@@ -114,14 +114,23 @@ struct mg_mark_version *mg_mark_version__add(const struct mg_mark_version *from,
     return version;
 }
 
-void mg_mark_version__mask(const struct mg_mark_version *version, uint64_t *mask, uint32_t row_count)
+void mg_mark_version__mask(const struct mg_mark_version *version, uint64_t mask[MG_CHUNK_ROWS / 64], uint32_t row_count)
 {
     if (version->is_bitmap) {
-        for (uint32_t i = 0; i < (row_count + 63) / 64; i++)
-            mask[i] &= ~version->words[i];
+        const uint64_t *restrict words = version->words;
+        uint64_t *restrict to = mask;
+        for (uint32_t i = 0; i < BITMAP_WORDS; i++) /* always as many, and apart: a few wide steps */
+            to[i] &= ~words[i];
         return;
     }
     const uint16_t *rows = mg_mark_version__rows(version);
     for (uint32_t i = 0; i < version->count && rows[i] < row_count; i++)
         mask[rows[i] / 64] &= ~((uint64_t)1 << (rows[i] % 64));
+}
+
+void mg_mark_version__prefetch(const struct mg_mark_version *version)
+{
+    const uint8_t *bytes = (const uint8_t *)version;
+    for (size_t at = 0; bytes && at < MG_MARK_VERSION_BYTES_MAX; at += 64)
+        __builtin_prefetch(bytes + at);
 }

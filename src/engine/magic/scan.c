@@ -40,6 +40,7 @@ void mg_magic__scan_close(struct mg_scan *base)
     free(scan->columns);
     free(scan->needed);
     free(scan->shown);
+    free(scan->imaged);
     free(scan->unit_begins);
     free(scan);
 }
@@ -63,17 +64,34 @@ static void note_columns(struct scan *scan)
     scan->filters = scan->spec.predicate && !mg_predicate_is_all(scan->spec.predicate);
 }
 
+/* Columns that conditions are tested on, and those of an aggregate that are slow as they lie: texts, and decimals. */
+static void note_images(struct scan *scan)
+{
+    uint32_t count = 0;
+    const struct mg_condition *conditions = scan->filters ? mg_predicate_conditions(scan->spec.predicate, &count)
+                                                          : NULL;
+    for (uint32_t i = 0; i < count; i++)
+        if (conditions[i].kind == MG_CONDITION_BETWEEN || conditions[i].kind == MG_CONDITION_IN)
+            scan->imaged[conditions[i].column] = true;
+    for (uint32_t c = 0; scan->spec.aggregate && c < scan->schema->column_count; c++) {
+        uint32_t width = mg_type_width(scan->schema->columns[c].type.id);
+        scan->imaged[c] |= scan->shown[c] && (width == 0 || width == sizeof(mg_int128));
+    }
+}
+
 static enum mg_code prepare(struct scan *scan, const uint32_t *only, uint32_t only_count, struct mg_error *err)
 {
     size_t count = scan->schema->column_count;
     scan->columns = calloc((size_t)scan->spec.column_count + 1, sizeof *scan->columns);
     scan->needed = calloc(count + 1, sizeof *scan->needed);
     scan->shown = calloc(count + 1, sizeof *scan->shown);
-    if (!scan->columns || !scan->needed || !scan->shown)
+    scan->imaged = calloc(count + 1, sizeof *scan->imaged);
+    if (!scan->columns || !scan->needed || !scan->shown || !scan->imaged)
         return mg_fail(err, MG_NO_MEMORY, "no memory for a scan of %zu columns", count);
     if (scan->spec.column_count)
         memcpy(scan->columns, scan->spec.columns, scan->spec.column_count * sizeof *scan->columns);
     note_columns(scan);
+    note_images(scan);
     MG_TRY(mg_scan__list_units(scan, only, only_count, err));
     return mg_scan__reader_init(&scan->reader, scan, false, err);
 }

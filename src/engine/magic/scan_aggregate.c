@@ -6,7 +6,8 @@
  * Feeding   anything else: vector by vector, exact numbers as int64 with the bounds of their block, texts and grouped
  *           columns as codes of the block's dictionary, the rest in Arrow's layout. Of a vector with few rows left only
  *           these are brought out.
- * Chunks    of memory know bounds, too, once they are frozen: their numbers are fed as int64.
+ * Chunks    of memory know bounds, too, once they are frozen: their numbers are fed as int64. One with images is a row
+ * group here; columns without one are fed as they lie.
  * Threads   a reader belongs to one thread at a time.
  * SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
@@ -35,6 +36,21 @@ static mg_int128 exact_of(const struct mg_value *v)
 }
 
 /* ---- what an aggregate asks for ------------------------------------------------------------------------------ */
+
+/* False: a chunk has no image of the column, and it is read as it lies there. */
+static bool has_block(const struct scan_reader *reader, uint32_t column)
+{
+    return !reader->group.chunk || reader->images[column];
+}
+
+/* The same of all columns that are added up. */
+static bool has_blocks(const struct scan_reader *reader)
+{
+    bool all = true;
+    for (uint32_t c = 0; reader->group.chunk && c < reader->scan->schema->column_count; c++)
+        all = all && (!reader->scan->shown[c] || reader->in_segment[c] < 0 || reader->images[c]);
+    return all;
+}
 
 /* Can the call be tallied? */
 static bool can_tally(const struct scan *scan, const struct mg_aggregate_bound_call *call)
@@ -99,14 +115,13 @@ static const uint64_t *words_of(const struct scan_reader *reader, uint32_t vecto
 static enum mg_code tally_count(struct scan_reader *reader, uint32_t column, uint32_t live, struct scan_tally *tally,
                                 struct mg_error *err)
 {
-    const struct mg_block_info *info = mg_part_block_info(reader->part.part, (uint32_t)reader->in_segment[column],
-                                                          reader->group.number);
+    const struct mg_block_info *info = mg_scan__block_info(reader, column);
     const struct mg_block *block;
     if (info->null_count == 0)
         tally->count += live;
     if (info->null_count == 0 || info->null_count == info->row_count)
         return MG_OK;
-    MG_TRY(mg_part_reader__block(&reader->part, column, &block, err));
+    MG_TRY(mg_scan__block(reader, column, &block, err));
     for (uint32_t v = 0; v < reader->group.vector_count; v++)
         tally->count += count_present(block, v, words_of(reader, v));
     return MG_OK;
@@ -117,7 +132,7 @@ static enum mg_code tally_sum(struct scan_reader *reader, uint32_t column, struc
                               struct mg_error *err)
 {
     const struct mg_block *block;
-    MG_TRY(mg_part_reader__block(&reader->part, column, &block, err));
+    MG_TRY(mg_scan__block(reader, column, &block, err));
     for (uint32_t v = 0; v < reader->group.vector_count && *done; v++) {
         const uint64_t *words = words_of(reader, v);
         uint32_t left = mg_block_count(words), count;
@@ -168,8 +183,7 @@ static void best_of_ints(const struct mg_block *block, uint32_t vector, const in
 static enum mg_code tally_best(struct scan_reader *reader, uint32_t column, uint32_t live, bool lowest,
                                struct scan_tally *tally, bool *done, struct mg_error *err)
 {
-    const struct mg_block_info *info = mg_part_block_info(reader->part.part, (uint32_t)reader->in_segment[column],
-                                                          reader->group.number);
+    const struct mg_block_info *info = mg_scan__block_info(reader, column);
     const struct mg_block *block;
     int64_t ints[MG_VECTOR_ROWS];
     if (!info->has_zone)
@@ -181,7 +195,7 @@ static enum mg_code tally_best(struct scan_reader *reader, uint32_t column, uint
         note_best(tally, lowest, bound);
         return MG_OK;
     }
-    MG_TRY(mg_part_reader__block(&reader->part, column, &block, err));
+    MG_TRY(mg_scan__block(reader, column, &block, err));
     for (uint32_t v = 0; v < reader->group.vector_count && *done; v++) {
         const uint64_t *words = words_of(reader, v);
         if (mg_block_count(words) == 0 || mg_block_vector_nulls(block, v) == mg_block_vector_rows(block, v))
@@ -220,6 +234,9 @@ static enum mg_code tally_call(struct scan_reader *reader, const struct mg_aggre
         tally_missing(&reader->scan->schema->columns[column].missing, call->function, live, tally, done);
         return MG_OK;
     }
+    *done = has_block(reader, column);
+    if (!*done)
+        return MG_OK;
     switch (call->function) {
     case MG_AGGREGATE_COUNT: return tally_count(reader, column, live, tally, err);
     case MG_AGGREGATE_MIN:
@@ -313,6 +330,72 @@ enum mg_code mg_scan__add_tallies(struct scan_reader *reader, struct mg_error *e
     return MG_OK;
 }
 
+/* ---- chunks of memory ---------------------------------------------------------------------------------------- */
+
+/* Exact numbers that fit, to int64. */
+static void widen(const struct mg_vector *v, int64_t *out)
+{
+#define WIDEN(type)                                                   \
+    do {                                                              \
+        typedef type any_type __attribute__((aligned(1), may_alias)); \
+        const any_type *from = v->values;                             \
+        for (uint32_t i = 0; i < v->row_count; i++)                   \
+            out[i] = (int64_t)from[i];                                \
+    } while (0)
+    switch (v->type.id) {
+    case MG_TYPE_INT8: WIDEN(int8_t); break;
+    case MG_TYPE_UINT8: WIDEN(uint8_t); break;
+    case MG_TYPE_INT16: WIDEN(int16_t); break;
+    case MG_TYPE_UINT16: WIDEN(uint16_t); break;
+    case MG_TYPE_UINT32: WIDEN(uint32_t); break;
+    case MG_TYPE_INT32:
+    case MG_TYPE_DATE: WIDEN(int32_t); break;
+    default: WIDEN(mg_int128);
+    }
+#undef WIDEN
+}
+
+/* Rows of a column, all of whose chunk's are `all`. A frozen chunk knows the bounds of its numbers; what lies there as
+ * int64 is taken as it is. */
+static void feed_slice(struct scan_reader *reader, const struct mg_chunk *chunk, uint32_t column,
+                       const struct mg_vector *all, uint32_t first, uint32_t row_count)
+{
+    struct mg_agg_input *input = &reader->inputs[column];
+    struct scan_feed *feed = &reader->feeds[column];
+    int32_t place = reader->in_segment[column];
+    feed->slice = mg_scan__cut(all, first, row_count);
+    *input = (struct mg_agg_input){.vector = &feed->slice};
+    if (!chunk->frozen || place < 0 || !chunk->columns[place].has_zone || !is_exact(feed->slice.type.id) ||
+        feed->as_codes)
+        return;
+    mg_int128 low = exact_of(&chunk->columns[place].low), high = exact_of(&chunk->columns[place].high);
+    if (low != (int64_t)low || high != (int64_t)high)
+        return;
+    bool is_int64 = mg_type_width(feed->slice.type.id) == 8;
+    if (!is_int64)
+        widen(&feed->slice, feed->ints);
+    *input = (struct mg_agg_input){.ints = is_int64 ? feed->slice.values : feed->ints,
+                                   .low = (int64_t)low,
+                                   .high = (int64_t)high,
+                                   .validity = feed->slice.validity,
+                                   .null_count = feed->slice.null_count};
+}
+
+enum mg_code mg_scan__aggregate_chunk(struct scan_reader *reader, const struct mg_chunk *chunk, uint32_t row_count,
+                                      const uint64_t *mask, struct mg_error *err)
+{
+    for (uint32_t first = 0; first < row_count; first += MG_SCALAR_ROWS_MAX) {
+        uint32_t count = MG_MIN(row_count - first, (uint32_t)MG_SCALAR_ROWS_MAX);
+        if (mg_mask_count(mask + first / 64, count) == 0)
+            continue;
+        for (uint32_t c = 0; c < reader->scan->schema->column_count; c++)
+            if (reader->scan->shown[c])
+                feed_slice(reader, chunk, c, &reader->vectors[c], first, count);
+        MG_TRY(mg_aggregation_take(reader->aggregation, reader->inputs, count, mask + first / 64, err));
+    }
+    return MG_OK;
+}
+
 /* ---- feeding ------------------------------------------------------------------------------------------------- */
 
 /* Rows of the vector that is fed. */
@@ -352,8 +435,7 @@ static bool feed_ints(struct scan_reader *reader, const struct mg_block *block, 
 {
     struct mg_agg_input *input = &reader->inputs[column];
     struct scan_feed *feed = &reader->feeds[column];
-    const struct mg_block_info *info = mg_part_block_info(reader->part.part, (uint32_t)reader->in_segment[column],
-                                                          reader->group.number);
+    const struct mg_block_info *info = mg_scan__block_info(reader, column);
     mg_int128 low = info->has_zone ? exact_of(&info->low) : 0, high = info->has_zone ? exact_of(&info->high) : 0;
     if (low != (int64_t)low || high != (int64_t)high)
         return false;
@@ -400,7 +482,13 @@ static enum mg_code feed_column(struct scan_reader *reader, uint32_t column, con
         reader->vectors[column] = mg_scan__missing(reader, column, chosen->row_count);
         return MG_OK;
     }
-    MG_TRY(mg_part_reader__block(&reader->part, column, &block, err));
+    MG_TRY(mg_scan__block(reader, column, &block, err));
+    if (!block) {
+        struct mg_vector all = mg_chunk__vector(reader->group.chunk, (uint32_t)reader->in_segment[column],
+                                                reader->scan->schema->columns[column].type);
+        feed_slice(reader, reader->group.chunk, column, &all, chosen->vector * MG_VECTOR_ROWS, chosen->row_count);
+        return MG_OK;
+    }
     bool exact = is_exact(block->type.id);
     if (block->type.id == MG_TYPE_UTF8 || (exact && reader->feeds[column].as_codes))
         MG_TRY(feed_codes(reader, block, column, chosen, &done, err));
@@ -423,7 +511,7 @@ static enum mg_code feed_vector(struct scan_reader *reader, uint32_t vector, str
     if (live == 0)
         return MG_OK;
     chosen.row_count = MG_MIN(reader->group.row_count - vector * MG_VECTOR_ROWS, (uint32_t)MG_VECTOR_ROWS);
-    if (live <= FEW_ROWS && live < chosen.row_count) {
+    if (live <= FEW_ROWS && live < chosen.row_count && has_blocks(reader)) {
         mg_scan__list_rows(words, few);
         chosen.few = few;
         chosen.row_count = live;
@@ -433,71 +521,6 @@ static enum mg_code feed_vector(struct scan_reader *reader, uint32_t vector, str
             MG_TRY(feed_column(reader, c, &chosen, err));
     return mg_aggregation_take(reader->aggregation, reader->inputs, chosen.row_count,
                                chosen.few || live == chosen.row_count ? NULL : words, err);
-}
-
-/* ---- chunks of memory ---------------------------------------------------------------------------------------- */
-
-/* Exact numbers that fit, to int64. */
-static void widen(const struct mg_vector *v, int64_t *out)
-{
-#define WIDEN(type)                                                   \
-    do {                                                              \
-        typedef type any_type __attribute__((aligned(1), may_alias)); \
-        const any_type *from = v->values;                             \
-        for (uint32_t i = 0; i < v->row_count; i++)                   \
-            out[i] = (int64_t)from[i];                                \
-    } while (0)
-    switch (v->type.id) {
-    case MG_TYPE_INT8: WIDEN(int8_t); break;
-    case MG_TYPE_UINT8: WIDEN(uint8_t); break;
-    case MG_TYPE_INT16: WIDEN(int16_t); break;
-    case MG_TYPE_UINT16: WIDEN(uint16_t); break;
-    case MG_TYPE_UINT32: WIDEN(uint32_t); break;
-    case MG_TYPE_INT32:
-    case MG_TYPE_DATE: WIDEN(int32_t); break;
-    default: WIDEN(mg_int128);
-    }
-#undef WIDEN
-}
-
-/* A frozen chunk knows the bounds of its numbers; what lies there as int64 is taken as it is. */
-static void feed_slice(struct scan_reader *reader, const struct mg_chunk *chunk, uint32_t column, uint32_t first,
-                       uint32_t row_count)
-{
-    struct mg_agg_input *input = &reader->inputs[column];
-    struct scan_feed *feed = &reader->feeds[column];
-    int32_t place = reader->in_segment[column];
-    feed->slice = mg_scan__cut(&reader->vectors[column], first, row_count);
-    *input = (struct mg_agg_input){.vector = &feed->slice};
-    if (!chunk->frozen || place < 0 || !chunk->columns[place].has_zone || !is_exact(feed->slice.type.id) ||
-        feed->as_codes)
-        return;
-    mg_int128 low = exact_of(&chunk->columns[place].low), high = exact_of(&chunk->columns[place].high);
-    if (low != (int64_t)low || high != (int64_t)high)
-        return;
-    bool is_int64 = mg_type_width(feed->slice.type.id) == 8;
-    if (!is_int64)
-        widen(&feed->slice, feed->ints);
-    *input = (struct mg_agg_input){.ints = is_int64 ? feed->slice.values : feed->ints,
-                                   .low = (int64_t)low,
-                                   .high = (int64_t)high,
-                                   .validity = feed->slice.validity,
-                                   .null_count = feed->slice.null_count};
-}
-
-enum mg_code mg_scan__aggregate_chunk(struct scan_reader *reader, const struct mg_chunk *chunk, uint32_t row_count,
-                                      const uint64_t *mask, struct mg_error *err)
-{
-    for (uint32_t first = 0; first < row_count; first += MG_SCALAR_ROWS_MAX) {
-        uint32_t count = MG_MIN(row_count - first, (uint32_t)MG_SCALAR_ROWS_MAX);
-        if (mg_mask_count(mask + first / 64, count) == 0)
-            continue;
-        for (uint32_t c = 0; c < reader->scan->schema->column_count; c++)
-            if (reader->scan->shown[c])
-                feed_slice(reader, chunk, c, first, count);
-        MG_TRY(mg_aggregation_take(reader->aggregation, reader->inputs, count, mask + first / 64, err));
-    }
-    return MG_OK;
 }
 
 /* ---- row groups ---------------------------------------------------------------------------------------------- */

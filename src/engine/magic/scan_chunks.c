@@ -1,4 +1,5 @@
-/* scan_chunks.c -- a chunk of memory: pruned by zone map and key range, masked, filtered, and shown as it lies there.
+/* scan_chunks.c -- a chunk of memory: pruned by zone map and key range, masked, filtered, and shown as it lies there;
+ * or read as a row group, where some of its columns have images.
  *
  * Frozen     chunks are read in place. An open one, the last of a table, is copied first (settled), because its memory
  *            behind the visible rows is being written and kernels may read up to the next multiple of 8 bytes.
@@ -87,22 +88,17 @@ static enum mg_code load_vectors(struct scan_reader *reader, struct mg_chunk *ch
         if (reader->in_segment[c] < 0) {
             reader->vectors[c] = mg_scan__missing(reader, c, row_count);
         } else if (chunk->frozen) {
-            const struct mg_chunk_column *column = &chunk->columns[reader->in_segment[c]];
-            reader->vectors[c] = (struct mg_vector){
-                .type = scan->schema->columns[c].type,
-                .row_count = row_count,
-                .null_count = column->null_count,
-                .validity = column->bits ? mg_buf_data(column->bits) : NULL,
-                .values = mg_buf_data(column->values),
-                .offsets = column->offsets ? (const int32_t *)mg_buf_data(column->offsets) : NULL,
-            };
+            reader->vectors[c] = mg_chunk__vector(chunk, (uint32_t)reader->in_segment[c],
+                                                  scan->schema->columns[c].type);
+            reader->vectors[c].row_count = row_count;
         }
     }
     return MG_OK;
 }
 
-static enum mg_code filter(struct scan_reader *reader, uint32_t row_count, const struct mg_mark_version *marks,
-                           uint64_t *mask, struct mg_error *err)
+/* Rows that are there and in the key range. */
+static enum mg_code mask_rows(struct scan_reader *reader, uint32_t row_count, const struct mg_mark_version *marks,
+                              uint64_t *mask, struct mg_error *err)
 {
     const struct scan *scan = reader->scan;
     struct mg_key_range range = scan->spec.range;
@@ -116,10 +112,50 @@ static enum mg_code filter(struct scan_reader *reader, uint32_t row_count, const
             keys[k] = &reader->vectors[scan->schema->key_columns[k]];
         MG_TRY(mg_range__filter(range, keys, scan->schema->key_count, row_count, mask, &reader->scratch, err));
     }
-    if (scan->filters)
-        MG_TRY(
-            mg_predicate_filter(scan->spec.predicate, reader->vector_places, row_count, mask, &reader->scratch, err));
     return MG_OK;
+}
+
+/* Those of its columns that are of use and there. False: none. */
+static bool find_images(struct scan_reader *reader, struct mg_chunk *chunk)
+{
+    const struct scan *scan = reader->scan;
+    bool any = false;
+    for (uint32_t c = 0; c < scan->schema->column_count; c++) {
+        reader->images[c] = NULL;
+        if (scan->imaged[c] && reader->in_segment[c] >= 0)
+            reader->images[c] = mg_chunk_image__of(chunk, (uint32_t)reader->in_segment[c],
+                                                   scan->schema->columns[c].type);
+        any |= reader->images[c] != NULL;
+    }
+    return any;
+}
+
+/* What the mask and the conditions leave goes out, or into the order. */
+static enum mg_code take_chunk(struct scan_reader *reader, struct mg_chunk **held, uint32_t row_count,
+                               const uint64_t *mask, struct mg_error *err)
+{
+    MG_TRY(mg_scan__take_rows(reader, row_count, mask, err));
+    if (reader->loaded.active)
+        reader->loaded.chunk = MG_TAKE(*held);
+    return MG_OK;
+}
+
+/* By images, like a row group. An aggregate goes on with it as a group; rows go out as they lie in the chunk. */
+static enum mg_code load_as_group(struct scan_reader *reader, struct mg_chunk **held, const uint64_t *mask,
+                                  struct mg_error *err)
+{
+    struct scan_group *group = &reader->group;
+    uint32_t row_count = (*held)->row_count;
+    MG_TRY(mg_scan__enter_chunk(reader, *held, mask, err));
+    if (!group->active)
+        return MG_OK;
+    if (reader->aggregation) {
+        reader->group_held = MG_TAKE(*held);
+        return MG_OK;
+    }
+    group->active = false;
+    MG_TRY(load_vectors(reader, *held, row_count, err));
+    return take_chunk(reader, held, row_count, group->mask, err);
 }
 
 /* *held: the chunk, or the stub of it, which is replaced when rows are needed; NULL when the reader has taken it. */
@@ -131,6 +167,7 @@ static enum mg_code load_held(struct scan_reader *reader, const struct mg_table_
     uint32_t row_count = MG_MIN(segment->rows->row_count - at * MG_CHUNK_ROWS, (uint32_t)MG_CHUNK_ROWS);
     const struct mg_mark_version *marks = mg_marks__granule(segment->marks, at);
     mg_arena_reset(&reader->scratch);
+    mg_mark_version__prefetch(mg_marks__granule(segment->marks, at + 1));
     if (marks && marks->count == row_count)
         return MG_OK;
     if (!mg_range__may_hold(scan->spec.range, chunk, segment->rows->segment->schema))
@@ -145,13 +182,15 @@ static enum mg_code load_held(struct scan_reader *reader, const struct mg_table_
     MG_TRY(mg_chunk__load(held, reader->in_segment, scan->schema->column_count, scan->budget, err));
     chunk = *held;
     MG_TRY(load_vectors(reader, chunk, row_count, err));
-    MG_TRY(filter(reader, row_count, marks, mask, err));
+    MG_TRY(mask_rows(reader, row_count, marks, mask, err));
+    if (chunk->frozen && chunk->row_count == row_count && find_images(reader, chunk))
+        return load_as_group(reader, held, mask, err);
+    if (scan->filters)
+        MG_TRY(
+            mg_predicate_filter(scan->spec.predicate, reader->vector_places, row_count, mask, &reader->scratch, err));
     if (reader->aggregation)
         return mg_scan__aggregate_chunk(reader, chunk, row_count, mask, err);
-    MG_TRY(mg_scan__take_rows(reader, row_count, mask, err));
-    if (reader->loaded.active)
-        reader->loaded.chunk = MG_TAKE(*held);
-    return MG_OK;
+    return take_chunk(reader, held, row_count, mask, err);
 }
 
 enum mg_code mg_scan__load_chunk(struct scan_reader *reader, const struct mg_table_segment *segment, uint32_t at,

@@ -1,5 +1,5 @@
-/* scan_groups.c -- which rows of a part's row group are left: by zones, by tests on encoded blocks, and only where
- * neither says enough on decoded vectors.
+/* scan_groups.c -- which rows of a part's row group, or of a chunk with images, are left: by zones, by tests on encoded
+ * blocks, and only where neither says enough on decoded vectors.
  *
  * Per group  (1) rows in the key range, less the marks; (2) each condition by the footer's zones: true for none ends
  *            the group, for all drops the condition; (3) the blocks of conditions that are left are fetched, one by
@@ -19,6 +19,26 @@ enum {
     GROUP_GRANULES = MG_BLOCK_ROWS / MG_CHUNK_ROWS,
 };
 
+/* ---- the group's blocks -------------------------------------------------------------------------------------- */
+
+enum mg_code mg_scan__block(struct scan_reader *reader, uint32_t column, const struct mg_block **out,
+                            struct mg_error *err)
+{
+    if (!reader->group.chunk)
+        return mg_part_reader__block(&reader->part, column, out, err);
+    *out = reader->images[column] ? &reader->images[column]->block : NULL;
+    return MG_OK;
+}
+
+const struct mg_block_info *mg_scan__block_info(const struct scan_reader *reader, uint32_t column)
+{
+    if (reader->group.chunk)
+        return &reader->images[column]->info;
+    return mg_part_block_info(reader->part.part, (uint32_t)reader->in_segment[column], reader->group.number);
+}
+
+/* ---- its rows ------------------------------------------------------------------------------------------------ */
+
 static bool is_empty(const uint64_t *words, uint32_t count)
 {
     uint64_t any = 0;
@@ -35,9 +55,11 @@ static bool mask_group(struct scan_reader *reader, const struct mg_table_part *p
     if (reader->part.first_row >= begin + group->row_count || reader->part.end_row <= begin)
         return false;
     memset(group->mask, 0, sizeof group->mask);
-    for (uint32_t i = 0; i * MG_CHUNK_ROWS < group->row_count; i++)
-        mg_part_reader__mask(&reader->part, group->number * GROUP_GRANULES + i, part->marks,
-                             group->mask + (size_t)i * MG_CHUNK_ROWS / 64);
+    uint32_t granule = group->number * GROUP_GRANULES;
+    for (uint32_t i = 0; i * MG_CHUNK_ROWS < group->row_count; i++) {
+        mg_mark_version__prefetch(mg_marks__granule(part->marks, granule + i + 1));
+        mg_part_reader__mask(&reader->part, granule + i, part->marks, group->mask + (size_t)i * MG_CHUNK_ROWS / 64);
+    }
     return !is_empty(group->mask, MG_SCAN_GROUP_WORDS);
 }
 
@@ -85,7 +107,9 @@ static enum mg_code ask_block(struct scan_reader *reader, const struct mg_condit
     if (condition->kind == MG_CONDITION_OTHER || reader->in_segment[condition->column] < 0 ||
         condition->value_count > LIST_MAX)
         return MG_OK;
-    MG_TRY(mg_part_reader__block(&reader->part, condition->column, &block, err));
+    MG_TRY(mg_scan__block(reader, condition->column, &block, err));
+    if (!block)
+        return MG_OK;
     struct mg_block_condition wanted = for_block(condition);
     MG_TRY(mg_block_test_new(block, &wanted, &reader->group_scratch, test, verdict, err));
     if (*verdict == MG_BLOCK_SOME && condition->value_count > LIST_ROWS_MAX && !block->dictionary &&
@@ -107,7 +131,7 @@ static enum mg_code make_tests(struct scan_reader *reader, bool *left, struct mg
     if (!group->tests)
         return mg_arena_fail(arena, err);
     *left = false;
-    MG_TRY(mg_scan__find_zones(reader, NULL, group->number, arena, &zones, err));
+    MG_TRY(mg_scan__find_zones(reader, group->chunk, group->number, arena, &zones, err));
     sort_conditions(reader, count);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t c = reader->order[i];
@@ -142,6 +166,13 @@ enum mg_code mg_scan__decode(struct scan_reader *reader, uint32_t column, uint32
     if (reader->in_segment[column] < 0) {
         uint32_t row_count = MG_MIN(reader->group.row_count - vector * MG_VECTOR_ROWS, (uint32_t)MG_VECTOR_ROWS);
         reader->vectors[column] = mg_scan__missing(reader, column, row_count);
+        return MG_OK;
+    }
+    if (reader->group.chunk) {
+        struct mg_vector all = mg_chunk__vector(reader->group.chunk, (uint32_t)reader->in_segment[column],
+                                                reader->scan->schema->columns[column].type);
+        uint32_t first = vector * MG_VECTOR_ROWS;
+        reader->vectors[column] = mg_scan__cut(&all, first, MG_MIN(all.row_count - first, (uint32_t)MG_VECTOR_ROWS));
         return MG_OK;
     }
     return mg_part_reader__vector(&reader->part, column, vector, reader->scan->budget, &reader->rooms[column],
@@ -179,24 +210,46 @@ static enum mg_code test_vector(struct scan_reader *reader, uint32_t vector, str
     return MG_OK;
 }
 
-enum mg_code mg_scan__enter_group(struct scan_reader *reader, const struct mg_table_part *part, uint32_t number,
-                                  struct mg_error *err)
+static void begin_group(struct scan_reader *reader, struct mg_chunk *chunk, uint32_t number, uint32_t row_count)
+{
+    struct scan_group *group = &reader->group;
+    mg_arena_reset(&reader->group_scratch);
+    group->chunk = chunk;
+    group->number = number;
+    group->row_count = row_count;
+    group->vector_count = (row_count + MG_VECTOR_ROWS - 1) / MG_VECTOR_ROWS;
+    group->next_vector = group->test_count = 0;
+    memset(reader->room_vectors, 0xff, reader->scan->schema->column_count * sizeof *reader->room_vectors);
+}
+
+/* What the conditions leave of the rows in the mask. */
+static enum mg_code filter_group(struct scan_reader *reader, struct mg_error *err)
 {
     struct scan_group *group = &reader->group;
     bool left = true;
-    mg_part_reader__go(&reader->part, number);
-    mg_arena_reset(&reader->group_scratch);
-    group->number = number;
-    group->row_count = MG_MIN(mg_part_row_count(part->part) - number * MG_BLOCK_ROWS, (uint32_t)MG_BLOCK_ROWS);
-    group->vector_count = (group->row_count + MG_VECTOR_ROWS - 1) / MG_VECTOR_ROWS;
-    group->next_vector = group->test_count = 0;
-    memset(reader->room_vectors, 0xff, reader->scan->schema->column_count * sizeof *reader->room_vectors);
-    if (!mask_group(reader, part))
-        return MG_OK;
     if (reader->scan->filters)
         MG_TRY(make_tests(reader, &left, err));
     for (uint32_t v = 0; left && group->test_count && v < group->vector_count; v++)
         MG_TRY(test_vector(reader, v, err));
-    group->active = left && !is_empty(group->mask, MG_SCAN_GROUP_WORDS);
+    group->active = left && !is_empty(group->mask, group->vector_count * MG_VECTOR_WORDS);
     return MG_OK;
+}
+
+enum mg_code mg_scan__enter_group(struct scan_reader *reader, const struct mg_table_part *part, uint32_t number,
+                                  struct mg_error *err)
+{
+    uint32_t row_count = MG_MIN(mg_part_row_count(part->part) - number * MG_BLOCK_ROWS, (uint32_t)MG_BLOCK_ROWS);
+    mg_part_reader__go(&reader->part, number);
+    begin_group(reader, NULL, number, row_count);
+    return mask_group(reader, part) ? filter_group(reader, err) : MG_OK;
+}
+
+enum mg_code mg_scan__enter_chunk(struct scan_reader *reader, struct mg_chunk *chunk, const uint64_t *mask,
+                                  struct mg_error *err)
+{
+    struct scan_group *group = &reader->group;
+    begin_group(reader, chunk, 0, chunk->row_count);
+    memset(group->mask, 0, (size_t)group->vector_count * MG_VECTOR_WORDS * sizeof *mask);
+    memcpy(group->mask, mask, ((size_t)chunk->row_count + 63) / 64 * sizeof *mask);
+    return filter_group(reader, err);
 }

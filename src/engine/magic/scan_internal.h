@@ -46,9 +46,10 @@ struct scan_test {
     struct mg_block_test *test; /* NULL: it is evaluated on decoded vectors */
 };
 
-/* The row group that is read. */
+/* The row group that is read, or a chunk of which some columns have images: the vectors of the others are shown. */
 struct scan_group {
     bool active;
+    struct mg_chunk *chunk; /* held by group_held; NULL: a row group of the part */
     uint32_t number, row_count, vector_count;
     uint32_t next_vector; /* of those whose rows were not taken yet */
     uint32_t test_count;
@@ -93,13 +94,15 @@ struct scan_reader {
     struct mg_batch **constants; /* of missing values, or NULL */
     struct mg_vector *vectors;   /* of the rows that are loaded */
     const struct mg_vector **vector_places;
-    struct mg_buf **rooms;  /* one decoded vector each, or NULL */
-    uint32_t *room_vectors; /* which of the group it is; UINT32_MAX: none */
+    const struct mg_chunk_image **images; /* of the chunk that is read as a group; or NULL */
+    struct mg_buf **rooms;                /* one decoded vector each, or NULL */
+    uint32_t *room_vectors;               /* which of the group it is; UINT32_MAX: none */
 
     struct mg_arena scratch, group_scratch;
     struct scan_loaded loaded;
     struct mg_part_reader part; /* that is read */
     struct scan_group group;
+    struct mg_chunk *group_held; /* the chunk that is aggregated as a group, until the next unit; or NULL */
     struct scan_run run;
     uint32_t *order; /* of conditions */
     struct scan_condition *conditions;
@@ -129,6 +132,7 @@ struct scan {
     bool draining;      /* an aggregate's results go out, before further units are read */
 
     bool *needed, *shown;  /* by place: read at all; read of the rows that are left */
+    bool *imaged;          /* by place: an image of a chunk's column would be of use */
     bool filters;          /* there is a condition */
     uint64_t *unit_begins; /* by source: its first unit; one more than sources */
     _Atomic uint64_t next_unit;
@@ -178,6 +182,16 @@ MG_MUST_CHECK enum mg_code mg_scan__load_chunk(struct scan_reader *reader, const
                                                uint32_t at, struct mg_error *err);
 
 /* ---- scan_groups.c ---- */
+
+/* The group's block of a column that the part or chunk has; *out NULL: the chunk has no image of it. */
+MG_MUST_CHECK enum mg_code mg_scan__block(struct scan_reader *reader, uint32_t column, const struct mg_block **out,
+                                          struct mg_error *err);
+/* What is known of that block. */
+const struct mg_block_info *mg_scan__block_info(const struct scan_reader *reader, uint32_t column);
+/* Begin a chunk with images as a group: mask has a bit for each row that is there and in the key range. group.active if
+ * any of them is left. */
+MG_MUST_CHECK enum mg_code mg_scan__enter_chunk(struct scan_reader *reader, struct mg_chunk *chunk,
+                                                const uint64_t *mask, struct mg_error *err);
 
 /* Begin a row group of the part: group.active if any of its rows is left. */
 MG_MUST_CHECK enum mg_code mg_scan__enter_group(struct scan_reader *reader, const struct mg_table_part *part,

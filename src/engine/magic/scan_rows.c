@@ -83,7 +83,7 @@ static enum mg_code plan_column(struct scan_reader *reader, uint32_t column, str
     const struct scan_run *run = &reader->run;
     uint32_t width = mg_type_width(reader->scan->schema->columns[column].type.id);
     *out = (struct target){.column = column};
-    MG_TRY(mg_part_reader__block(&reader->part, column, &out->block, err));
+    MG_TRY(mg_scan__block(reader, column, &out->block, err));
     for (uint32_t i = 0; i < run->vector_count; i++) {
         out->has_nulls |= mg_block_vector_nulls(out->block, run->vectors[i]) > 0;
         out->text_room += width ? 0 : mg_block_text_bytes(out->block, run->vectors[i], 1);

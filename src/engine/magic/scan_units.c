@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "column/bits.h"
 #include "engine/magic/scan_internal.h"
 
 enum {
@@ -65,6 +66,7 @@ void mg_scan__reader_clear(struct scan_reader *reader)
     if (!reader->scan)
         return;
     unload(reader);
+    mg_chunk__let_go(reader->group_held);
     mg_part_reader__leave(&reader->part);
     for (uint32_t c = 0; c < reader->scan->schema->column_count; c++) {
         if (reader->constants)
@@ -80,6 +82,7 @@ void mg_scan__reader_clear(struct scan_reader *reader)
     free(reader->constants);
     free(reader->vectors);
     free(reader->vector_places);
+    free(reader->images);
     free(reader->rooms);
     free(reader->room_vectors);
     free(reader->order);
@@ -165,12 +168,13 @@ enum mg_code mg_scan__reader_init(struct scan_reader *reader, struct scan *scan,
     reader->constants = calloc(count, sizeof(struct mg_batch *));
     reader->vectors = calloc(count, sizeof *reader->vectors);
     reader->vector_places = calloc(count, sizeof(const struct mg_vector *));
+    reader->images = calloc(count, sizeof(const struct mg_chunk_image *));
     reader->rooms = calloc(count, sizeof(struct mg_buf *));
     reader->room_vectors = calloc(count, sizeof *reader->room_vectors);
     mg_arena_init(&reader->scratch, SCRATCH_MAX);
     mg_arena_init(&reader->group_scratch, SCRATCH_MAX);
-    if (!reader->in_segment || !reader->constants || !reader->vectors || !reader->vector_places || !reader->rooms ||
-        !reader->room_vectors)
+    if (!reader->in_segment || !reader->constants || !reader->vectors || !reader->vector_places || !reader->images ||
+        !reader->rooms || !reader->room_vectors)
         return mg_fail(err, MG_NO_MEMORY, "no memory for a scan of %zu columns", count - 1);
     for (size_t c = 0; c < count; c++)
         reader->vector_places[c] = &reader->vectors[c];
@@ -221,10 +225,7 @@ struct mg_vector mg_scan__cut(const struct mg_vector *v, uint32_t first, uint32_
     if (!v->null_count || (first == 0 && count == v->row_count))
         return out;
     out.validity = v->validity + first / 8;
-    uint32_t present = 0;
-    for (uint32_t i = 0; i < count; i++)
-        present += out.validity[i >> 3] >> (i & 7) & 1;
-    out.null_count = count - present;
+    out.null_count = count - mg_bits_count(out.validity, 0, count);
     if (out.null_count == 0)
         out.validity = NULL;
     return out;
@@ -341,6 +342,8 @@ static enum mg_code next_unit(struct scan_reader *reader, struct mg_error *err)
     struct scan *scan = reader->scan;
     const struct mg_table_view *table = scan->table;
     uint32_t source_count = table->segment_count + table->part_count;
+    mg_chunk__let_go(reader->group_held);
+    reader->group_held = NULL;
     uint64_t unit = atomic_fetch_add_explicit(&scan->next_unit, 1, memory_order_relaxed);
     while (reader->source < source_count && unit >= scan->unit_begins[reader->source + 1]) {
         reader->source++;

@@ -305,6 +305,7 @@ static void drop_rows(struct mg_chunk *chunk)
         mg_buf__unref(MG_TAKE(column->offsets));
         mg_buf__unref(MG_TAKE(column->present));
         mg_buf__unref(MG_TAKE(column->bits));
+        mg_chunk_image__free(atomic_exchange_explicit(&column->image, NULL, memory_order_relaxed));
     }
     mg_key_table__free(chunk);
 }
