@@ -26,6 +26,7 @@ from lib.wire import Wire
 CASE = paths.ROOT / "tests" / "golden" / "tidb-binlog" / "cases" / "storm"
 CLUSTER_ID = 1
 SECONDS = 25
+PARTS, ANSWERS = 8, 4  # so many parts are sent only once Spark has answered about the ones before
 JOIN = """
     SELECT a.id, a.balance, count(l.id) AS entries, sum(CASE WHEN l.what = 'in' THEN l.amount ELSE 0 END) AS came
     FROM magic.storm.acct a LEFT JOIN magic.storm.log l ON l.who = a.id GROUP BY a.id, a.balance ORDER BY a.id"""
@@ -129,19 +130,23 @@ def rollbacks(records):
 
 
 class Player(threading.Thread):
-    """Sends all, at a pace that takes about SECONDS."""
+    """Sends all, at a pace that takes about SECONDS, and not faster than Spark answers: a part, then another one with each answer."""
 
     def __init__(self, socket, payloads):
         super().__init__(daemon=True)
         self.pump = PumpClient(socket, CLUSTER_ID)
         self.payloads = payloads
         self.sent = 0
+        self.allowed = len(payloads) * (PARTS - ANSWERS) // PARTS
+        self.may_go_on = threading.Condition()
         self.failure = None
 
     def run(self):
         began = time.monotonic()
         try:
             for number, payload in enumerate(self.payloads):
+                with self.may_go_on:
+                    self.may_go_on.wait_for(lambda: number < self.allowed)
                 ahead = began + SECONDS * number / len(self.payloads) - time.monotonic()
                 if ahead > 0:
                     time.sleep(ahead)
@@ -151,6 +156,12 @@ class Player(threading.Thread):
             self.failure = failure
         finally:
             self.pump.close()
+
+    def go_on(self):
+        """Another part may be sent."""
+        with self.may_go_on:
+            self.allowed += len(self.payloads) // PARTS + 1
+            self.may_go_on.notify()
 
 
 def expected_rows(file):
@@ -174,6 +185,7 @@ def ask_while_it_plays(steps, spark, player, failed):
         rows = frame.collect()
         epoch, watermark = spark_lib.snapshot(frame)
         snapshots.add(epoch)
+        player.go_on()
         steps.say(
             f"{steps.seconds():6.0f}s  {player.sent:5} of {len(player.payloads)} records sent   accounts with their entries:"
             f" {len(rows):3} rows in {time.monotonic() - began:.2f} s   snapshot epoch {epoch}, commit_ts {watermark}"

@@ -127,7 +127,7 @@ def test_it_can_be_kept(demo):
 
 def test_it_can_do_without_a_tidb(demo):
     one = demo("--replay")
-    status = one.child.wait(180)
+    status = one.child.wait(300)
     assert status == 0, one.text()
     assert one.text().count("equal to what the real TiDB held") == 3
     assert not one.left(), one.left()
