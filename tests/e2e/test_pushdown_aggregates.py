@@ -201,7 +201,7 @@ def test_without_ansi(spark, mode, table, query):
             answers[name] = bag(rows_of(frame))
             assert "PushedAggregates" not in spark_lib.plan_text(frame) or ("dmax" not in query and "+" not in query)
     finally:
-        spark.conf.unset("spark.sql.ansi.enabled")
+        spark.conf.set("spark.sql.ansi.enabled", "true")
     assert answers["partial"] == answers["complete"] == answers["off"]
 
 

@@ -13,7 +13,8 @@ VERSION = (ROOT / "VERSION").read_text(encoding="utf-8").strip()
 
 MAGICD = RELEASE / "magicd"
 MAGIC = RELEASE / "magic"
-SPARK_JAR = ROOT / "build" / "release" / f"spark-magic-4-{VERSION}.jar"
+SPARK_LINE = os.environ.get("SPARK", "4")  # 3.5 or 4; tests/e2e/run brings the Spark that it wants
+SPARK_JAR = ROOT / "build" / "release" / f"spark-magic-{SPARK_LINE}-{VERSION}.jar"
 UPSTREAM_SH = ROOT / "tests" / "upstream" / "upstream.sh"
 GENERATED = ROOT / "build" / "e2e"
 

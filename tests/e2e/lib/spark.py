@@ -53,6 +53,8 @@ def session(uri, catalog="magic", parallelism=2, failures=4, **conf):
         .config(f"spark.sql.catalog.{catalog}.uri", uri)
         .config(f"spark.sql.catalog.{catalog}.splits", "4")
     )
+    if paths.SPARK_LINE == "3.5":  # the tests are written for Spark 4's defaults
+        builder = builder.config("spark.sql.ansi.enabled", "true")
     for key, value in conf.items():
         builder = builder.config(key, value)
     with _errors_to(f"{folder}/jvm.log"):

@@ -3,20 +3,25 @@
 package io.magicstore.spark;
 
 import io.magicstore.client.Code;
+import io.magicstore.client.MagicClient;
 import io.magicstore.client.MagicException;
+import io.magicstore.client.Retry;
 import io.magicstore.proto.ColumnInfo;
 import io.magicstore.proto.SnapshotRef;
 import io.magicstore.proto.TableInfo;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.stream.Collectors;
+import org.apache.spark.sql.connector.catalog.CatalogV2Util;
 import org.apache.spark.sql.connector.catalog.Column;
 import org.apache.spark.sql.connector.catalog.SupportsRead;
 import org.apache.spark.sql.connector.catalog.Table;
 import org.apache.spark.sql.connector.catalog.TableCapability;
 import org.apache.spark.sql.connector.read.ScanBuilder;
+import org.apache.spark.sql.types.StructType;
 import org.apache.spark.sql.util.CaseInsensitiveStringMap;
 
 /**
@@ -43,6 +48,15 @@ final class MagicTable implements Table, SupportsRead {
     this.columns = SparkTypes.columns(info);
   }
 
+  /** Asks the store; null: it has no such table. Pins nothing. */
+  static MagicTable find(String catalog, MagicOptions options, String database, String table, SnapshotRef asOf) {
+    SnapshotRef snapshot = asOf != null ? asOf : StatementLeases.sessionChoice(options);
+    List<TableInfo> found =
+        Retry.call(options.retryMs(), () -> MagicClient.at(options.uri()).tables(snapshot, database, table));
+
+    return found.isEmpty() ? null : new MagicTable(catalog, options, found.get(0), asOf);
+  }
+
   MagicOptions options() {
     return options;
   }
@@ -60,7 +74,7 @@ final class MagicTable implements Table, SupportsRead {
     return catalog + "." + info.getDatabase() + "." + info.getTable();
   }
 
-  @Override
+  /** Of Spark 4.1 and later. */
   public String id() {
     return Long.toUnsignedString(info.getTableId());
   }
@@ -68,6 +82,13 @@ final class MagicTable implements Table, SupportsRead {
   @Override
   public Column[] columns() {
     return columns.clone();
+  }
+
+  /** Spark 3.5 has no default for it. */
+  @Override
+  @SuppressWarnings("deprecation")
+  public StructType schema() {
+    return CatalogV2Util.v2ColumnsToStructType(columns);
   }
 
   @Override

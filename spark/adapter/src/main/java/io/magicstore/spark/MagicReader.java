@@ -20,7 +20,6 @@ import org.apache.spark.sql.connector.read.PartitionReader;
 import org.apache.spark.sql.types.StructType;
 import org.apache.spark.sql.vectorized.ColumnarBatch;
 import org.apache.spark.util.TaskCompletionListener;
-import org.apache.spark.util.TaskInterruptListener;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -62,16 +61,7 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
     this.partials = partial != null && partial.changesBatches() ? new PartialBatches(partial, allocator) : null;
     if (task != null) {
       task.addTaskCompletionListener((TaskCompletionListener) ended -> close());
-      onKill(task);
-    }
-  }
-
-  /** A read may wait for long, and a killed task is not interrupted there. Spark tells of it from 4.2 on. */
-  private void onKill(TaskContext task) {
-    try {
-      task.addTaskInterruptListener((TaskInterruptListener) (context, reason) -> cancel(reason));
-    } catch (NoSuchMethodError olderSpark) {
-      LOG.debug("this Spark does not tell of killed tasks");
+      Line.onKill(task, this::cancel); // a read may wait for long, and a killed task is not interrupted there
     }
   }
 

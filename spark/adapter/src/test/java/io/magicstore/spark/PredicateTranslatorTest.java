@@ -11,7 +11,6 @@ import io.magicstore.proto.Expr;
 import io.magicstore.proto.TableInfo;
 import io.magicstore.proto.Value;
 import java.math.BigDecimal;
-import org.apache.spark.sql.connector.expressions.Cast;
 import org.apache.spark.sql.connector.expressions.Expression;
 import org.apache.spark.sql.connector.expressions.Literal;
 import org.apache.spark.sql.connector.expressions.NamedReference;
@@ -120,7 +119,7 @@ class PredicateTranslatorTest {
         "CAST to DOUBLE could differ",
         predicate(
             "=",
-            new Cast(name("id"), DataTypes.LongType, DataTypes.DoubleType),
+            LineTesting.cast(name("id"), DataTypes.LongType, DataTypes.DoubleType),
             constant(1.5, DataTypes.DoubleType)));
     declined("ENDS_WITH is not in the store's predicates", predicate("ENDS_WITH", name("name"), text("x")));
     declined("IN with a floating zero", predicate("IN", name("rate"), constant(-0.0, DataTypes.DoubleType)));

@@ -12,7 +12,8 @@ import org.apache.spark.sql.internal.SQLConf;
 import org.apache.spark.sql.util.CaseInsensitiveStringMap;
 
 /**
- * Options of the catalog are read once a session, under spark.sql.catalog.NAME.*: the fields below. Settings of the session
+ * Options of the catalog are read once a session, under spark.sql.catalog.NAME.*, or given to a read of format magic: the fields
+ * below. Settings of the session
  * are read with each statement, under spark.magic.*: the constants.
  *
  * @param uri where magicd listens
@@ -51,6 +52,20 @@ record MagicOptions(
           "catalog " + catalog + " has no address: set spark.sql.catalog." + catalog + ".uri, for instance"
               + " grpc://127.0.0.1:8815");
     }
+    return of(uri, map);
+  }
+
+  /** Of a read that names no catalog. */
+  static MagicOptions ofRead(CaseInsensitiveStringMap map) {
+    String uri = map.get("uri");
+
+    if (uri == null) {
+      throw new IllegalArgumentException("format magic has no address: set option uri, for instance grpc://127.0.0.1:8815");
+    }
+    return of(uri, map);
+  }
+
+  private static MagicOptions of(String uri, CaseInsensitiveStringMap map) {
     return new MagicOptions(
         Address.parse(uri),
         map.getInt("splits", 0),

@@ -9,7 +9,6 @@ import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.apache.spark.QueryContext;
 import org.apache.spark.SparkArithmeticException;
-import scala.jdk.javaapi.CollectionConverters;
 
 /** The store's text begins with the name of Spark's error condition. */
 final class ComputeErrors {
@@ -35,7 +34,7 @@ final class ComputeErrors {
       boolean isNamed = type.find();
       told =
           error(
-              DECIMAL_OVERFLOW + ".WITH_SUGGESTION",
+              Line.DECIMAL_OVERFLOW,
               Map.of(
                   "value", "value (" + text + ")",
                   "precision", isNamed ? type.group(1) : "38",
@@ -49,10 +48,6 @@ final class ComputeErrors {
   }
 
   private static SparkArithmeticException error(String condition, Map<String, String> parameters) {
-    return new SparkArithmeticException(
-        condition,
-        scala.collection.immutable.Map$.MODULE$.from(CollectionConverters.asScala(parameters)),
-        new QueryContext[0],
-        "");
+    return new SparkArithmeticException(condition, Line.scalaMap(parameters), new QueryContext[0], "");
   }
 }

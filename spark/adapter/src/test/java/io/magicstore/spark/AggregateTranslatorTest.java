@@ -17,7 +17,6 @@ import io.magicstore.proto.TableInfo;
 import io.magicstore.proto.Type;
 import java.math.BigDecimal;
 import java.util.Arrays;
-import org.apache.spark.sql.connector.expressions.Cast;
 import org.apache.spark.sql.connector.expressions.Expression;
 import org.apache.spark.sql.connector.expressions.GeneralScalarExpression;
 import org.apache.spark.sql.connector.expressions.Literal;
@@ -166,7 +165,7 @@ class AggregateTranslatorTest {
                     new Sum(
                         call(
                             "+",
-                            new Cast(name("n"), DataTypes.IntegerType, DataTypes.LongType),
+                            LineTesting.cast(name("n"), DataTypes.IntegerType, DataTypes.LongType),
                             new Constant(1L, DataTypes.LongType)),
                         false)))
             .request()
@@ -194,10 +193,10 @@ class AggregateTranslatorTest {
     declined("/ is not in the store's expressions", of(new Max(call("/", name("price"), number(2)))));
     declined(
         "CAST of BIGINT to INT could differ",
-        of(new Max(new Cast(name("big"), DataTypes.LongType, DataTypes.IntegerType))));
+        of(new Max(LineTesting.cast(name("big"), DataTypes.LongType, DataTypes.IntegerType))));
     declined(
         "CAST of DECIMAL(15,2) to DOUBLE could differ",
-        of(new Max(new Cast(name("price"), DataTypes.createDecimalType(15, 2), DataTypes.DoubleType))));
+        of(new Max(LineTesting.cast(name("price"), DataTypes.createDecimalType(15, 2), DataTypes.DoubleType))));
     declined("an expression without a column", of(new Sum(number(1), false)));
     declined("GROUP BY a computed floating-point number", by(call("-", name("rate"))));
   }
