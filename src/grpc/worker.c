@@ -65,7 +65,9 @@ enum mg_code mg_grpc__pool_submit(struct mg_grpc__pool *pool, struct mg_grpc_cal
 {
     enum mg_code code = MG_OK;
     mg_mutex_lock(&pool->lock);
-    if (pool->pending_count >= pool->pending_max)
+    if (pool->stopping) /* a call that came while the server stopped: a thread for it would outlive the pool */
+        code = mg_fail(err, MG_CLOSED, "the server is stopping");
+    else if (pool->pending_count >= pool->pending_max)
         code = mg_fail(err, MG_BUSY, "%u calls are running and %u wait for a worker", pool->thread_count,
                        pool->pending_count);
     if (code == MG_OK && pool->pending_count >= pool->idle_count && pool->thread_count < pool->thread_max) {
