@@ -34,6 +34,7 @@ bool bench_size(const struct bench_options *options, struct bench_result *out)
                      &(struct mg_engine_options){.maintain_by_hand = true});
     lineitem_close(source);
     uint64_t rows = lineitem_fill(&store, options, true);
+    bench_store_compact(&store);
     double ours = (double)bench_store_status(&store, "parts_bytes");
     uint64_t parts = bench_store_status(&store, "parts");
     bench_store_remove(&store);

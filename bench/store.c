@@ -87,6 +87,14 @@ void bench_store_settle(struct bench_store *store)
     }
 }
 
+void bench_store_compact(struct bench_store *store)
+{
+    uint64_t id;
+
+    try(ops->compact(store->engine, store->schema->table_id, (struct mg_key_range){.low = {NULL, 0}}, &id, err));
+    bench_store_settle(store);
+}
+
 struct wanted {
     const char *name;
     uint64_t value;

@@ -29,6 +29,8 @@ void bench_store_remove(struct bench_store *store);
 void bench_store_apply(struct bench_store *store, struct mg_batch *rows, const uint8_t *ops);
 /* Rounds of the engine's background work until no flush and no merge is left to do; nothing stays in memory only. */
 void bench_store_settle(struct bench_store *store);
+/* A compaction of the table by instruction, to its end; the maintenance must be by hand. */
+void bench_store_compact(struct bench_store *store);
 /* A number of the engine's status; 0 when there is none of that name. */
 uint64_t bench_store_status(const struct bench_store *store, const char *name);
 

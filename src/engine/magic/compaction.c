@@ -18,9 +18,9 @@
 
 enum { ROWS_AT_ONCE = MG_BLOCK_ROWS, KEYS_AT_ONCE = 4096, SORT_BYTES_PER_ROW = 100 };
 
-/* Outputs of so many rows stay for long, and most rows lie in such: they are packed, which takes about as long as the
- * rest of a merge. */
-enum { PACK_ROWS_MIN = 1 << 22, PACK_LEVEL = 17 };
+/* Outputs of so many rows stay for long, and most rows lie in such: they are packed. A table that changes all the time
+ * writes its rows again and again, so merges pack quickly (zstd's level); who asks for a compaction wants it small. */
+enum { PACK_ROWS_MIN = 1 << 22, PACK_LEVEL = 3, PACK_LEVEL_ASKED = 19 };
 
 /* ---- inputs -------------------------------------------------------------------------------------------------- */
 
@@ -198,10 +198,12 @@ static enum mg_code open_writer(const struct mg_compaction *compaction, struct m
     struct mg_magic *magic = compaction->magic;
     uint64_t full_rows = magic->keeping.part_rows_max; /* a test's */
     uint64_t pack_rows_min = full_rows ? full_rows / 4 : PACK_ROWS_MIN;
+    bool is_asked = compaction->pace && compaction->pace->asked;
+    int level = is_asked ? PACK_LEVEL_ASKED : PACK_LEVEL;
     struct mg_part_writer_options options = {.io = magic->io,
                                              .budget = compaction->budget,
                                              .rows_expected = row_count,
-                                             .pack_level = row_count >= pack_rows_min ? PACK_LEVEL : 0,
+                                             .pack_level = row_count >= pack_rows_min ? level : 0,
                                              .segment_id = compaction->segment_id};
     mg_path__part(magic->folder, compaction->segment_id, path);
     return mg_part_writer_open(path, schema, &options, out, err);
