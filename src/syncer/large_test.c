@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "syncer/binlog_testing.h"
-#include "syncer/buffer/buffer_log.h"
+#include "syncer/buffer/buffer_testing.h"
 #include "syncer/decoder/job.h"
 #include "syncer/decoder/source_testing.h"
 #include "syncer/syncer.h"
@@ -126,44 +126,10 @@ static void fill_value(struct mg_buffer *out, int64_t first, int64_t count)
     mg_buffer_clear(&mutation);
 }
 
-struct ack {
-    struct mg_mutex lock;
-    struct mg_cond there;
-    bool done;
-    enum mg_code code;
-};
-
-static void note_ack(void *arg, enum mg_code code, uint64_t seq, const char *text)
-{
-    struct ack *ack = arg;
-    mg_mutex_lock(&ack->lock);
-    ack->done = true;
-    ack->code = code;
-    mg_cond_signal(&ack->there);
-    mg_mutex_unlock(&ack->lock);
-}
-
-/* As the pump does: durable when it returns. */
-static void put(struct mg_slice payload, uint64_t ts)
-{
-    struct ack ack = {.done = false};
-    mg_mutex_init(&ack.lock, MG_RANK_LEAF, "ack");
-    mg_cond_init(&ack.there);
-    mg_buffer_log_know(buffer, ts);
-    assert_int_equal(mg_buffer_log_put(buffer, payload, note_ack, &ack, NULL), MG_OK);
-    mg_mutex_lock(&ack.lock);
-    while (!ack.done)
-        mg_cond_wait(&ack.there, &ack.lock);
-    mg_mutex_unlock(&ack.lock);
-    assert_int_equal(ack.code, MG_OK);
-    mg_cond_destroy(&ack.there);
-    mg_mutex_destroy(&ack.lock);
-}
-
 static void put_commit(uint64_t start_ts)
 {
     const struct mg_test_message message = mg_test_end(MG_BINLOG_COMMIT, start_ts, start_ts + 1);
-    put(mg_test_slice(&message), start_ts + 1);
+    mg_test_put(buffer, mg_test_slice(&message), start_ts + 1);
 }
 
 static size_t put_rows(uint64_t start_ts, int64_t first, int64_t count)
@@ -176,7 +142,7 @@ static size_t put_rows(uint64_t start_ts, int64_t first, int64_t count)
     put_number(&message, 2, start_ts);
     put_bytes(&message, 4, mg_slice_text("k"));
     put_bytes(&message, 5, mg_buffer_slice(&value));
-    put(mg_buffer_slice(&message), start_ts);
+    mg_test_put(buffer, mg_buffer_slice(&message), start_ts);
     size_t size = message.size;
     mg_buffer_clear(&value);
     mg_buffer_clear(&message);
@@ -194,7 +160,7 @@ static void put_all(void)
                                   .ddl_job_id = JOB,
                                   .ddl_schema_state = 5};
     const struct mg_test_message message = mg_test_binlog(&ddl);
-    put(mg_test_slice(&message), 10);
+    mg_test_put(buffer, mg_test_slice(&message), 10);
     put_commit(10);
     put_rows(20, 0, SMALL_ROWS);
     assert_true(put_rows(30, 1000, ROWS) > 2 * MEMORY);

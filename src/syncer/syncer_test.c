@@ -16,7 +16,7 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "syncer/binlog_testing.h"
-#include "syncer/buffer/buffer_log.h"
+#include "syncer/buffer/buffer_testing.h"
 #include "syncer/syncer.h"
 
 /* A source whose answers a test sets; it knows its buffer, so that a test can put records where the pump would. */
@@ -165,40 +165,6 @@ static void bench_clear(struct bench *bench)
     mg_io_fault_free(bench->disk);
 }
 
-struct ack {
-    struct mg_mutex lock;
-    struct mg_cond there;
-    bool done;
-    enum mg_code code;
-};
-
-static void note_ack(void *arg, enum mg_code code, uint64_t seq, const char *text)
-{
-    struct ack *ack = arg;
-    mg_mutex_lock(&ack->lock);
-    ack->done = true;
-    ack->code = code;
-    mg_cond_signal(&ack->there);
-    mg_mutex_unlock(&ack->lock);
-}
-
-/* As the pump does: durable when it returns. */
-static void put(const struct mg_test_message *message, uint64_t ts)
-{
-    struct ack ack = {.done = false};
-    mg_mutex_init(&ack.lock, MG_RANK_LEAF, "ack");
-    mg_cond_init(&ack.there);
-    mg_buffer_log_know(world.open->buffer, ts);
-    assert_int_equal(mg_buffer_log_put(world.open->buffer, mg_test_slice(message), note_ack, &ack, NULL), MG_OK);
-    mg_mutex_lock(&ack.lock);
-    while (!ack.done)
-        mg_cond_wait(&ack.there, &ack.lock);
-    mg_mutex_unlock(&ack.lock);
-    assert_int_equal(ack.code, MG_OK);
-    mg_cond_destroy(&ack.there);
-    mg_mutex_destroy(&ack.lock);
-}
-
 /* P of a transaction that needs no schema: the use of a sequence. */
 static void put_p(uint64_t start_ts)
 {
@@ -209,13 +175,13 @@ static void put_p(uint64_t start_ts)
                                      .ddl_job_id = 5,
                                      .ddl_schema_state = 5};
     const struct mg_test_message message = mg_test_binlog(&binlog);
-    put(&message, start_ts);
+    mg_test_put(world.open->buffer, mg_test_slice(&message), start_ts);
 }
 
 static void put_c(uint64_t start_ts, uint64_t commit_ts)
 {
     const struct mg_test_message message = mg_test_end(MG_BINLOG_COMMIT, start_ts, commit_ts);
-    put(&message, commit_ts);
+    mg_test_put(world.open->buffer, mg_test_slice(&message), commit_ts);
 }
 
 static struct mg_syncer_lag lag_of(struct bench *bench)
@@ -338,7 +304,7 @@ static void a_blocking_transaction_names_its_tables(void **state)
                                      .prewrite_key = mg_slice_text("k"),
                                      .prewrite_value = mg_test_slice(&value)};
     const struct mg_test_message message = mg_test_binlog(&binlog);
-    put(&message, 6000);
+    mg_test_put(world.open->buffer, mg_test_slice(&message), 6000);
     struct mg_syncer_lag lag = lag_of(&bench);
     for (int i = 0; i < 1000 && lag.oldest_open_start_ts == 0; i++) {
         usleep(5000);
