@@ -3,17 +3,16 @@
  * Shape    probes inside the part's bounds go through the filter, whose lines are fetched AHEAD of the test. Those that
  *          pass are looked up in the index from the vector of the one before on, and probes of
  *          one vector share its decoding, those of one row group its blocks.
- * Kinds    keys of one integer, date or time are numbers: few of them are sought in the encoded vector, many compared
- *          with its decoded values. Other keys: few probes of a vector compare with samples of its keys, many with all
- *          of them, encoded once; where texts are very long, with single rows.
+ * Kinds    keys of one integer, date or time are numbers and have a way of their own (part_find_ints.c). Other keys:
+ *          few probes of a vector compare with samples of its keys, many with all of them, encoded once; where texts
+ *          are very long, with single rows.
  * Threads  the calls belong to their threads; the part is shared.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "part/part_internal.h"
 
 enum {
-    AHEAD = 16,                 /* look-ups in the filter that are under way at a time */
+    AHEAD = 32,                 /* look-ups in the filter that are under way at a time */
     CHUNK = 4096,               /* probes that go through the filter before those that passed go on */
-    DECODE_FROM = 4,            /* numbers looked for in one vector: fewer are sought one by one */
     ENCODE_ALL_FROM = 12,       /* probes of a vector: fewer look at samples of its keys */
     ENCODE_ALL_BYTES = 1 << 20, /* of text: above it only single rows are looked at */
     SAMPLES = 32,
@@ -24,7 +23,6 @@ _Static_assert(SAMPLES *SAMPLES == MG_VECTOR_ROWS, "two steps reach every row");
 /* The key columns of one row group, pinned as they are needed, and the vector that was looked at last. */
 struct seeker {
     struct mg_part *part;
-    bool ints; /* one key column that compares as int64 */
     bool is_open;
     uint32_t group;
     struct mg_part_block blocks[MG_KEY_COLUMNS_MAX];
@@ -37,17 +35,11 @@ struct seeker {
 
 static const struct mg_schema *schema_of(const struct seeker *seeker) { return seeker->part->footer.schema; }
 
-static bool compares_as_int(enum mg_type_id id)
-{
-    return (id >= MG_TYPE_INT8 && id <= MG_TYPE_UINT64) || (id >= MG_TYPE_DATE && id <= MG_TYPE_TIMESTAMP);
-}
-
 static void init_seeker(struct seeker *seeker, struct mg_part *part)
 {
     const struct mg_schema *schema = part->footer.schema;
 
     seeker->part = part;
-    seeker->ints = schema->key_count == 1 && compares_as_int(schema->columns[schema->key_columns[0]].type.id);
     seeker->is_open = false;
     mg_arena_init(&seeker->scratch, SIZE_MAX / 4);
     mg_buffer_init(&seeker->key, MG_KEY_BYTES_MAX);
@@ -153,92 +145,13 @@ struct run {
     uint32_t *rows; /* out, by number */
 };
 
-static struct mg_slice probe_key(const struct mg_part_probe *probe, uint32_t number)
-{
-    return MG_SLICE(probe->keys + probe->offsets[number], probe->offsets[number + 1] - probe->offsets[number]);
-}
-
-/* The number that the key column's encoding stands for; uint64 in the order of int64. False: no such key. */
-static bool int_of_key(struct mg_slice key, enum mg_type_id id, int64_t *out)
-{
-    uint32_t width = mg_type_width(id);
-    bool is_signed = id < MG_TYPE_UINT8 || id >= MG_TYPE_DATE;
-    uint64_t v = 0;
-
-    if (key.size != width)
-        return false;
-    for (uint32_t i = 0; i < width; i++)
-        v = v << 8 | key.data[i];
-    if (width == 8)
-        *out = (int64_t)(v ^ UINT64_C(1) << 63);
-    else
-        *out = is_signed ? (int64_t)v - (INT64_C(1) << (width * 8 - 1)) : (int64_t)v;
-    return true;
-}
-
-/* Without branches that depend on values: they would be guessed wrong every other time. */
-static uint32_t lower_bound_of_ints(const int64_t *values, uint32_t count, int64_t v)
-{
-    const int64_t *base = values;
-
-    while (count > 1) {
-        uint32_t half = count / 2;
-        base += base[half - 1] < v ? half : 0;
-        count -= half;
-    }
-    return (uint32_t)(base - values) + (count == 1 && *base < v);
-}
-
-/* Each number for itself; false when the vector's encoding has no way to do that. */
-static bool seek_ints(struct seeker *seeker, const struct run *run)
-{
-    const struct mg_block *block = &seeker->blocks[0].block;
-
-    for (uint32_t i = 0; i < run->count; i++) {
-        uint32_t number = run->numbers[i], row;
-        int64_t v;
-        if (!int_of_key(probe_key(run->probe, number), block->type.id, &v))
-            continue;
-        if (!mg_part__seek(block, run->vector, v, &row))
-            return false;
-        if (row != MG_PART_NO_ROW)
-            run->rows[number] = run->first_row + row;
-    }
-    return true;
-}
-
-static enum mg_code find_ints(struct seeker *seeker, const struct run *run, struct mg_error *err)
-{
-    _Alignas(64) int64_t values[MG_VECTOR_ROWS];
-    enum mg_type_id id = seeker->blocks[0].block.type.id;
-    /* An unsigned 64-bit number comes as its bits. */
-    uint64_t flip = id == MG_TYPE_UINT64 ? UINT64_C(1) << 63 : 0;
-
-    if (run->count < DECODE_FROM && seek_ints(seeker, run))
-        return MG_OK;
-    if (!mg_block_ints(&seeker->blocks[0].block, run->vector, values))
-        return mg_fail(err, MG_CORRUPT, "a vector of integers does not fit 64 bits");
-    for (uint32_t i = 0; flip && i < run->row_count; i++)
-        values[i] = (int64_t)((uint64_t)values[i] ^ flip);
-    for (uint32_t i = 0; i < run->count; i++) {
-        uint32_t number = run->numbers[i];
-        int64_t v;
-        if (!int_of_key(probe_key(run->probe, number), id, &v))
-            continue;
-        uint32_t row = lower_bound_of_ints(values, run->row_count, v);
-        if (row < run->row_count && values[row] == v)
-            run->rows[number] = run->first_row + row;
-    }
-    return MG_OK;
-}
-
 static enum mg_code find_single(struct seeker *seeker, const struct run *run, struct mg_error *err)
 {
     uint32_t low = run->vector * MG_VECTOR_ROWS, high = low + run->row_count, row = low;
 
     for (uint32_t i = 0; i < run->count; i++) {
         bool equal;
-        MG_TRY(lower_bound(seeker, row, high, probe_key(run->probe, run->numbers[i]), &row, &equal, err));
+        MG_TRY(lower_bound(seeker, row, high, mg_part__probe_key(run->probe, run->numbers[i]), &row, &equal, err));
         if (equal)
             run->rows[run->numbers[i]] = run->first_row + row - low;
     }
@@ -314,7 +227,7 @@ static uint32_t last_not_above(const struct seeker *seeker, uint32_t count, stru
 /* first: the row of the first encoded key, from the vector's begin. */
 static void match(const struct seeker *seeker, const struct run *run, uint32_t i, uint32_t first, uint32_t count)
 {
-    struct mg_slice key = probe_key(run->probe, run->numbers[i]);
+    struct mg_slice key = mg_part__probe_key(run->probe, run->numbers[i]);
     uint32_t at = last_not_above(seeker, count, key);
 
     if (at != NONE && mg_slice_equal(encoded_key(seeker, at), key))
@@ -329,7 +242,7 @@ static enum mg_code find_sampled(struct seeker *seeker, const struct run *run, s
 
     MG_TRY(encode_some(seeker, run->vector, 0, SAMPLES, run->row_count, &count, err));
     for (uint32_t i = 0; i < run->count; i++)
-        slots[i] = last_not_above(seeker, count, probe_key(run->probe, run->numbers[i]));
+        slots[i] = last_not_above(seeker, count, mg_part__probe_key(run->probe, run->numbers[i]));
     for (uint32_t i = 0; i < run->count; i++) {
         if (slots[i] == NONE)
             continue;
@@ -361,8 +274,6 @@ static bool is_long(const struct seeker *seeker, uint32_t vector)
 
 static enum mg_code find_in_vector(struct seeker *seeker, const struct run *run, struct mg_error *err)
 {
-    if (seeker->ints)
-        return find_ints(seeker, run, err);
     if (is_long(seeker, run->vector))
         return find_single(seeker, run, err);
     return run->count < ENCODE_ALL_FROM ? find_sampled(seeker, run, err) : find_encoded(seeker, run, err);
@@ -382,17 +293,16 @@ static enum mg_code find_run(struct seeker *seeker, uint32_t vector, struct run 
 
 /* Probes that passed the filter: to their vectors, and from there to their rows. */
 static enum mg_code find_passed(struct seeker *seeker, const struct mg_part__index *index,
-                                const struct mg_part_probe *probe, const uint32_t *numbers, uint32_t count,
-                                uint32_t *vector, uint32_t *rows, struct mg_error *err)
+                                const struct mg_part__passed *passed, uint32_t *vector, struct mg_error *err)
 {
     uint32_t vectors[CHUNK];
 
-    for (uint32_t i = 0; i < count; i++)
-        vectors[i] = *vector = mg_part__index_find(index, probe_key(probe, numbers[i]), *vector);
-    for (uint32_t i = 0, n; i < count; i += n) {
-        for (n = 1; i + n < count && vectors[i + n] == vectors[i];)
+    for (uint32_t i = 0; i < passed->count; i++)
+        vectors[i] = *vector = mg_part__index_find(index, mg_part__passed_key(passed, i), *vector);
+    for (uint32_t i = 0, n; i < passed->count; i += n) {
+        for (n = 1; i + n < passed->count && vectors[i + n] == vectors[i];)
             n++;
-        struct run run = {.probe = probe, .numbers = numbers + i, .count = n, .rows = rows};
+        struct run run = {.probe = passed->probe, .numbers = passed->numbers + i, .count = n, .rows = passed->rows};
         MG_TRY(find_run(seeker, vectors[i], &run, err));
     }
     return MG_OK;
@@ -405,19 +315,31 @@ static const uint64_t *line_of(struct mg_slice filter, uint64_t hash)
     return lines + mg_part__filter_line(filter.size / MG_PART__LINE_BYTES, hash) * MG_PART__LINE_WORDS;
 }
 
-/* Numbers of probes [first, end) that are open and pass the filter, to out; a line is fetched AHEAD probes before it is
- * tested. */
-static uint32_t pass_filter(struct mg_slice filter, const struct mg_part_probe *probe, const uint32_t *rows,
-                            uint32_t first, uint32_t end, uint32_t *out)
+/* Numbers of probes [first, end) that have no row yet, to out. */
+static uint32_t open_probes(const uint32_t *rows, uint32_t first, uint32_t end, uint32_t *out)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = first; i < end; i++) {
+        out[count] = i;
+        count += rows[i] == MG_PART_NO_ROW;
+    }
+    return count;
+}
+
+/* Leaves those that pass the filter; a line is fetched AHEAD probes before it is tested. */
+static uint32_t pass_filter(struct mg_slice filter, const uint64_t *hashes, uint32_t *numbers, uint32_t count)
 {
     uint32_t passed = 0;
 
-    for (uint32_t i = first; i < end; i++) {
-        if (i + AHEAD < probe->count)
-            __builtin_prefetch(line_of(filter, probe->hashes[i + AHEAD]));
-        out[passed] = i;
-        passed += rows[i] == MG_PART_NO_ROW &&
-                  mg_part__filter_test(line_of(filter, probe->hashes[i]), probe->hashes[i]);
+    for (uint32_t i = 0; i < count && i < AHEAD; i++)
+        __builtin_prefetch(line_of(filter, hashes[numbers[i]]));
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t hash = hashes[numbers[i]];
+        if (i + AHEAD < count)
+            __builtin_prefetch(line_of(filter, hashes[numbers[i + AHEAD]]));
+        numbers[passed] = numbers[i];
+        passed += mg_part__filter_test(line_of(filter, hash), hash);
     }
     return passed;
 }
@@ -429,7 +351,7 @@ static uint32_t cut(const struct mg_part_probe *probe, struct mg_slice bound, bo
 
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (mg_slice_compare(probe_key(probe, middle), bound) < (above ? 1 : 0))
+        if (mg_slice_compare(mg_part__probe_key(probe, middle), bound) < (above ? 1 : 0))
             low = middle + 1;
         else
             high = middle;
@@ -444,12 +366,15 @@ static enum mg_code find_between(struct seeker *seeker, const struct mg_part_pro
     struct mg_part__index index = mg_part__index_of(index_bytes);
     uint32_t passed[CHUNK], vector = 0;
 
-    for (uint32_t i = first; i < end && i < first + AHEAD; i++)
-        __builtin_prefetch(line_of(filter, probe->hashes[i]));
     for (uint32_t n; first < end; first += n) {
         n = MG_MIN(end - first, CHUNK);
-        uint32_t count = pass_filter(filter, probe, rows, first, first + n, passed);
-        MG_TRY(find_passed(seeker, &index, probe, passed, count, &vector, rows, err));
+        uint32_t count = open_probes(rows, first, first + n, passed);
+        count = pass_filter(filter, probe->hashes, passed, count);
+        struct mg_part__passed some = {.probe = probe, .numbers = passed, .count = count, .rows = rows};
+        if (mg_part__finds_ints(seeker->part))
+            MG_TRY(mg_part__find_ints(seeker->part, &index, &some, &vector, err));
+        else
+            MG_TRY(find_passed(seeker, &index, &some, &vector, err));
     }
     return MG_OK;
 }
@@ -491,7 +416,6 @@ static enum mg_code lower_bound_inside(struct mg_part *part, struct mg_slice key
     mg_cache_unpin(&pin);
 
     init_seeker(&seeker, part);
-    seeker.ints = false;
     enum mg_code code = open_group(&seeker, group, err);
     if (code == MG_OK) {
         uint32_t first = vector % MG_BLOCK_VECTORS * MG_VECTOR_ROWS, row;

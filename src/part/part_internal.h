@@ -246,6 +246,33 @@ MG_MUST_CHECK enum mg_code mg_part__pin(struct mg_part *part, uint32_t number, s
  * encoding has no shorter way than decoding. */
 bool mg_part__seek(const struct mg_block *block, uint32_t vector, int64_t number, uint32_t *out_row);
 
+/* Fetches what mg_part__seek will read, whose header was fetched before. */
+void mg_part__seek_fetch(const struct mg_block *block, uint32_t vector);
+
+/* ---- probes that passed the filter (part_find.c, part_find_ints.c) -------------------------------------------- */
+
+struct mg_part__passed {
+    const struct mg_part_probe *probe;
+    const uint32_t *numbers; /* of probes, rising */
+    uint32_t count;
+    uint32_t *rows; /* out, by number */
+};
+
+static inline struct mg_slice mg_part__probe_key(const struct mg_part_probe *probe, uint32_t number)
+{
+    return MG_SLICE(probe->keys + probe->offsets[number], probe->offsets[number + 1] - probe->offsets[number]);
+}
+static inline struct mg_slice mg_part__passed_key(const struct mg_part__passed *passed, uint32_t i)
+{
+    return mg_part__probe_key(passed->probe, passed->numbers[i]);
+}
+/* The key is one column that compares as int64. */
+bool mg_part__finds_ints(const struct mg_part *part);
+/* Such a part's rows of those probes; *vector: where the index is looked at from on, moves to the last probe's. */
+MG_MUST_CHECK enum mg_code mg_part__find_ints(struct mg_part *part, const struct mg_part__index *index,
+                                              const struct mg_part__passed *passed, uint32_t *vector,
+                                              struct mg_error *err);
+
 /* ---- rows of blocks, decoded (part_rows.c) ------------------------------------------------------------------- */
 
 /* Memory that a column's rows are decoded into. */

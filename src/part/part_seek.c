@@ -1,8 +1,8 @@
 /* part_seek.c -- the row of one number in an encoded vector of rising integers, without decoding the vector.
  *
  * FRAME    binary search over packed numbers, each brought out alone.
- * DELTA    distances are unpacked into their lanes and summed a STRIDE of rows at a time; only the stride that passes
- *          the number is walked through.
+ * DELTA    distances are unpacked into their lanes and summed a STRIDE of rows at a time, then a SHORT_STRIDE; only the
+ *          last of those is walked through.
  * Decoding all 1,024 rows costs about three times as much; it pays when several numbers are looked for in one vector.
  * Trust    the block's headers were checked; data that does not rise gives another row or none.
  * Threads  pure functions.
@@ -10,7 +10,7 @@
 #include "part/block_internal.h"
 #include "part/part_internal.h"
 
-enum { STRIDE = 128 };
+enum { STRIDE = 128, SHORT_STRIDE = 16, FETCH_LINES = 16 };
 
 /* Rows count from 0; MG_PART_NO_ROW when no row is `distance` above the base. */
 static uint32_t seek_frame(const struct mg_block__view *view, uint64_t distance)
@@ -57,40 +57,74 @@ static uint64_t pass_leaps(struct leaps *leaps, uint32_t end)
     return sum;
 }
 
-/* Walks rows [first, end) whose predecessors sum up to `sum`. */
-static uint32_t walk(const uint8_t *lanes, uint32_t lane_bytes, struct leaps leaps, uint32_t first, uint32_t end,
-                     uint64_t sum, uint64_t step, uint64_t distance)
+/* A vector's lanes, and how far it was walked. */
+struct walk {
+    const uint8_t *lanes;
+    uint32_t log; /* of the bytes of a lane */
+    uint64_t step, distance;
+    uint32_t row;
+    uint64_t sum; /* of the rows before, without steps */
+    struct leaps leaps;
+};
+
+/* Passes whole strides, the last one cut at `end`, whose last rows are below the distance; false when none is left. */
+static bool pass_strides(struct walk *walk, uint32_t stride, uint32_t end)
 {
-    for (uint32_t row = first; row < end; row++) {
-        sum += mg_pack__lane(lanes + (size_t)row * lane_bytes, lane_bytes);
+    while (walk->row < end) {
+        uint32_t behind = MG_MIN(walk->row + stride, end);
+        struct leaps leaps = walk->leaps;
+        const uint8_t *lanes = walk->lanes + ((size_t)walk->row << walk->log);
+        uint64_t sum = walk->sum + (uint64_t)mg_block__kernels()->sum[walk->log](lanes, behind - walk->row);
         if (leaps.at < leaps.count)
-            sum += pass_leaps(&leaps, row + 1);
-        if (sum + row * step >= distance)
-            return sum + row * step == distance ? row : MG_PART_NO_ROW;
+            sum += pass_leaps(&leaps, behind);
+        if (sum + (behind - 1) * walk->step >= walk->distance)
+            return true;
+        walk->row = behind;
+        walk->sum = sum;
+        walk->leaps = leaps;
     }
-    return MG_PART_NO_ROW;
+    return false;
+}
+
+/* The next row that is not below the distance, of a stride that has one. */
+static uint32_t pass_rows(struct walk *walk)
+{
+    for (uint64_t sum = walk->sum;; walk->row++) {
+        sum += mg_pack__lane(walk->lanes + ((size_t)walk->row << walk->log), 1u << walk->log);
+        if (walk->leaps.at < walk->leaps.count)
+            sum += pass_leaps(&walk->leaps, walk->row + 1);
+        uint64_t reached = sum + walk->row * walk->step;
+        if (reached >= walk->distance)
+            return reached == walk->distance ? walk->row : MG_PART_NO_ROW;
+    }
 }
 
 static uint32_t seek_delta(const struct mg_block__view *view, uint64_t distance)
 {
     const struct mg_block__delta *head = (const void *)view->data;
     const uint8_t *packed = view->data + sizeof *head;
-    struct leaps leaps = leaps_of(view, head, packed);
     struct mg_block__lanes lanes;
-    uint32_t log = mg_block__unpack(packed, view->width, view->rows, &lanes);
-    uint64_t sum = 0;
+    struct walk walk = {.lanes = lanes.bytes, .step = head->step, .distance = distance};
 
-    for (uint32_t first = 0; first < view->rows; first += STRIDE) {
-        uint32_t end = MG_MIN(first + STRIDE, view->rows);
-        struct leaps before = leaps;
-        uint64_t after = sum +
-                         (uint64_t)mg_block__kernels()->sum[log](lanes.bytes + ((size_t)first << log), end - first);
-        after += pass_leaps(&leaps, end);
-        if (after + (end - 1) * head->step >= distance)
-            return walk(lanes.bytes, 1u << log, before, first, end, sum, head->step, distance);
-        sum = after;
-    }
+    walk.leaps = leaps_of(view, head, packed);
+    walk.log = mg_block__unpack(packed, view->width, view->rows, &lanes);
+    /* The short strides end where the long one does, with the same sum: one of them is the last. */
+    if (pass_strides(&walk, STRIDE, view->rows) &&
+        pass_strides(&walk, SHORT_STRIDE, MG_MIN(walk.row + STRIDE, view->rows)))
+        return pass_rows(&walk);
     return MG_PART_NO_ROW;
+}
+
+void mg_part__seek_fetch(const struct mg_block *block, uint32_t vector)
+{
+    const struct mg_block_vector *header = &block->vectors[vector];
+    const uint8_t *data = block->bytes.data + header->offset;
+    uint32_t lines = (MG_VECTOR_ROWS / 8 * header->width) / 64 + 1;
+
+    if (header->encoding != MG_ENCODING_DELTA)
+        return;
+    for (uint32_t i = 0; i < MG_MIN(lines, (uint32_t)FETCH_LINES); i++)
+        __builtin_prefetch(data + (size_t)i * 64);
 }
 
 bool mg_part__seek(const struct mg_block *block, uint32_t vector, int64_t number, uint32_t *out_row)
