@@ -30,7 +30,7 @@ test-all: test model chaos mutants asan tsan
 
 ## test-long   test-all with ten times the seeds and kills, and an hour of fuzzing; SEED=n repeats a run
 test-long:
-	@$(MAKE) test-all SEEDS=10000 KILLS=200 SEED=$(SEED)
+	@$(MAKE) test-all SEEDS=10000 KILLS=300 SEED=$(SEED)
 	@tools/fuzz 300
 
 ## asan        check under the address and undefined-behaviour sanitizers

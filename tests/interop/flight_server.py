@@ -49,6 +49,14 @@ class Server:
         with open(os.path.join(self.folder, "log"), errors="replace") as file:
             return file.read()
 
+    def await_log(self, text):
+        """Until the log has it; the address file is there a moment before the server says so."""
+        deadline = time.monotonic() + START_SECONDS
+        while text not in self.log_text():
+            if time.monotonic() > deadline:
+                raise RuntimeError("%r is not in the log:\n%s" % (text, self.log_text()))
+            time.sleep(0.01)
+
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()

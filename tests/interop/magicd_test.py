@@ -104,7 +104,7 @@ class Magicd(unittest.TestCase):
 
     def test_it_ends_well_and_starts_again(self):
         server = self.start()
-        self.assertIn("ready at " + server.address, server.log_text())
+        server.await_log("ready at " + server.address)
         self.assertEqual(self.ask(server, "sql", "-e", "SHOW DATABASES").returncode, 0)
         server.stop()
         server.start()
