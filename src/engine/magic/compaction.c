@@ -109,6 +109,17 @@ static enum mg_code append_batch(struct mg_batch_builder *builder, const struct 
     return MG_OK;
 }
 
+/* Columns that grew while rows come would be copied again and again, each time into memory that is new to the system.
+ * What text takes is not known. */
+static enum mg_code begin_rows(const struct mg_compaction *compaction, struct mg_batch_builder *builder,
+                               const struct mg_type *types, uint32_t column_count, struct mg_error *err)
+{
+    MG_TRY(mg_batch_builder_init(builder, types, column_count, compaction->budget, SIZE_MAX / 2, err));
+    for (uint32_t c = 0; c < column_count; c++)
+        MG_TRY(mg_builder_reserve(builder, c, (uint32_t)MG_MIN(compaction->row_count, MG_BATCH_ROWS_MAX), 0, err));
+    return MG_OK;
+}
+
 /* All living rows of the inputs as one batch; *out NULL when there is none. */
 static enum mg_code read_rows(const struct mg_compaction *compaction, const struct mg_schema *schema,
                               struct mg_batch **out, struct mg_error *err)
@@ -121,8 +132,7 @@ static enum mg_code read_rows(const struct mg_compaction *compaction, const stru
     for (uint32_t c = 0; c < schema->column_count; c++)
         types[c] = schema->columns[c].type;
     MG_TRY(open_scan(compaction, schema, &scan, err));
-    enum mg_code code = mg_batch_builder_init(&builder, types, schema->column_count, compaction->budget, SIZE_MAX / 2,
-                                              err);
+    enum mg_code code = begin_rows(compaction, &builder, types, schema->column_count, err);
     for (bool more = true; code == MG_OK && more;) {
         struct mg_batch *batch;
         code = mg_magic__next(scan, &batch, err);
@@ -150,13 +160,10 @@ static enum mg_code order_rows(const struct mg_batch *rows, const struct mg_sche
     for (uint32_t k = 0; k < schema->key_count; k++)
         keys[k] = &rows->vectors[schema->key_columns[k]];
     enum mg_code code = mg_lookup__init(&lookup, rows->row_count, err);
-    for (uint32_t row = 0; code == MG_OK && row < rows->row_count; row++) {
-        code = mg_key_encode(keys, schema->key_count, row, mg_lookup__begin(&lookup), err);
-        if (code == MG_OK)
-            mg_lookup__end(&lookup);
-    }
     if (code == MG_OK)
-        code = mg_lookup__sort(&lookup, err);
+        code = mg_lookup__encode(&lookup, keys, schema->key_count, rows->row_count, err);
+    if (code == MG_OK)
+        mg_lookup__order(&lookup);
     for (uint32_t i = 0; code == MG_OK && i < rows->row_count; i++)
         order[i] = lookup.items[i].at;
     mg_lookup__clear(&lookup);

@@ -419,7 +419,7 @@ enum mg_code mg_compaction__install(struct mg_magic *magic, struct mg_compaction
 
 /* ---- the index ----------------------------------------------------------------------------------------------- */
 
-enum { PURGE_CHUNKS = 2 };
+enum { PURGE_CHUNKS = 2, PREFETCH_AHEAD = 16 };
 
 static void purge_chunk(struct mg_wtable *table, const struct mg_compaction_input *input, uint32_t chunk, uint64_t seed)
 {
@@ -436,6 +436,8 @@ static void purge_chunk(struct mg_wtable *table, const struct mg_compaction_inpu
     for (uint32_t row = 0; row < row_count; row++) {
         uint32_t hash = (uint32_t)(hashes[row] >> 32);
         struct mg_place place = {input->slot, chunk * MG_CHUNK_ROWS + row};
+        if (row + PREFETCH_AHEAD < row_count)
+            mg_index__prefetch(&table->index, (uint32_t)(hashes[row + PREFETCH_AHEAD] >> 32));
         struct mg_index_entry *entry = mg_index__find_place(&table->index, hash, place);
         if (entry)
             mg_index__remove(&table->index, entry, hash);

@@ -407,6 +407,14 @@ static inline uint32_t mg_index__start(const struct mg_index_shard *shard, uint3
     return (hash / MG_INDEX_SHARDS) & (shard->capacity - 1);
 }
 
+/* Before a look-up that is some look-ups away: the entry comes from memory meanwhile. */
+static inline void mg_index__prefetch(struct mg_index *index, uint32_t hash)
+{
+    struct mg_index_shard *shard = mg_index__shard(index, hash);
+    if (shard->capacity)
+        __builtin_prefetch(&shard->entries[mg_index__start(shard, hash)], 1);
+}
+
 /* ---- keys (keys.c, sort.c) ----------------------------------------------------------------------------------- */
 
 /* hashes[row_count] of the rows' keys. */
@@ -440,6 +448,12 @@ void mg_lookup__reset(struct mg_lookup *lookup); /* no keys; the memory stays */
 /* A key: append it to the buffer, then end it. At most `room` keys. */
 struct mg_buffer *mg_lookup__begin(struct mg_lookup *lookup);
 void mg_lookup__end(struct mg_lookup *lookup);
+/* The keys of all rows at once, into a lookup that has none yet. keys[k] is key column k. */
+MG_MUST_CHECK enum mg_code mg_lookup__encode(struct mg_lookup *lookup, const struct mg_vector *const *keys,
+                                             uint32_t key_count, uint32_t row_count, struct mg_error *err);
+/* The items alone are in order then: for who sorts rows and asks no part. */
+void mg_lookup__order(struct mg_lookup *lookup);
+/* Order, and all else that a part is asked with. */
 MG_MUST_CHECK enum mg_code mg_lookup__sort(struct mg_lookup *lookup, struct mg_error *err);
 /* Those that were not found yet. */
 MG_MUST_CHECK enum mg_code mg_lookup__find(struct mg_lookup *lookup, struct mg_part *part, struct mg_error *err);

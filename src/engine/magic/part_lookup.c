@@ -11,6 +11,8 @@
 
 #include "engine/magic/magic_internal.h"
 
+enum { INSERTED_MAX = 16 }; /* so few are sorted by insertion */
+
 void mg_lookup__clear(struct mg_lookup *lookup)
 {
     mg_buffer_clear(&lookup->unsorted);
@@ -45,7 +47,9 @@ enum mg_code mg_lookup__init(struct mg_lookup *lookup, uint32_t room, struct mg_
 static uint64_t prefix_of(struct mg_slice key)
 {
     uint8_t bytes[8] = {0};
-    memcpy(bytes, key.data, MG_MIN(key.size, sizeof bytes));
+    if (key.size >= sizeof bytes)
+        return mg_load_be64(key.data);
+    memcpy(bytes, key.data, key.size);
     return mg_load_be64(bytes);
 }
 
@@ -60,6 +64,20 @@ void mg_lookup__end(struct mg_lookup *lookup)
     uint32_t at = lookup->count++, begin = lookup->begins[at];
     struct mg_slice key = MG_SLICE(lookup->unsorted.data + begin, lookup->unsorted.size - begin);
     lookup->items[at] = (struct mg_lookup_item){prefix_of(key), at, (uint32_t)key.size};
+}
+
+enum mg_code mg_lookup__encode(struct mg_lookup *lookup, const struct mg_vector *const *keys, uint32_t key_count,
+                               uint32_t row_count, struct mg_error *err)
+{
+    mg_assert(lookup->count == 0 && lookup->unsorted.size == 0);
+    MG_TRY(mg_key_encode_rows(keys, key_count, row_count, &lookup->unsorted, lookup->begins, err));
+    for (uint32_t row = 0; row < row_count; row++) {
+        uint32_t begin = lookup->begins[row], size = lookup->begins[row + 1] - begin;
+        struct mg_slice key = MG_SLICE(lookup->unsorted.data + begin, size);
+        lookup->items[row] = (struct mg_lookup_item){prefix_of(key), row, size};
+    }
+    lookup->count = row_count;
+    return MG_OK;
 }
 
 /* One pass per byte of the prefixes in which they differ, lowest first. */
@@ -94,22 +112,41 @@ static int compare_items(const void *a, const void *b, void *arg)
     return mg_slice_compare(key_of(arg, a), key_of(arg, b));
 }
 
-/* Keys that share their first eight bytes. */
+static void insert_items(struct mg_lookup *lookup, uint32_t first, uint32_t end)
+{
+    struct mg_lookup_item *items = lookup->items;
+    for (uint32_t i = first + 1; i < end; i++) {
+        struct mg_lookup_item item = items[i];
+        uint32_t at = i;
+        for (; at > first && compare_items(&items[at - 1], &item, lookup) > 0; at--)
+            items[at] = items[at - 1];
+        items[at] = item;
+    }
+}
+
+/* Keys that share their first eight bytes: mostly few, as the lines of one order are. */
 static void sort_ties(struct mg_lookup *lookup)
 {
     struct mg_lookup_item *items = lookup->items;
     for (uint32_t first = 0, end; first < lookup->count; first = end) {
         for (end = first + 1; end < lookup->count && items[end].prefix == items[first].prefix;)
             end++;
-        if (end - first > 1)
+        if (end - first <= INSERTED_MAX)
+            insert_items(lookup, first, end);
+        else
             qsort_r(items + first, end - first, sizeof *items, compare_items, lookup);
     }
 }
 
-enum mg_code mg_lookup__sort(struct mg_lookup *lookup, struct mg_error *err)
+void mg_lookup__order(struct mg_lookup *lookup)
 {
     sort_by_prefix(lookup);
     sort_ties(lookup);
+}
+
+enum mg_code mg_lookup__sort(struct mg_lookup *lookup, struct mg_error *err)
+{
+    mg_lookup__order(lookup);
     MG_TRY(mg_buffer_reserve(&lookup->keys, lookup->unsorted.size, err));
     lookup->offsets[0] = 0;
     for (uint32_t i = 0; i < lookup->count; i++) {
@@ -168,6 +205,19 @@ static enum mg_code ask(struct mg_lookup *lookup, struct mg_wpart *part, uint32_
     return MG_OK;
 }
 
+/* What is only inserted comes without a gap, and so its keys are encoded column by column. */
+static enum mg_code add_keys(struct mg_lookup *lookup, const struct mg_vector *const *keys, uint32_t key_count,
+                             const uint32_t *rows, uint32_t count, struct mg_error *err)
+{
+    if (count == keys[0]->row_count) /* rows differ and rise */
+        return mg_lookup__encode(lookup, keys, key_count, count, err);
+    for (uint32_t i = 0; i < count; i++) {
+        MG_TRY(mg_key_encode(keys, key_count, rows[i], mg_lookup__begin(lookup), err));
+        mg_lookup__end(lookup);
+    }
+    return MG_OK;
+}
+
 enum mg_code mg_wtable__find_in_parts(struct mg_wtable *table, const struct mg_vector *const *keys, uint32_t key_count,
                                       const uint32_t *rows, uint32_t count, struct mg_place *out, struct mg_error *err)
 {
@@ -175,11 +225,8 @@ enum mg_code mg_wtable__find_in_parts(struct mg_wtable *table, const struct mg_v
     for (uint32_t i = 0; i < count; i++)
         out[i] = (struct mg_place){MG_NO_SLOT, 0};
     enum mg_code code = mg_lookup__init(&lookup, count, err);
-    for (uint32_t i = 0; code == MG_OK && i < count; i++) {
-        code = mg_key_encode(keys, key_count, rows[i], mg_lookup__begin(&lookup), err);
-        if (code == MG_OK)
-            mg_lookup__end(&lookup);
-    }
+    if (code == MG_OK)
+        code = add_keys(&lookup, keys, key_count, rows, count, err);
     if (code == MG_OK)
         code = mg_lookup__sort(&lookup, err);
     for (uint32_t p = table->part_count; code == MG_OK && p-- > 0;)

@@ -268,11 +268,8 @@ static mg_index_equal_fn *choose_equal(const struct put *put)
 
 static void prefetch_entries(struct put *put, uint32_t first, uint32_t end)
 {
-    for (uint32_t i = first; i < end; i++) {
-        struct mg_index_shard *shard = mg_index__shard(&put->table->index, put->changed[i].hash);
-        if (shard->capacity)
-            __builtin_prefetch(&shard->entries[mg_index__start(shard, put->changed[i].hash)], 1);
-    }
+    for (uint32_t i = first; i < end; i++)
+        mg_index__prefetch(&put->table->index, put->changed[i].hash);
 }
 
 /* The stored keys that the entries lead to: a guess by the first entry alone. */
@@ -358,8 +355,12 @@ static enum mg_code find_in_parts(struct put *put, uint32_t *rows, uint32_t *cha
 {
     mg_index_equal_fn *equal = choose_equal(put);
     uint32_t count = 0;
+    prefetch_entries(put, 0, MG_MIN(put->changed_count, (uint32_t)LOOKUPS_AT_ONCE));
     for (uint32_t i = 0; i < put->changed_count; i++) {
         struct probe probe = {put, put->changed[i].row};
+        uint32_t ahead = i + LOOKUPS_AT_ONCE;
+        if (ahead < put->changed_count)
+            prefetch_entries(put, ahead, ahead + 1);
         put->in_parts[i] = nowhere;
         if (mg_index__find(&put->table->index, put->changed[i].hash, equal, &probe))
             continue;

@@ -180,7 +180,8 @@ static enum mg_code order_rows(struct run *run, struct mg_error *err)
         for (uint32_t i = 0; i < run->table->slots[slot]->chunk_count; i++)
             MG_TRY(add_keys(run, slot, i, err));
     mg_assert(run->lookup.count == run->row_count);
-    return mg_lookup__sort(&run->lookup, err);
+    mg_lookup__order(&run->lookup);
+    return MG_OK;
 }
 
 /* A frozen chunk's columns. */
