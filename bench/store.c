@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SETTLE_ROUNDS_MAX = 64 };
+enum { SETTLE_ROUNDS_MAX = 64, SETTLE_EVERY_ROWS = 16 << 20 };
 
 static const struct mg_engine_ops *const ops = &mg_engine_magic;
 
@@ -17,6 +17,7 @@ static void open_engine(struct bench_store *store, size_t memory_bytes, const st
     struct mg_engine_options options = more ? *more : (struct mg_engine_options){0};
 
     options.folder = store->folder;
+    store->by_hand = options.maintain_by_hand;
     options.budget = &store->budget;
     mg_budget_init(&store->budget, "bench", NULL, memory_bytes ? memory_bytes : SIZE_MAX);
     try(ops->open(&options, &store->engine, err));
@@ -72,12 +73,16 @@ void bench_store_apply(struct bench_store *store, struct mg_batch *rows, const u
     try(ops->put(epoch, &changes, err));
     try(ops->publish(epoch, ++store->watermark, MG_SLICE("here", 4), &number, err));
     try(ops->wait(store->engine, number, -1, err));
+    store->unsettled_rows += rows->row_count;
+    if (store->by_hand && store->unsettled_rows >= SETTLE_EVERY_ROWS)
+        bench_store_settle(store);
 }
 
 void bench_store_settle(struct bench_store *store)
 {
     uint64_t before, after = UINT64_MAX;
 
+    store->unsettled_rows = 0;
     for (int i = 0; i < SETTLE_ROUNDS_MAX; i++) {
         try(ops->checkpoint(store->engine, true, err));
         before = after;

@@ -14,6 +14,8 @@ struct bench_store {
     struct mg_schema *schema; /* of its table, table 1 */
     char folder[4096];
     uint64_t watermark;
+    bool by_hand;            /* the maintenance */
+    uint64_t unsettled_rows; /* applied since the last settling */
 };
 
 /* A new store in a folder of its own, with the table; takes over the reference to schema. more may be NULL; its folder
@@ -25,7 +27,8 @@ void bench_store_reopen(struct bench_store *store, const char *folder, struct mg
                         const struct mg_engine_options *more);
 /* Close, and remove the folder. */
 void bench_store_remove(struct bench_store *store);
-/* One epoch, durable and visible at return. ops NULL: all are insertions. */
+/* One epoch, durable and visible at return. ops NULL: all are insertions. With maintenance by hand the store is settled
+ * every 16 M rows, as memory ends. */
 void bench_store_apply(struct bench_store *store, struct mg_batch *rows, const uint8_t *ops);
 /* Rounds of the engine's background work until no flush and no merge is left to do; nothing stays in memory only. */
 void bench_store_settle(struct bench_store *store);
