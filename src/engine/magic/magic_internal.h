@@ -1014,6 +1014,14 @@ void mg_space__open(struct mg_magic *magic); /* take what is there, or make it *
 bool mg_space__release(struct mg_magic *magic);
 void mg_space__refill(struct mg_magic *magic);
 
+/* What the process has beyond what is accounted for (slack.c). */
+struct mg_slack {
+    _Atomic int64_t look_at_ms;
+    _Atomic size_t least_bytes;
+};
+/* Gives gaps in the heap back when there are many. Cheap when it was looked a moment ago. */
+void mg_slack__look(struct mg_magic *magic);
+
 struct mg_magic {
     struct mg_engine base;
     char *folder;
@@ -1038,6 +1046,7 @@ struct mg_magic {
     struct mg_keeping keeping; /* what the maintainer knows */
     struct mg_space space;
     struct mg_sealing sealing;
+    struct mg_slack slack;
 
     struct mg_store store;
     struct mg_magic_epoch *staged; /* the writer's */

@@ -493,6 +493,7 @@ static void lane_main(void *arg)
     while (wait_for_round(&magic->keeping, wait_ms)) {
         struct mg_error err = MG_ERROR_INIT;
         bool more = false;
+        mg_slack__look(magic);
         enum mg_code code = flushes ? mg_magic__maintain(magic, false, false, &err) : run_lane(lane, &more, &err);
         wait_ms = code == MG_NO_SPACE                     ? FULL_AGAIN_MS
                   : code == MG_OK && more                 ? 0

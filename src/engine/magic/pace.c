@@ -51,6 +51,7 @@ enum mg_code mg_pace__step(struct mg_pace *pace, uint64_t rows, uint64_t bytes, 
         mg_asked__count(pace->asked, rows);
     MG_TRY(check(pace, err));
     MG_TRY(check_space(pace, bytes, err));
+    mg_slack__look(pace->magic);
     for (int64_t wait = rate ? pay(keeping, bytes, rate) : 0; wait > 0; wait -= (int64_t)SLEEP_MS * MS) {
         mg_mutex_lock(&keeping->wake_lock);
         mg_cond_wait_ms(&keeping->wake, &keeping->wake_lock, MG_MIN(wait / MS + 1, (int64_t)SLEEP_MS));
