@@ -47,9 +47,10 @@ static struct measured load_engine(const struct bench_options *options, struct b
     m.wall_s = (double)wall_ns / 1e9;
     try(store.engine->ops->checkpoint(store.engine, true, err));
     m.cpu_s = (double)(bench_process_cpu_us() - start_us - read_us) / 1e6;
-    bench_more(out, ",\"parts\":%llu,\"parts_written_bytes\":%llu,\"wal_bytes\":%llu",
+    bench_more(out, ",\"parts\":%llu,\"flushed_bytes\":%llu,\"merged_bytes\":%llu,\"wal_bytes\":%llu",
                (unsigned long long)bench_store_status(&store, "parts"),
-               (unsigned long long)bench_store_status(&store, "parts_written_bytes"),
+               (unsigned long long)bench_store_status(&store, "flushed_bytes"),
+               (unsigned long long)bench_store_status(&store, "merged_bytes"),
                (unsigned long long)bench_store_status(&store, "wal_bytes"));
     lineitem_close(source);
     bench_store_remove(&store);
