@@ -63,6 +63,13 @@ static bool can_tally(const struct scan *scan, const struct mg_aggregate_bound_c
     return is_exact(scan->schema->columns[column].type.id);
 }
 
+/* And, of all rows of a row group, from its footer? */
+static bool is_in_footers(const struct mg_aggregate_bound_call *call)
+{
+    return call->function == MG_AGGREGATE_COUNT_ALL || call->function == MG_AGGREGATE_COUNT ||
+           call->function == MG_AGGREGATE_MIN || call->function == MG_AGGREGATE_MAX;
+}
+
 enum mg_code mg_scan__plan_aggregate(struct scan_reader *reader, struct mg_error *err)
 {
     const struct scan *scan = reader->scan;
@@ -76,9 +83,10 @@ enum mg_code mg_scan__plan_aggregate(struct scan_reader *reader, struct mg_error
         free(used);
         return mg_fail(err, MG_NO_MEMORY, "no memory for an aggregate of %u columns", scan->schema->column_count);
     }
-    reader->tallied = aggregate->group_count == 0;
+    reader->tallied = reader->by_footers = aggregate->group_count == 0;
     for (uint32_t i = 0; i < aggregate->call_count; i++) {
         reader->tallied = reader->tallied && can_tally(scan, &aggregate->calls[i]);
+        reader->by_footers = reader->tallied && reader->by_footers && is_in_footers(&aggregate->calls[i]);
         if (aggregate->calls[i].argument)
             mg_scalar_mark(aggregate->calls[i].argument, used);
     }
@@ -117,9 +125,9 @@ static enum mg_code tally_count(struct scan_reader *reader, uint32_t column, uin
 {
     const struct mg_block_info *info = mg_scan__block_info(reader, column);
     const struct mg_block *block;
-    if (info->null_count == 0)
-        tally->count += live;
-    if (info->null_count == 0 || info->null_count == info->row_count)
+    if (info->null_count == 0 || reader->group.is_whole)
+        tally->count += live - info->null_count;
+    if (info->null_count == 0 || reader->group.is_whole || info->null_count == info->row_count)
         return MG_OK;
     MG_TRY(mg_scan__block(reader, column, &block, err));
     for (uint32_t v = 0; v < reader->group.vector_count; v++)
@@ -250,9 +258,9 @@ static enum mg_code tally_call(struct scan_reader *reader, const struct mg_aggre
 static enum mg_code tally_group(struct scan_reader *reader, bool *done, struct mg_error *err)
 {
     const struct mg_aggregate *aggregate = reader->scan->spec.aggregate;
-    uint32_t live = 0;
+    uint32_t live = reader->group.is_whole ? reader->group.row_count : 0;
     size_t count = aggregate->call_count;
-    for (uint32_t v = 0; v < reader->group.vector_count; v++)
+    for (uint32_t v = 0; v < reader->group.vector_count && !reader->group.is_whole; v++)
         live += mg_block_count(words_of(reader, v));
     struct scan_tally *next = mg_arena_array(&reader->group_scratch, struct scan_tally, count + 1);
     if (!next)

@@ -47,6 +47,17 @@ static bool is_empty(const uint64_t *words, uint32_t count)
     return any == 0;
 }
 
+static bool is_whole(const struct scan_reader *reader, const struct mg_table_part *part)
+{
+    const struct scan_group *group = &reader->group;
+    uint64_t begin = (uint64_t)group->number * MG_BLOCK_ROWS;
+    bool whole = !reader->scan->filters && reader->part.first_row <= begin &&
+                 reader->part.end_row >= begin + group->row_count;
+    for (uint32_t i = 0; whole && i * MG_CHUNK_ROWS < group->row_count; i++)
+        whole = !mg_marks__granule(part->marks, group->number * GROUP_GRANULES + i);
+    return whole;
+}
+
 /* Rows of the group that are in the key range and not deleted. False: none. */
 static bool mask_group(struct scan_reader *reader, const struct mg_table_part *part)
 {
@@ -55,6 +66,10 @@ static bool mask_group(struct scan_reader *reader, const struct mg_table_part *p
     if (reader->part.first_row >= begin + group->row_count || reader->part.end_row <= begin)
         return false;
     memset(group->mask, 0, sizeof group->mask);
+    if (group->is_whole) {
+        mg_scan__set_mask(group->mask, group->row_count);
+        return true;
+    }
     uint32_t granule = group->number * GROUP_GRANULES;
     for (uint32_t i = 0; i * MG_CHUNK_ROWS < group->row_count; i++) {
         mg_mark_version__prefetch(mg_marks__granule(part->marks, granule + i + 1));
@@ -219,6 +234,7 @@ static void begin_group(struct scan_reader *reader, struct mg_chunk *chunk, uint
     group->row_count = row_count;
     group->vector_count = (row_count + MG_VECTOR_ROWS - 1) / MG_VECTOR_ROWS;
     group->next_vector = group->test_count = 0;
+    group->is_whole = false;
     memset(reader->room_vectors, 0xff, reader->scan->schema->column_count * sizeof *reader->room_vectors);
 }
 
@@ -241,6 +257,10 @@ enum mg_code mg_scan__enter_group(struct scan_reader *reader, const struct mg_ta
     uint32_t row_count = MG_MIN(mg_part_row_count(part->part) - number * MG_BLOCK_ROWS, (uint32_t)MG_BLOCK_ROWS);
     mg_part_reader__go(&reader->part, number);
     begin_group(reader, NULL, number, row_count);
+    reader->group.is_whole = is_whole(reader, part);
+    reader->group.active = reader->group.is_whole && reader->by_footers;
+    if (reader->group.active)
+        return MG_OK;
     return mask_group(reader, part) ? filter_group(reader, err) : MG_OK;
 }
 

@@ -49,12 +49,13 @@ struct scan_test {
 /* The row group that is read, or a chunk of which some columns have images: the vectors of the others are shown. */
 struct scan_group {
     bool active;
+    bool is_whole;          /* of a part: all rows are left, as none is marked and nothing filters */
     struct mg_chunk *chunk; /* held by group_held; NULL: a row group of the part */
     uint32_t number, row_count, vector_count;
     uint32_t next_vector; /* of those whose rows were not taken yet */
     uint32_t test_count;
     struct scan_test *tests;            /* in group_scratch */
-    uint64_t mask[MG_SCAN_GROUP_WORDS]; /* rows that are left */
+    uint64_t mask[MG_SCAN_GROUP_WORDS]; /* rows that are left; not set of a whole group that its footer answers */
 };
 
 /* Vectors of the group that are decoded together. */
@@ -113,6 +114,7 @@ struct scan_reader {
 
     /* Of an aggregate: */
     bool tallied;                /* row groups are tallied, where that can be done */
+    bool by_footers;             /* those of which all rows are left need no block for that */
     struct scan_tally *tallies;  /* by call */
     uint64_t tallied_rows;       /* since the tallies were added */
     struct mg_agg_input *inputs; /* by place in the schema */
