@@ -1105,9 +1105,17 @@ static void change_big_rows(struct history *h)
     mg_batch_builder_clear(&builder);
     struct both epoch = begin(h);
     struct mg_changes changes = {.table_id = table->id, .schema_version = schema->version, .rows = batch, .ops = ops};
-    must(mg_engine_magic.put(epoch.magic, &changes, err));
-    must(mg_engine_model.put(epoch.model, &changes, err));
-    settle_keys(h, publish_both(h, &epoch));
+    struct mg_error story = MG_ERROR_INIT;
+    enum mg_code code = mg_engine_magic.put(epoch.magic, &changes, &story);
+    if (code != MG_OK && !(code == MG_IO && h->faults_planned)) /* so many bytes go to the disk while they are staged */
+        fail("put: %s: %s", mg_code_name(code), story.text);
+    if (code == MG_IO && strstr(story.text, "bytes are left"))
+        fail("put: the disk failed, not memory: %s", story.text);
+    if (code == MG_OK)
+        must(mg_engine_model.put(epoch.model, &changes, err));
+    else
+        abort_both(&epoch);
+    settle_keys(h, code == MG_OK && publish_both(h, &epoch));
     mg_batch_unref(batch);
     free(big);
 }

@@ -505,11 +505,12 @@ static enum mg_code magic_put(struct mg_epoch *base, const struct mg_changes *ch
     if (code == MG_OK)
         return MG_OK;
     epoch->failed = code;
-    if (code == MG_NO_MEMORY)
+    if (code == MG_NO_MEMORY) {
         note_starved(magic);
-    mg_fail_in(&story, code, "table %s.%s: %u changes could not be staged, %zu bytes are left for the store",
-               view->schema->database, view->schema->table, changes->rows->row_count,
-               mg_budget_left(&magic->delta_budget));
+        mg_fail_in(&story, code, "%zu bytes are left for the store", mg_budget_left(&magic->delta_budget));
+    }
+    mg_fail_in(&story, code, "table %s.%s: %u changes could not be staged", view->schema->database, view->schema->table,
+               changes->rows->row_count);
     snprintf(epoch->failed_text, sizeof epoch->failed_text, "%s", story.text);
     if (err)
         *err = story;
