@@ -10,10 +10,10 @@ import random
 import re
 
 import pyarrow as pa
-import pyarrow.flight as flight
 import pytest
 
 from lib import spark as spark_lib
+from lib.put import put
 
 ROWS = 6000
 SPLITS = 4
@@ -114,13 +114,6 @@ TOPS = [
 ]  # fmt: skip
 
 
-def put(cluster, name, table):
-    to = flight.FlightDescriptor.for_path("aggregated", name, "create", "id")
-    with flight.connect(cluster.magicd.uri) as client:
-        with client.do_put(to, table.schema)[0] as writer:
-            writer.write_table(table, max_chunksize=1000)
-
-
 @pytest.fixture(scope="module")
 def table(cluster):
     choose = random.Random(SEED)
@@ -128,8 +121,8 @@ def table(cluster):
     for name, kind, values in COLUMNS:
         columns[name] = pa.array([choose.choice(values + [None]) for _ in range(ROWS)], kind)
     whole = pa.table(columns)
-    put(cluster, "t", whole)
-    put(cluster, "nothing", whole.slice(0, 0))
+    put(cluster.magicd.uri, "aggregated", "t", whole, rows=1000)
+    put(cluster.magicd.uri, "aggregated", "nothing", whole.slice(0, 0))
     return "magic.aggregated.t"
 
 

@@ -40,6 +40,8 @@ record MagicOptions(
   static final String PUSH_LIMIT = "spark.magic.pushdown.limit";
   static final String PUSH_AGGREGATES = "spark.magic.pushdown.aggregates";
   static final String PUSH_TOP = "spark.magic.pushdown.topn";
+  static final String RUNTIME_FILTERS = "spark.magic.pushdown.runtime-filters";
+  static final String RUNTIME_VALUES = "spark.magic.pushdown.runtime-filter-values";
   static final String COMPLETE_ROWS = "spark.magic.pushdown.complete-rows";
 
   private static final Pattern TIME = Pattern.compile("(\\d+)\\s*(ms|s|m|min|h|d)?");

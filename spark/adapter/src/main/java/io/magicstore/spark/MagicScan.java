@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Objects;
 import java.util.OptionalLong;
 import java.util.stream.Collectors;
+import org.apache.spark.sql.connector.expressions.NamedReference;
 import org.apache.spark.sql.connector.expressions.filter.Predicate;
 import org.apache.spark.sql.connector.metric.CustomMetric;
 import org.apache.spark.sql.connector.read.Batch;
@@ -18,20 +19,22 @@ import org.apache.spark.sql.connector.read.PartitionReaderFactory;
 import org.apache.spark.sql.connector.read.Scan;
 import org.apache.spark.sql.connector.read.Statistics;
 import org.apache.spark.sql.connector.read.SupportsReportStatistics;
+import org.apache.spark.sql.connector.read.SupportsRuntimeV2Filtering;
 import org.apache.spark.sql.types.StructType;
 
 /**
- * Immutable. Holds the lease: as long as a plan refers to this object its tickets can be read, as often as wanted.
+ * Immutable but for what joins tell it while the statement runs. Holds the lease: as long as a plan refers to this object its tickets can be read, as often as wanted.
  * Two scans are equal when they give the same rows, which lets Spark read once what a statement uses twice.
  */
-final class MagicScan implements Scan, Batch, SupportsReportStatistics {
+final class MagicScan implements Scan, Batch, SupportsReportStatistics, SupportsRuntimeV2Filtering {
   /**
    * What EXPLAIN says of push-down.
    *
+   * @param visible the pushed predicate that Spark evaluates, too; or empty
    * @param operators aggregates, top-N
    * @param declined each with its reason
    */
-  record Shown(List<Predicate> predicates, List<String> operators, List<String> declined) {
+  record Shown(List<Predicate> predicates, String visible, List<String> operators, List<String> declined) {
     Shown {
       predicates = List.copyOf(predicates);
       operators = List.copyOf(operators);
@@ -41,30 +44,49 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics {
 
   private static final int SHOWN_CHARACTERS_MAX = 200;
 
+  /** Values of a longer list are the store's work for each row, and travel with each split. */
+  private static final String RUNTIME_VALUES = "10000";
+
   private final MagicTable table;
+  private final ScanPlanner planner;
   private final SnapshotLease lease;
   private final ScanDescriptor rows;
   private final StructType columns;
   private final PartialShape partial;
   private final MagicClient.Plan plan;
   private final Shown shown;
+  private final NamedReference[] filterable;
+  private final int runtimeValuesMax =
+      Integer.parseInt(MagicOptions.session(MagicOptions.RUNTIME_VALUES, RUNTIME_VALUES));
   private final ReadFaults faults = ReadFaults.ofSession();
 
-  /** partial: of results that Spark adds up, else null. */
+  /** What is read once a join has told its keys; null before. */
+  private volatile Filtered filtered;
+
+  private record Filtered(RuntimeFilters filters, List<MagicClient.Split> splits) {}
+
+  /**
+   * Has the store plan it.
+   *
+   * @param partial of results that Spark adds up, else null
+   * @param filterable columns that joins may filter by
+   */
   MagicScan(
       MagicTable table,
-      SnapshotLease lease,
+      ScanPlanner planner,
       ScanDescriptor descriptor,
       StructType columns,
       PartialShape partial,
-      MagicClient.Plan plan,
+      NamedReference[] filterable,
       Shown shown) {
     this.table = table;
-    this.lease = lease;
+    this.planner = planner;
+    this.lease = planner.lease();
     this.rows = descriptor;
     this.columns = columns;
     this.partial = partial;
-    this.plan = plan;
+    this.plan = planner.plan(descriptor);
+    this.filterable = filterable.clone();
     this.shown = shown;
   }
 
@@ -88,11 +110,17 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics {
     StringBuilder text = new StringBuilder(table.name());
 
     text.append(" [snapshot: ").append(lease.describe());
-    text.append("; splits: ").append(plan.splits().size());
+    text.append("; splits: ").append(splits().size());
     text.append("; pushed: ").append(cut(shown.predicates().stream().map(Predicate::toString).toList()));
     shown.operators().forEach(operator -> text.append("; ").append(operator));
     if (rows.getLimit() > 0 && rows.getOrderCount() == 0) {
       text.append("; limit of each split: ").append(rows.getLimit());
+    }
+    if (filtered != null) {
+      text.append("; runtime filters: ").append(cut(filtered.filters().shown()));
+    }
+    if (!shown.visible().isEmpty()) {
+      text.append("; for runtime filters also left to Spark: ").append(cut(List.of(shown.visible())));
     }
     if (!shown.declined().isEmpty()) {
       text.append("; not pushed: ").append(cut(shown.declined()));
@@ -108,15 +136,47 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics {
             .collect(Collectors.joining(", "));
   }
 
+  // ---- what joins tell
+
+  @Override
+  public NamedReference[] filterAttributes() {
+    return filterable.clone();
+  }
+
+  /**
+   * Called on the driver when the other side of a join is known, before the splits are asked for. The same snapshot is planned once
+   * more, under the same lease. A later call stands for itself: each names all that is known.
+   */
+  @Override
+  public void filter(Predicate[] predicates) {
+    RuntimeFilters filters = RuntimeFilters.of(table.info(), predicates, runtimeValuesMax);
+    List<MagicClient.Split> splits = plan.splits();
+
+    lease.check();
+    if (filters.noRows()) {
+      splits = List.of();
+    } else if (!filters.conjuncts().isEmpty()) {
+      splits = planner.plan(rows.toBuilder().setPredicate(filters.with(rows.hasPredicate() ? rows.getPredicate() : null)).build()).splits();
+    }
+    filtered = new Filtered(filters, splits);
+  }
+
+  private List<MagicClient.Split> splits() {
+    Filtered told = filtered;
+
+    return told == null ? plan.splits() : told.splits();
+  }
+
   // ---- reading
 
-  /** May run on another thread than the one that planned, and more than once: the tickets are always the same. */
+  /** May run on another thread than the one that planned, and more than once: the tickets are the same, until a join tells more. */
   @Override
   public InputPartition[] planInputPartitions() {
     lease.check();
-    InputPartition[] partitions = new InputPartition[plan.splits().size()];
+    List<MagicClient.Split> splits = splits();
+    InputPartition[] partitions = new InputPartition[splits.size()];
     for (int i = 0; i < partitions.length; i++) {
-      partitions[i] = new MagicPartition(i, plan.splits().get(i), faults.readsLatest() ? rows.toByteArray() : null, lease);
+      partitions[i] = new MagicPartition(i, splits.get(i), faults.readsLatest() ? rows.toByteArray() : null, lease);
     }
     return partitions;
   }
@@ -160,7 +220,10 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics {
     };
   }
 
-  /** The lease's token is left out: two leases on one epoch show the same rows. */
+  /**
+   * The lease's token is left out: two leases on one epoch show the same rows. So are runtime filters, which Spark compares
+   * by itself and which come while scans are in use as keys.
+   */
   private Object identity() {
     return List.of(
         table.options().uri(),
@@ -169,7 +232,7 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics {
         plan.scan().getTableId(),
         columns,
         faults,
-        rows.toBuilder().clearSnapshot().build());
+        rows);
   }
 
   @Override

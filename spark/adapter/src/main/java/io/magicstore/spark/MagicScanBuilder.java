@@ -2,27 +2,20 @@
  * SPDX-License-Identifier: Apache-2.0 */
 package io.magicstore.spark;
 
-import io.magicstore.client.Code;
 import io.magicstore.client.Exprs;
-import io.magicstore.client.MagicClient;
-import io.magicstore.client.MagicException;
-import io.magicstore.client.Retry;
-import io.magicstore.client.SchemaCheck;
 import io.magicstore.client.SnapshotLease;
-import io.magicstore.proto.Aggregation;
 import io.magicstore.proto.Expr;
 import io.magicstore.proto.Order;
 import io.magicstore.proto.OutputProfile;
 import io.magicstore.proto.ScanDescriptor;
-import io.magicstore.proto.TableInfo;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Map;
 import java.util.Set;
 import org.apache.spark.SparkContext;
 import org.apache.spark.sql.connector.catalog.CatalogV2Util;
+import org.apache.spark.sql.connector.expressions.Expression;
+import org.apache.spark.sql.connector.expressions.NamedReference;
 import org.apache.spark.sql.connector.expressions.NullOrdering;
 import org.apache.spark.sql.connector.expressions.SortDirection;
 import org.apache.spark.sql.connector.expressions.SortOrder;
@@ -38,6 +31,7 @@ import org.apache.spark.sql.internal.SQLConf;
 import org.apache.spark.sql.types.DataType;
 import org.apache.spark.sql.types.StructField;
 import org.apache.spark.sql.types.StructType;
+import org.apache.spark.sql.util.CaseInsensitiveStringMap;
 
 /** Belongs to one thread. Its snapshot was fixed when it was made. */
 final class MagicScanBuilder
@@ -50,6 +44,10 @@ final class MagicScanBuilder
   private static final String COMPLETE_ROWS = "1000000";
   /** The store holds the groups of a complete aggregate in memory, and there are no more of them than rows. */
   private static final long COMPLETE_GROUPS_MAX = 100_000;
+  /** A table that leaves Spark a predicate has at most that many rows, */
+  private static final long CHOOSING_ROWS_MAX = 4_000_000;
+  /** and another one of the statement at least that many times as many. */
+  private static final long CHOSEN_TIMES = 4;
   // The store's own bounds (docs/format/scan.md).
   private static final int TOP_ROWS_MAX = 262_144;
   private static final int TOP_COLUMNS_MAX = 16;
@@ -57,6 +55,8 @@ final class MagicScanBuilder
   private final MagicTable table;
   private final SnapshotLease lease;
   private final int splitsWanted;
+  private final boolean runtimeFilters;
+  private final StatementTables statement;
   private final boolean pushFilters = MagicOptions.sessionSwitch(MagicOptions.PUSH_FILTERS);
   private final boolean pushLimit = MagicOptions.sessionSwitch(MagicOptions.PUSH_LIMIT);
   private final boolean pushTop = MagicOptions.sessionSwitch(MagicOptions.PUSH_TOP);
@@ -67,6 +67,8 @@ final class MagicScanBuilder
   private final List<Predicate> pushed = new ArrayList<>();
   private final List<Expr> conjuncts = new ArrayList<>();
   private final List<String> declined = new ArrayList<>();
+  /** A pushed predicate that Spark evaluates once more, or null. */
+  private Predicate visible;
   private int limit;
   private final List<Order> order = new ArrayList<>();
   private String shownOrder = "";
@@ -78,10 +80,12 @@ final class MagicScanBuilder
   /** Of the averages that Spark has asked about and is about to ask for as sums and counts. */
   private String averagesDeclined;
 
-  MagicScanBuilder(MagicTable table, SnapshotLease lease, int splitsWanted) {
+  MagicScanBuilder(MagicTable table, SnapshotLease lease, CaseInsensitiveStringMap options) {
     this.table = table;
     this.lease = lease;
-    this.splitsWanted = splitsWanted;
+    this.splitsWanted = options.getInt("splits", 0);
+    this.runtimeFilters = options.getBoolean("runtimeFilters", MagicOptions.sessionSwitch(MagicOptions.RUNTIME_FILTERS));
+    this.statement = StatementTables.scanned(table);
     this.columns = CatalogV2Util.v2ColumnsToStructType(table.columns());
     SQLConf session = SQLConf.get();
     this.aggregates =
@@ -93,7 +97,7 @@ final class MagicScanBuilder
     columns = requiredSchema;
   }
 
-  /** Returns those that Spark must still evaluate: the ones that were declined, none of the others. */
+  /** Returns those that Spark must still evaluate: the ones that were declined, and perhaps one for it to see. */
   @Override
   public Predicate[] pushPredicates(Predicate[] predicates) {
     PredicateTranslator translator = new PredicateTranslator(table.info());
@@ -111,7 +115,39 @@ final class MagicScanBuilder
         rest.add(predicate);
       }
     }
+    if (rest.isEmpty() && choosesKeys()) {
+      visible = pushed.stream().filter(MagicScanBuilder::isSelective).findFirst().orElse(null);
+      if (visible != null) {
+        rest.add(visible);
+      }
+    }
     return rest.toArray(Predicate[]::new);
+  }
+
+  /**
+   * Spark filters a scan by the keys of the join's other side only where it sees a predicate there, and one that was pushed
+   * whole it does not see. So a small table beside a large one leaves it one, at the cost of testing the few rows again.
+   */
+  private boolean choosesKeys() {
+    long rowCount = table.info().getRowCount();
+
+    return runtimeFilters
+        && SQLConf.get().dynamicPartitionPruningEnabled()
+        && rowCount <= CHOOSING_ROWS_MAX
+        && rowCount <= statement.largest() / CHOSEN_TIMES;
+  }
+
+  /** As Spark guesses it (PredicateHelper.isLikelySelective). */
+  private static boolean isSelective(Predicate predicate) {
+    Expression[] children = predicate.children();
+
+    return switch (predicate.name()) {
+      case "AND" -> isSelective((Predicate) children[0]) || isSelective((Predicate) children[1]);
+      case "OR" -> isSelective((Predicate) children[0]) && isSelective((Predicate) children[1]);
+      case "NOT" -> isSelective((Predicate) children[0]);
+      case "IS_NULL", "IS_NOT_NULL" -> false;
+      default -> true;
+    };
   }
 
   @Override
@@ -235,28 +271,30 @@ final class MagicScanBuilder
 
   @Override
   public Scan build() {
-    Expr predicate = Exprs.all(conjuncts);
-    ScanDescriptor wanted = descriptor(predicate);
-    MagicClient client = lease.client();
-    MagicClient.Plan plan;
-
-    try {
-      plan = Retry.call(table.options().retryMs(), () -> client.plan(wanted));
-    } catch (MagicException failure) {
-      if (failure.code() != Code.SCHEMA_CHANGED) {
-        throw failure;
-      }
-      ScanDescriptor adapted = adapt(wanted, predicate);
-      plan = Retry.call(table.options().retryMs(), () -> client.plan(adapted));
-    }
+    ScanPlanner planner = new ScanPlanner(table, lease);
+    ScanDescriptor wanted = descriptor(Exprs.all(conjuncts));
     List<String> operators = new ArrayList<>();
+
     for (String text : List.of(shownAggregate, shownOrder)) {
       if (!text.isEmpty()) {
         operators.add(text);
       }
     }
     return new MagicScan(
-        table, lease, wanted, columns, isPartial ? aggregate.shape() : null, plan, new MagicScan.Shown(pushed, operators, declined));
+        table,
+        planner,
+        wanted,
+        columns,
+        isPartial ? aggregate.shape() : null,
+        filterable(),
+        new MagicScan.Shown(pushed, visible == null ? "" : visible.toString(), operators, declined));
+  }
+
+  /** Not what an aggregate or a limit made: Spark filters these, not the rows below. */
+  private NamedReference[] filterable() {
+    return runtimeFilters && aggregate == null && limit == 0
+        ? RuntimeFilters.attributes(table.info(), Set.of(columns.fieldNames()))
+        : new NamedReference[0];
   }
 
   private ScanDescriptor descriptor(Expr predicate) {
@@ -264,7 +302,6 @@ final class MagicScanBuilder
         ScanDescriptor.newBuilder()
             .setDatabase(table.info().getDatabase())
             .setTable(table.info().getTable())
-            .setSnapshot(lease.ref())
             .setSplitsWanted(isWhole ? 1 : splits())
             .setProfile(OutputProfile.SPARK)
             .setLimit(limit)
@@ -283,52 +320,6 @@ final class MagicScanBuilder
       scan.setPredicate(predicate);
     }
     return scan.build();
-  }
-
-  /** The snapshot's table has another schema than the analyzed one: the same scan by the snapshot's names, if that is possible. */
-  private ScanDescriptor adapt(ScanDescriptor wanted, Expr predicate) {
-    TableInfo analysed = table.info();
-    List<TableInfo> found =
-        Retry.call(
-            table.options().retryMs(),
-            () -> lease.client().tables(lease.ref(), analysed.getDatabase(), analysed.getTable()));
-    if (found.isEmpty()) {
-      throw new MagicException(Code.NOT_FOUND, "table " + table.name() + " is not in the snapshot, " + lease.describe());
-    }
-    Set<String> names = new LinkedHashSet<>(wanted.getColumnsList());
-    if (predicate != null) {
-      Exprs.columns(predicate, names);
-    }
-    Aggregation aggregation = wanted.getAggregation();
-    aggregation.getGroupsList().forEach(group -> Exprs.columns(group, names));
-    aggregation.getCallsList().forEach(call -> Exprs.columns(call.getArgument(), names));
-    order.forEach(one -> names.add(one.getColumn()));
-    Map<String, String> renamed = SchemaCheck.rename(analysed, found.get(0), names);
-    ScanDescriptor.Builder scan =
-        wanted.toBuilder().clearColumns().clearOrder().setSchemaVersion(found.get(0).getSchemaVersion());
-    wanted.getColumnsList().forEach(name -> scan.addColumns(renamed.get(name)));
-    order.forEach(one -> scan.addOrder(one.toBuilder().setColumn(renamed.get(one.getColumn()))));
-    if (wanted.hasAggregation()) {
-      scan.setAggregation(rename(aggregation, renamed));
-    }
-    if (predicate != null) {
-      scan.setPredicate(Exprs.rename(predicate, renamed));
-    }
-    return scan.build();
-  }
-
-  private static Aggregation rename(Aggregation aggregation, Map<String, String> renamed) {
-    Aggregation.Builder out = aggregation.toBuilder();
-
-    for (int i = 0; i < out.getGroupsCount(); i++) {
-      out.setGroups(i, Exprs.rename(out.getGroups(i), renamed));
-    }
-    for (int i = 0; i < out.getCallsCount(); i++) {
-      if (out.getCalls(i).hasArgument()) {
-        out.getCallsBuilder(i).setArgument(Exprs.rename(out.getCalls(i).getArgument(), renamed));
-      }
-    }
-    return out.build();
   }
 
   private int splits() {

@@ -54,7 +54,12 @@ final class MagicTable implements Table, SupportsRead {
     List<TableInfo> found =
         Retry.call(options.retryMs(), () -> MagicClient.at(options.uri()).tables(snapshot, database, table));
 
-    return found.isEmpty() ? null : new MagicTable(catalog, options, found.get(0), asOf);
+    if (found.isEmpty()) {
+      return null;
+    }
+    MagicTable loaded = new MagicTable(catalog, options, found.get(0), asOf);
+    StatementTables.found(loaded);
+    return loaded;
   }
 
   MagicOptions options() {
@@ -117,7 +122,7 @@ final class MagicTable implements Table, SupportsRead {
   /** Called while a statement is optimised: here, and only here, its snapshot is taken. */
   @Override
   public ScanBuilder newScanBuilder(CaseInsensitiveStringMap scanOptions) {
-    return new MagicScanBuilder(this, StatementLeases.leaseFor(this), scanOptions.getInt("splits", 0));
+    return new MagicScanBuilder(this, StatementLeases.leaseFor(this), scanOptions);
   }
 
   @Override
