@@ -5,10 +5,12 @@ package io.magicstore.spark;
 import io.magicstore.client.MagicClient;
 import io.magicstore.client.PartialShape;
 import io.magicstore.client.SnapshotLease;
+import io.magicstore.proto.Expr;
 import io.magicstore.proto.ScanDescriptor;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
-import java.util.OptionalLong;
 import java.util.stream.Collectors;
 import org.apache.spark.sql.connector.expressions.NamedReference;
 import org.apache.spark.sql.connector.expressions.filter.Predicate;
@@ -20,6 +22,9 @@ import org.apache.spark.sql.connector.read.Scan;
 import org.apache.spark.sql.connector.read.Statistics;
 import org.apache.spark.sql.connector.read.SupportsReportStatistics;
 import org.apache.spark.sql.connector.read.SupportsRuntimeV2Filtering;
+import org.apache.spark.sql.internal.SQLConf;
+import org.apache.spark.sql.types.DataType;
+import org.apache.spark.sql.types.StructField;
 import org.apache.spark.sql.types.StructType;
 
 /**
@@ -42,6 +47,14 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics, Supports
     }
   }
 
+  /**
+   * How sizes are estimated.
+   *
+   * @param predicate what of the scan's Spark does not count again; may be null
+   * @param worthIt something depends on them: there is another table, or an aggregate that may be large
+   */
+  record Estimated(Expr predicate, boolean worthIt) {}
+
   private static final int SHOWN_CHARACTERS_MAX = 200;
 
   /** Values of a longer list are the store's work for each row, and travel with each split. */
@@ -63,6 +76,11 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics, Supports
   /** What is read once a join has told its keys; null before. */
   private volatile Filtered filtered;
 
+  /** Null until the optimizer asks. */
+  private volatile ScanStatistics statistics;
+
+  private final Estimated estimated;
+
   private record Filtered(RuntimeFilters filters, List<MagicClient.Split> splits) {}
 
   /**
@@ -78,6 +96,7 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics, Supports
       StructType columns,
       PartialShape partial,
       NamedReference[] filterable,
+      Estimated estimated,
       Shown shown) {
     this.table = table;
     this.planner = planner;
@@ -87,6 +106,7 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics, Supports
     this.partial = partial;
     this.plan = planner.plan(descriptor);
     this.filterable = filterable.clone();
+    this.estimated = estimated;
     this.shown = shown;
   }
 
@@ -193,31 +213,32 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics, Supports
 
   // ---- what the optimizer asks
 
+  /** As it was planned: Spark asks before joins tell anything. The same object each time. */
   @Override
   public Statistics estimateStatistics() {
-    long known = plan.rowCount() >= 0 ? plan.rowCount() : table.info().getRowCount();
-    long splits = plan.splits().size();
-    long rowCount = rows.getLimit() > 0 ? Math.min(known, rows.getLimit() * splits) : known;
-    if (rows.hasAggregation() && rows.getAggregation().getGroupsCount() == 0) {
-      rowCount = splits;
+    ScanStatistics known = statistics;
+
+    if (known == null) {
+      SQLConf session = SQLConf.get();
+      boolean isPlannedByCost = session.cboEnabled() || session.planStatsEnabled();
+      long rowCount = plan.rowCount() >= 0 ? plan.rowCount() : table.info().getRowCount();
+      TableFacts facts =
+          isPlannedByCost || estimated.worthIt() ? TableFacts.of(table, lease) : TableFacts.none(rowCount);
+      known =
+          ScanStatistics.of(
+              table.info(), facts.withRows(rowCount), rows, estimated.predicate(), types(), plan.splits().size(), isPlannedByCost);
+      statistics = known;
     }
-    return statistics(rowCount);
+    return known;
   }
 
-  private Statistics statistics(long rowCount) {
-    long rowBytes = Math.max(1, columns.defaultSize());
+  private Map<String, DataType> types() {
+    Map<String, DataType> types = new LinkedHashMap<>();
 
-    return new Statistics() {
-      @Override
-      public OptionalLong sizeInBytes() {
-        return OptionalLong.of(Math.max(1, rowCount) * rowBytes);
-      }
-
-      @Override
-      public OptionalLong numRows() {
-        return OptionalLong.of(rowCount);
-      }
-    };
+    for (StructField field : columns.fields()) {
+      types.put(field.name(), field.dataType());
+    }
+    return types;
   }
 
   /**

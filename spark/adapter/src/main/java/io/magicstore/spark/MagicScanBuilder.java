@@ -287,6 +287,7 @@ final class MagicScanBuilder
         columns,
         isPartial ? aggregate.shape() : null,
         filterable(),
+        new MagicScan.Estimated(estimated(), statement.hasSeveral()),
         new MagicScan.Shown(pushed, visible == null ? "" : visible.toString(), operators, declined));
   }
 
@@ -295,6 +296,16 @@ final class MagicScanBuilder
     return runtimeFilters && aggregate == null && limit == 0
         ? RuntimeFilters.attributes(table.info(), Set.of(columns.fieldNames()))
         : new NamedReference[0];
+  }
+
+  /** Without the predicate that Spark sees, which an optimizer by cost estimates by itself. */
+  private Expr estimated() {
+    List<Expr> counted = new ArrayList<>(conjuncts);
+
+    if (visible != null && SQLConf.get().cboEnabled()) {
+      counted.remove(pushed.indexOf(visible));
+    }
+    return Exprs.all(counted);
   }
 
   private ScanDescriptor descriptor(Expr predicate) {

@@ -20,7 +20,9 @@ import io.magicstore.proto.RenewRequest;
 import io.magicstore.proto.ScanDescriptor;
 import io.magicstore.proto.ScanPlan;
 import io.magicstore.proto.SnapshotRef;
+import io.magicstore.proto.StatsRequest;
 import io.magicstore.proto.TableInfo;
+import io.magicstore.proto.TableStats;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
@@ -127,6 +129,13 @@ public final class MagicClient {
       databases.add(parse("magic.databases", body, DatabaseInfo.parser()).getDatabase());
     }
     return databases;
+  }
+
+  /** What is known of a table's columns; the store looks at all its rows in memory. */
+  public TableStats stats(SnapshotRef snapshot, String database, String table) {
+    StatsRequest request =
+        StatsRequest.newBuilder().setSnapshot(snapshot).setDatabase(database).setTable(table).build();
+    return one("magic.stats", request, TableStats.parser(), CALL_LIMIT_MS);
   }
 
   public LagResponse lag() {
