@@ -16,6 +16,7 @@
 #ifndef MG_ENGINE_ENGINE_H
 #define MG_ENGINE_ENGINE_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/arena.h"
@@ -156,6 +157,12 @@ struct mg_column_stats {
     struct mg_value low, high;
 };
 
+/* What a scan did so far: all that read for it add. A block is what an engine reads or passes over as a whole. */
+struct mg_scan_work {
+    _Atomic uint64_t blocks_read;
+    _Atomic uint64_t blocks_skipped; /* what is known of the values in them was enough */
+};
+
 struct mg_scan_spec {
     uint64_t table_id;
     const uint32_t *columns; /* places in the snapshot's schema of the table, in output order; may repeat */
@@ -179,6 +186,7 @@ struct mg_scan_spec {
     /* Asked by any of them now and then, before a block of rows: true ends the scan with MG_CANCELLED. May be NULL. */
     bool (*is_cancelled)(const void *arg);
     const void *cancel_arg;
+    struct mg_scan_work *work; /* where an engine counts, if it reads in blocks; outlives the scan. May be NULL */
 };
 enum { MG_SCAN_THREADS_MAX = 64 };
 

@@ -850,6 +850,8 @@ static void test_splits_between_row_groups(void **state)
 
 /* ---- what is read of a part ---------------------------------------------------------------------------------- */
 
+static struct mg_scan_work work; /* of blocks_for */
+
 /* Rows of column c where b is `wanted`, and how many blocks were fetched for it. */
 static uint64_t blocks_for(struct mg_snapshot *snapshot, const struct mg_schema *schema, int64_t wanted, uint64_t rows)
 {
@@ -865,7 +867,8 @@ static uint64_t blocks_for(struct mg_snapshot *snapshot, const struct mg_schema 
     struct mg_expr *args[] = {mg_expr_column(&arena, mg_slice_text("b")), mg_expr_literal(&arena, &v)};
     must(mg_predicate_bind(mg_expr_call(&arena, MG_EXPR_EQ, args, 2), schema, &predicate, err));
     struct mg_scan_spec spec = {
-        .table_id = schema->table_id, .columns = &place, .column_count = 1, .predicate = predicate};
+        .table_id = schema->table_id, .columns = &place, .column_count = 1, .predicate = predicate, .work = &work};
+    work = (struct mg_scan_work){0};
     must(magic->scan(snapshot, &spec, &scan, err));
     for (;;) {
         must(magic->next(scan, &batch, err));
@@ -918,8 +921,12 @@ static void test_blocks_fetched(void **state)
     must(magic->checkpoint(w.engine, true, err));
     struct mg_snapshot *snapshot = kit_snapshot(w.engine);
     assert_int_equal(blocks_for(snapshot, schema, 1000, 0), 0); /* above every row group's highest */
-    assert_int_equal(blocks_for(snapshot, schema, 53, 0), 3);   /* b of each */
-    assert_int_equal(blocks_for(snapshot, schema, 51, 1), 1);   /* c where the row is */
+    assert_int_equal(work.blocks_skipped, 3);
+    assert_int_equal(work.blocks_read, 0);
+    assert_int_equal(blocks_for(snapshot, schema, 53, 0), 3); /* b of each */
+    assert_int_equal(blocks_for(snapshot, schema, 51, 1), 1); /* c where the row is */
+    assert_int_equal(work.blocks_skipped, 0);
+    assert_int_equal(work.blocks_read, 3);
     magic->snapshot_unref(snapshot);
     mg_schema_unref(schema);
 }
@@ -942,7 +949,11 @@ static void test_images(void **state)
     assert_in_range(imaged - plain, CHUNKS * CHUNK * 6 / 8, CHUNKS * CHUNK * sizeof(int32_t) / 2);
     assert_int_equal(blocks_for(snapshot, schema, 51, 1), 0);
     assert_int_equal(blocks_for(snapshot, schema, 53, 0), 0);
+    assert_int_equal(work.blocks_read, CHUNKS + 1);
     assert_int_equal(mg_budget_used(&w.budget), imaged);
+    assert_int_equal(blocks_for(snapshot, schema, 1000, 0), 0); /* the last chunk is open, and has no zones yet */
+    assert_int_equal(work.blocks_skipped, CHUNKS);
+    assert_int_equal(work.blocks_read, 1);
     magic->snapshot_unref(snapshot);
     mg_schema_unref(schema);
 }

@@ -74,8 +74,8 @@ def rows_of(frame):
     return sorted((tuple(row) for row in frame.collect()), key=repr)
 
 
-def sent(wire):
-    return int(wire.status()[("counter", "scan_rows")])
+def sent(wire, counter="scan_rows"):
+    return int(wire.status()[("counter", counter)])
 
 
 def run(spark, mode, wire, query, modes=MODES):
@@ -92,6 +92,21 @@ def run(spark, mode, wire, query, modes=MODES):
     for name in modes[1:]:
         assert answers[name] == answers[modes[0]], f"{name} differs:\n{plans[name]}"
     return answers[modes[0]], plans, counts
+
+
+def test_fewer_blocks_are_read(spark, mode, tables, wire):
+    """The keys lie side by side in the table, and the store knows the bounds of its blocks."""
+    query = "SELECT f.id FROM magic.joined.fact f JOIN magic.joined.dim d ON f.i32 = d.i32 WHERE d.at BETWEEN 100 AND 104"
+    blocks, skipped = {}, {}
+    for name in MODES:
+        mode(name)
+        before = sent(wire, "scan_blocks"), sent(wire, "scan_blocks_skipped")
+        assert spark.sql(query).count() == 160
+        blocks[name] = sent(wire, "scan_blocks") - before[0]
+        skipped[name] = sent(wire, "scan_blocks_skipped") - before[1]
+    assert skipped["off"] == 0 and blocks["off"] >= 2
+    for name in ("on", "range"):
+        assert skipped[name] > 0 and blocks[name] < blocks["off"], (blocks, skipped)
 
 
 @pytest.mark.parametrize("key", TYPES)

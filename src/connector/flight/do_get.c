@@ -2,10 +2,14 @@
  *
  * The ticket is checked as a whole before the engine is asked for anything. The schema message goes out first, also
  * when no row follows. An error after data is the status of the stream: a partial result never ends with OK.
+ * Behind a whole result a trailer says what it took ("magic-scan").
  * A slow reader blocks this handler in its send, and so its scan, and nobody else; a vanished one is seen at the next
  * batch, or in a scan that works long for one, at the next block of rows.
  * Threads  the handler's; the scan of an aggregate that is not split has some of its own while it is asked.
  * SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
+#include "base/clock.h"
 #include "base/counter.h"
 #include "connector/flight/flight_internal.h"
 
@@ -14,6 +18,13 @@ enum {
     BATCH_ROWS = 8192,         /* the engine's own size */
     TEXT_BYTES_GUESS = 24,
     KEEP_EVERY_BATCHES = 64, /* how often a running stream keeps a shared lease alive */
+    REPORT_TEXT_MAX = 160,
+};
+
+/* What a scan took, for the reader. */
+struct report {
+    struct mg_scan_work work;
+    int64_t spent_ns; /* until batches were there to be sent */
 };
 
 /* Rows of a batch so that wide rows do not make huge batches. */
@@ -29,21 +40,45 @@ static uint32_t batch_rows(const struct mg_flight__scan *scan)
     return (uint32_t)MG_MIN(MG_MAX(rows, 64u), (uint64_t)BATCH_ROWS);
 }
 
-static enum mg_code send_all(struct mg_flight__request *request, struct mg_flight__stream *stream,
-                             const struct mg_flight__scan *scan, struct mg_scan *rows, uint64_t lease,
-                             struct mg_error *err)
+/* The trailer of a stream that is whole. */
+static enum mg_code add_report(const struct mg_flight__request *request, const struct mg_flight__stream *stream,
+                               struct report *report, struct mg_error *err)
 {
-    const struct mg_engine_ops *ops = request->flight->engine->ops;
+    char text[REPORT_TEXT_MAX]; /* five numbers of up to 20 digits, and their names */
 
+    snprintf(text, sizeof text, "rows=%llu bytes=%llu blocks=%llu skipped=%llu us=%llu",
+             (unsigned long long)stream->row_count, (unsigned long long)stream->byte_count,
+             (unsigned long long)atomic_load_explicit(&report->work.blocks_read, memory_order_relaxed),
+             (unsigned long long)atomic_load_explicit(&report->work.blocks_skipped, memory_order_relaxed),
+             (unsigned long long)(report->spent_ns / 1000));
+    return mg_grpc_call_add_trailer(request->call, "magic-scan", text, err);
+}
+
+/* The next batch as the profile wants it, or *out NULL at the end. */
+static enum mg_code next_batch(const struct mg_flight__request *request, const struct mg_flight__scan *scan,
+                               struct mg_scan *rows, struct report *report, struct mg_batch **out, struct mg_error *err)
+{
+    MG_CLEANUP(mg_batch_unrefp) struct mg_batch *batch = NULL;
+    int64_t began_ns = mg_mono_ns(mg_clock_system());
+
+    enum mg_code code = request->flight->engine->ops->next(rows, &batch, err);
+    if (code == MG_OK && batch)
+        code = mg_profile_batch(scan->profile, batch, request->flight->budget, out, err);
+    report->spent_ns += mg_mono_ns(mg_clock_system()) - began_ns;
+    return code;
+}
+
+static enum mg_code send_all(struct mg_flight__request *request, struct mg_flight__stream *stream,
+                             const struct mg_flight__scan *scan, struct mg_scan *rows, struct report *report,
+                             uint64_t lease, struct mg_error *err)
+{
     for (unsigned batches = 1;; batches++) {
-        MG_CLEANUP(mg_batch_unrefp) struct mg_batch *batch = NULL;
         MG_CLEANUP(mg_batch_unrefp) struct mg_batch *shown = NULL;
         if (mg_grpc_call_cancelled(request->call))
             return mg_fail(err, MG_CANCELLED, "the reader went away");
-        MG_TRY(ops->next(rows, &batch, err));
-        if (!batch)
-            return MG_OK;
-        MG_TRY(mg_profile_batch(scan->profile, batch, request->flight->budget, &shown, err));
+        MG_TRY(next_batch(request, scan, rows, report, &shown, err));
+        if (!shown)
+            return add_report(request, stream, report, err);
         MG_TRY(mg_flight__send_batch(stream, shown, err));
         if (batches % KEEP_EVERY_BATCHES == 0)
             mg_latch_keep(request->flight->latch, lease);
@@ -58,6 +93,8 @@ static enum mg_code get_scan(struct mg_flight__request *request, struct mg_fligh
     const struct mg_engine_ops *ops = request->flight->engine->ops;
     struct mg_flight__scan scan = {0};
     struct mg_scan *rows = NULL;
+    struct report report = {.spent_ns = 0};
+    int64_t began_ns = mg_mono_ns(mg_clock_system());
 
     enum mg_code code = mg_flight__scan_resolve_ticket(&scan, snapshot, body, &request->arena, err);
     if (code == MG_OK) {
@@ -74,6 +111,7 @@ static enum mg_code get_scan(struct mg_flight__request *request, struct mg_fligh
             .budget = request->flight->budget,
             .is_cancelled = is_cancelled,
             .cancel_arg = request->call,
+            .work = &report.work,
         };
         if (body->range)
             spec.range = (struct mg_key_range){.low = mg_flight__bytes(body->range->low),
@@ -86,12 +124,15 @@ static enum mg_code get_scan(struct mg_flight__request *request, struct mg_fligh
         while (mg_flight__waits(request, code, &left_ms));
     }
     if (code == MG_OK) {
+        report.spent_ns = mg_mono_ns(mg_clock_system()) - began_ns;
         mg_count(scan_opened, 1);
         code = mg_flight__send_schema(stream, scan.fields, scan.field_count, err);
     }
     if (code == MG_OK)
-        code = send_all(request, stream, &scan, rows, body->lease, err);
+        code = send_all(request, stream, &scan, rows, &report, body->lease, err);
     ops->scan_close(rows);
+    mg_count(scan_blocks, atomic_load_explicit(&report.work.blocks_read, memory_order_relaxed));
+    mg_count(scan_blocks_skipped, atomic_load_explicit(&report.work.blocks_skipped, memory_order_relaxed));
     mg_flight__scan_clear(&scan);
     mg_latch_keep(request->flight->latch, body->lease);
     return code;

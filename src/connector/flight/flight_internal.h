@@ -212,6 +212,7 @@ struct mg_flight__message;
 /* What a handler sends, and what of it is still under way. The handler's, but for what the lock guards. */
 struct mg_flight__stream {
     struct mg_grpc_call *call;
+    uint64_t row_count, byte_count; /* sent so far, bodies alone; the handler's */
 
     struct mg_mutex lock; /* MG_RANK_LEAF: all fields below */
     struct mg_cond came_back;

@@ -276,6 +276,30 @@ static void a_signed_scan_is_checked_all_the_same(void **state)
     free(long_key);
 }
 
+static void a_whole_stream_says_what_it_took(void **state)
+{
+    struct world *world = *state;
+    Magic__V1__ScanDescriptor scan;
+    Magic__V1__TicketBody body = good_body(world, &scan);
+    unsigned long long rows, bytes, blocks, skipped, us;
+    unsigned messages = 0;
+    struct mg_error err;
+
+    assert_ok(get(world, signed_ticket(world, &body), &messages, &err));
+    const char *text = mg_grpc_client_header(world->service.client, "magic-scan");
+    assert_non_null(text);
+    assert_int_equal(
+        sscanf(text, "rows=%llu bytes=%llu blocks=%llu skipped=%llu us=%llu", &rows, &bytes, &blocks, &skipped, &us),
+        5);
+    assert_int_equal(rows, 5000);
+    assert_true(bytes >= 5000 * 12 && bytes <= 5000 * 12 + 4096);
+    assert_int_equal(skipped, 0);
+
+    body.schema_version++;
+    assert_code(MG_SCHEMA_CHANGED, get(world, signed_ticket(world, &body), &messages, &err));
+    assert_null(mg_grpc_client_header(world->service.client, "magic-scan"));
+}
+
 static void tickets_end_with_their_lease(void **state)
 {
     struct world *world = *state;
@@ -726,6 +750,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_signed_ticket_is_checked_all_the_same),
         TEST(a_signed_scan_is_checked_all_the_same),
+        TEST(a_whole_stream_says_what_it_took),
         TEST(tickets_end_with_their_lease),
         TEST(a_mac_covers_every_byte),
         TEST(codes_of_other_calls),

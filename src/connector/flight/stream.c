@@ -252,6 +252,8 @@ static enum mg_code send_range(struct mg_flight__stream *stream, struct mg_batch
                                err));
     mg_count(scan_rows, count);
     mg_count(scan_bytes, body_size);
+    stream->row_count += count;
+    stream->byte_count += message->header.size + body_size;
     return message_send(MG_TAKE(message), pieces, body_pieces, body_size, err);
 }
 

@@ -172,12 +172,14 @@ static enum mg_code load_held(struct scan_reader *reader, const struct mg_table_
         return MG_OK;
     if (!mg_range__may_hold(scan->spec.range, chunk, segment->rows->segment->schema))
         return MG_OK;
+    reader->fate = SCAN_FATE_SKIPPED;
     if (chunk->frozen && scan->filters) {
         struct scan_zones zones;
         MG_TRY(mg_scan__find_zones(reader, chunk, 0, &reader->scratch, &zones, err));
         if (!mg_predicate_may_match(scan->spec.predicate, zones.lows, zones.highs, zones.has_null))
             return MG_OK;
     }
+    reader->fate = SCAN_FATE_READ;
     uint64_t mask[MG_CHUNK_ROWS / 64];
     MG_TRY(mg_chunk__load(held, reader->in_segment, scan->schema->column_count, scan->budget, err));
     chunk = *held;

@@ -156,6 +156,7 @@ static enum mg_code make_tests(struct scan_reader *reader, bool *left, struct mg
         if (verdict == MG_VERDICT_SOME)
             group->tests[open_count++].condition = c;
     }
+    reader->fate = SCAN_FATE_READ;
     for (uint32_t i = 0; i < open_count; i++) {
         struct scan_test test = group->tests[i];
         enum mg_block_verdict verdict;
@@ -259,9 +260,14 @@ enum mg_code mg_scan__enter_group(struct scan_reader *reader, const struct mg_ta
     begin_group(reader, NULL, number, row_count);
     reader->group.is_whole = is_whole(reader, part);
     reader->group.active = reader->group.is_whole && reader->by_footers;
-    if (reader->group.active)
+    if (reader->group.active) {
+        reader->fate = SCAN_FATE_SKIPPED;
         return MG_OK;
-    return mask_group(reader, part) ? filter_group(reader, err) : MG_OK;
+    }
+    if (!mask_group(reader, part))
+        return MG_OK;
+    reader->fate = reader->scan->filters ? SCAN_FATE_SKIPPED : SCAN_FATE_READ;
+    return filter_group(reader, err);
 }
 
 enum mg_code mg_scan__enter_chunk(struct scan_reader *reader, struct mg_chunk *chunk, const uint64_t *mask,

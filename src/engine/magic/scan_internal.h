@@ -84,11 +84,19 @@ struct scan_feed {
     uint8_t validity[MG_VECTOR_ROWS / 8];
 };
 
+/* What became of a unit. */
+enum scan_fate {
+    SCAN_FATE_NONE, /* none of its rows is in the key range and there */
+    SCAN_FATE_SKIPPED,
+    SCAN_FATE_READ,
+};
+
 struct scan_reader {
     struct scan *scan;
-    uint32_t source; /* segments first, then parts: where the last unit was */
-    bool entered;    /* its columns are found */
-    bool done;       /* there is no further unit */
+    uint32_t source;     /* segments first, then parts: where the last unit was */
+    bool entered;        /* its columns are found */
+    bool done;           /* there is no further unit */
+    enum scan_fate fate; /* of the unit */
 
     /* By place in the schema: */
     int32_t *in_segment;         /* place in the current segment or part; -1: it lacks the column */

@@ -336,6 +336,28 @@ static enum mg_code take_group(struct scan_reader *reader, struct mg_error *err)
     return reader->aggregation ? mg_scan__aggregate_group(reader, err) : mg_scan__load_group(reader, err);
 }
 
+static void count_unit(const struct scan_reader *reader)
+{
+    struct mg_scan_work *work = reader->scan->spec.work;
+    if (work && reader->fate == SCAN_FATE_READ)
+        atomic_fetch_add_explicit(&work->blocks_read, 1, memory_order_relaxed);
+    if (work && reader->fate == SCAN_FATE_SKIPPED)
+        atomic_fetch_add_explicit(&work->blocks_skipped, 1, memory_order_relaxed);
+}
+
+/* Begin a unit of the source. */
+static enum mg_code begin_unit(struct scan_reader *reader, uint32_t at, struct mg_error *err)
+{
+    const struct mg_table_view *table = reader->scan->table;
+    reader->fate = SCAN_FATE_NONE;
+    if (reader->source < table->segment_count)
+        MG_TRY(mg_scan__load_chunk(reader, &table->segments[reader->source], at, err));
+    else
+        MG_TRY(mg_scan__enter_group(reader, &table->parts[reader->source - table->segment_count], at, err));
+    count_unit(reader);
+    return MG_OK;
+}
+
 /* Begin the next unit. */
 static enum mg_code next_unit(struct scan_reader *reader, struct mg_error *err)
 {
@@ -357,10 +379,7 @@ static enum mg_code next_unit(struct scan_reader *reader, struct mg_error *err)
     if (!reader->entered)
         MG_TRY(enter_source(reader, err));
     reader->entered = true;
-    uint32_t at = (uint32_t)(unit - scan->unit_begins[reader->source]);
-    if (reader->source < table->segment_count)
-        return mg_scan__load_chunk(reader, &table->segments[reader->source], at, err);
-    return mg_scan__enter_group(reader, &table->parts[reader->source - table->segment_count], at, err);
+    return begin_unit(reader, (uint32_t)(unit - scan->unit_begins[reader->source]), err);
 }
 
 /* Rows that were found by their keys are one more chunk, whose columns are kept like those of missing values. */

@@ -103,6 +103,51 @@ def plan_text(frame):
     return frame._jdf.queryExecution().executedPlan().toString()
 
 
+def scans(plan):
+    """Descriptions of all scans of an executed plan: of its stages, subqueries and cached relations, too."""
+    kind = plan.getClass().getSimpleName()
+    if kind == "BatchScanExec":
+        return [plan.scan().description()] + [text for inner in _items(plan.subqueries()) for text in scans(inner)]
+    inner = list(_items(plan.children())) + list(_items(plan.subqueries()))
+    if kind == "AdaptiveSparkPlanExec":
+        inner.append(plan.executedPlan())
+    elif kind.endswith("QueryStageExec"):
+        inner.append(plan.plan())
+    elif kind == "InMemoryTableScanExec":
+        inner.append(plan.relation().cachedPlan())
+    elif kind.startswith("Reused"):
+        inner = []
+    return [text for one in inner for text in scans(one)]
+
+
+def _items(sequence):
+    return [sequence.apply(place) for place in range(sequence.size())]
+
+
+def executions(spark):
+    """What Spark keeps of the statements that it ran, the last one last."""
+    spark.sparkContext._jsc.sc().listenerBus().waitUntilEmpty()
+    return _items(spark._jsparkSession.sharedState().statusStore().executionsList())
+
+
+def last_execution(spark):
+    """Its number; those of later statements are higher."""
+    return max((execution.executionId() for execution in executions(spark)), default=-1)
+
+
+def metrics(spark):
+    """{description: [value of each node that has it]} of the statement that ran last."""
+    last = executions(spark)[-1]
+    values = spark._jsparkSession.sharedState().statusStore().executionMetrics(last.executionId())
+    names = {metric.accumulatorId(): metric.name() for metric in _items(last.metrics())}
+    found = {}
+    for number, name in names.items():
+        value = values.get(number)
+        if value.isDefined():
+            found.setdefault(name, []).append(value.get())
+    return found
+
+
 def snapshots(frame):
     """The different (epoch, watermark) that the plan reads, subqueries included."""
     return sorted({(int(epoch), int(mark)) for epoch, mark in SNAPSHOT.findall(plan_text(frame))})

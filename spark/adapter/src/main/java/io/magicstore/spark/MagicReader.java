@@ -11,6 +11,7 @@ import io.magicstore.client.Memory;
 import io.magicstore.client.PartialBatches;
 import io.magicstore.client.PartialShape;
 import io.magicstore.client.Retry;
+import io.magicstore.client.ScanReport;
 import java.util.List;
 import org.apache.arrow.memory.BufferAllocator;
 import org.apache.arrow.vector.FieldVector;
@@ -49,6 +50,7 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
   private long byteCount;
   private long batchCount;
   private long waitNanos;
+  private ScanReport report = ScanReport.NONE;
 
   MagicReader(MagicOptions options, StructType columns, PartialShape partial, MagicPartition partition, ReadFaults faults) {
     TaskContext task = TaskContext.get();
@@ -85,6 +87,9 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
       throw ComputeErrors.ofSpark(failure.withHint());
     } finally {
       waitNanos += System.nanoTime() - began;
+    }
+    if (!more) {
+      report = stream.report();
     }
     faults.afterBatches(batchCount, !more);
     if (!more) {
@@ -155,7 +160,7 @@ final class MagicReader implements PartitionReader<ColumnarBatch> {
 
   @Override
   public CustomTaskMetric[] currentMetricsValues() {
-    return Metrics.values(rowCount, byteCount, batchCount, waitNanos / 1_000_000);
+    return Metrics.values(rowCount, byteCount, batchCount, waitNanos / 1_000_000, report);
   }
 
   private void closeStream() {

@@ -35,12 +35,14 @@ public final class BatchStream implements AutoCloseable {
 
   private final FlightClient client;
   private final FlightStream stream;
+  private final ReportedChannel channel;
   /** The call that the reader left when it was interrupted; null when none is under way. */
   private Future<?> left;
 
-  BatchStream(FlightClient client, FlightStream stream) {
+  BatchStream(FlightClient client, FlightStream stream, ReportedChannel channel) {
     this.client = client;
     this.stream = stream;
+    this.channel = channel;
   }
 
   /** False at the end. Blocks until the store sends something; an interrupt ends the read, and the thread stays interrupted. */
@@ -61,6 +63,13 @@ public final class BatchStream implements AutoCloseable {
 
   public VectorSchemaRoot root() {
     return stream.getRoot();
+  }
+
+  /** Once next() was false; NONE from a store that does not tell. */
+  public ScanReport report() {
+    ScanReport told = channel.report();
+
+    return told == null ? ScanReport.NONE : told;
   }
 
   /** Any thread: the store ends its scan, a waiting next() fails. */

@@ -162,10 +162,11 @@ public final class MagicClient {
 
   /** Starts to read a ticket; memory is taken from the allocator, which must outlive the stream. */
   public BatchStream read(byte[] ticket, BufferAllocator allocator) {
-    FlightClient client = FlightGrpcUtils.createFlightClientWithSharedChannel(allocator, channel);
+    ReportedChannel reported = new ReportedChannel(channel);
+    FlightClient client = FlightGrpcUtils.createFlightClientWithSharedChannel(allocator, reported);
 
     try {
-      return new BatchStream(client, client.getStream(new Ticket(ticket)));
+      return new BatchStream(client, client.getStream(new Ticket(ticket)), reported);
     } catch (FlightRuntimeException failure) {
       BatchStream.closeQuietly(client);
       throw MagicException.of("read from " + address, failure);
