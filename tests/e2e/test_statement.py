@@ -4,6 +4,7 @@ SPDX-License-Identifier: Apache-2.0
 """
 
 import gc
+import re
 import threading
 import time
 
@@ -78,6 +79,88 @@ def test_one_snapshot(spark, pair, shape):
     assert len(pair) > before, "the writer stood still: this shows nothing"
 
 
+FORMS = {
+    "join": ("SELECT a.id, a.v x, b.v y FROM magic.pair.a JOIN magic.pair.b USING (id)", 2),
+    "union": ("SELECT id, sum(v) x, 0 y FROM (SELECT id, v FROM magic.pair.a UNION ALL SELECT id, -v FROM magic.pair.b) GROUP BY id", 2),
+    "scalar subqueries": ("SELECT id, (SELECT sum(v) FROM magic.pair.a) x, (SELECT sum(v) FROM magic.pair.b) y FROM magic.pair.a", 3),
+    "nested subqueries": ("SELECT id, 0 x, v y FROM magic.pair.a WHERE v > (SELECT max(v) FROM magic.pair.b WHERE id IN"
+                          " (SELECT id FROM magic.pair.a WHERE v >= (SELECT min(v) FROM magic.pair.b)))", 4),
+    "cte used twice": ("WITH w AS (SELECT id, v FROM magic.pair.a) SELECT l.id, l.v x, b.v y FROM w l JOIN w r USING (id)"
+                       " JOIN magic.pair.b USING (id) WHERE r.v = l.v", 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("adaptive", ["true", "false"], ids=["adaptive", "static"])
+@pytest.mark.parametrize("form", FORMS)
+def test_the_executed_plan_has_one_snapshot(spark, pair, form, adaptive):
+    """Walks the plan that ran, node by node."""
+    query, least = FORMS[form]
+    spark.conf.set("spark.sql.adaptive.enabled", adaptive)
+    try:
+        frame = spark.sql(query)
+        assert all(row["x"] == row["y"] for row in frame.collect())
+        found = spark_lib.scans(frame._jdf.queryExecution().executedPlan())
+        assert len(found) >= least, spark_lib.plan_text(frame)
+        assert len({spark_lib.SNAPSHOT.search(text).groups() for text in found}) == 1, found
+    finally:
+        spark.conf.unset("spark.sql.adaptive.enabled")
+
+
+def written_snapshots(spark, before):
+    """Of the statements that Spark ran behind number `before`."""
+    plans = [one.physicalPlanDescription() for one in spark_lib.executions(spark) if one.executionId() > before]
+    assert plans
+    return {found for plan in plans for found in spark_lib.SNAPSHOT.findall(plan)}
+
+
+BOTH = "SELECT a.id, a.v x, b.v y FROM magic.pair.a JOIN magic.pair.b USING (id)"
+APART = "SELECT id, v x, v - (SELECT sum(v) FROM magic.pair.a) + (SELECT sum(v) FROM magic.pair.b) y FROM magic.pair.b"
+
+
+@pytest.mark.parametrize("query", [BOTH, APART], ids=["join", "subqueries"])
+@pytest.mark.parametrize("how", ["create", "insert", "overwrite", "two inserts", "write"])
+def test_what_is_written_is_of_one_snapshot(spark, pair, how, query):
+    """Into Parquet, by CTAS, INSERT ... SELECT and DataFrames."""
+    spark.sql("DROP TABLE IF EXISTS kept")
+    spark.sql("DROP TABLE IF EXISTS kept_too")
+    for table in ("kept", "kept_too"):
+        if how != "create":
+            spark.sql(f"CREATE TABLE {table} (id INT, x BIGINT, y BIGINT) USING parquet")
+    before = spark_lib.last_execution(spark)
+    written = len(pair)
+    if how == "create":
+        spark.sql(f"CREATE TABLE kept USING parquet AS {query}")
+    elif how == "insert":
+        spark.sql(f"INSERT INTO kept {query}")
+    elif how == "overwrite":
+        spark.sql(f"INSERT OVERWRITE kept {query}")
+    elif how == "two inserts":
+        spark.sql(f"FROM ({query}) INSERT INTO kept SELECT id, x, y WHERE id % 2 = 0 INSERT INTO kept_too SELECT id, x, y WHERE id % 2 = 1")
+        spark.sql("INSERT INTO kept SELECT * FROM kept_too")
+    else:
+        spark.sql(query).write.mode("append").insertInto("kept")
+    assert len(written_snapshots(spark, before)) == 1
+    assert spark.sql("SELECT count(*), count(CASE WHEN x <> y THEN 1 END) FROM kept").collect()[0] == (ROWS, 0)
+    while len(pair) == written:
+        time.sleep(0.01)
+    for table in ("kept", "kept_too"):
+        spark.sql(f"DROP TABLE IF EXISTS {table}")
+
+
+def test_frames_that_were_built_apart_are_written_at_one_snapshot(spark, pair):
+    left = spark.table("magic.pair.a").withColumnRenamed("v", "x")
+    written = len(pair)
+    while len(pair) < written + 20:
+        time.sleep(0.01)
+    right = spark.table("magic.pair.b").withColumnRenamed("v", "y")
+    spark.sql("DROP TABLE IF EXISTS kept")
+    before = spark_lib.last_execution(spark)
+    left.join(right, "id").write.format("parquet").saveAsTable("kept")
+    assert len(written_snapshots(spark, before)) == 1
+    assert spark.sql("SELECT count(*) FROM kept WHERE x = y").collect()[0][0] == ROWS
+    spark.sql("DROP TABLE kept")
+
+
 def test_views_share_it(spark, pair):
     spark.table("magic.pair.a").createOrReplaceTempView("va")
     spark.sql("CREATE OR REPLACE TEMP VIEW vb AS SELECT * FROM magic.pair.b")
@@ -120,6 +203,15 @@ def test_cached_data_is_named_by_explain(spark, pair):
         assert frame.count() == ROWS
         assert f"snapshot: epoch {epoch}," in spark_lib.plan_text(frame)
         assert "InMemoryTableScan" in spark_lib.plan_text(frame)
+        written = len(pair)
+        while len(pair) < written + 100:
+            time.sleep(0.01)
+        mixed = spark.table("magic.pair.a").join(spark.table("magic.pair.b"), "id")
+        assert mixed.count() == ROWS
+        marks = spark_lib.snapshots(mixed)
+        assert len(marks) == 2 and marks[0][0] == epoch < marks[1][0], marks
+        moments = re.findall(r"age (\d+) ms at (20\d\d-\d\d-\d\dT[\d:.]+Z)", spark_lib.plan_text(mixed))
+        assert len({moment for _, moment in moments}) == 2, "each says when it was"
     finally:
         cached.unpersist()
 

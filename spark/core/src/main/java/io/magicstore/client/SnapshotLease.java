@@ -103,7 +103,7 @@ public final class SnapshotLease {
     }
   }
 
-  /** One number for all tables of a statement: "epoch 42, W 448612345678 (tidb), age 12 ms" as of the moment it was taken. */
+  /** One number for all tables of a statement, and when that was: "epoch 42, W 448612345678 (tidb), age 12 ms at 2026-...Z". */
   public String describe() {
     StringBuilder text = new StringBuilder("epoch ").append(Long.toUnsignedString(epoch()));
 
@@ -111,7 +111,7 @@ public final class SnapshotLease {
       text.append(", W ").append(Long.toUnsignedString(mark.getTs())).append(" (").append(mark.getSource());
       text.append("), age ").append(state.takenMs - (mark.getTs() >>> TSO_COUNTER_BITS)).append(" ms");
     }
-    return text.toString();
+    return text.append(" at ").append(Instant.ofEpochMilli(state.takenMs)).toString();
   }
 
   /** The TiDB timestamp that is the last one of a moment. */
