@@ -349,10 +349,10 @@ struct mg_engine_ops {
                                    struct mg_error *err);
     enum mg_code (*stats)(const struct mg_snapshot *snapshot, uint64_t table_id, struct mg_table_stats *out,
                           struct mg_error *err);
-    /* Of every column of the snapshot's schema, in its order, without reading parts: for optimizers. Memory and texts
-     * live in the arena. Refused as by scan. */
-    enum mg_code (*column_stats)(const struct mg_snapshot *snapshot, uint64_t table_id, struct mg_arena *arena,
-                                 struct mg_column_stats **out, struct mg_error *err);
+    /* By place in the snapshot's schema, without reading parts: for optimizers. wanted: by place, others are zero and
+     * cost nothing; NULL: all. Memory and texts live in the arena. Refused as by scan. */
+    enum mg_code (*column_stats)(const struct mg_snapshot *snapshot, uint64_t table_id, const bool *wanted,
+                                 struct mg_arena *arena, struct mg_column_stats **out, struct mg_error *err);
     /* At most `wanted` ranges that cover all keys, do not overlap, and hold about equally many rows. Bytes live in the
      * arena. At least one; fewer when the table is small (under 1,024 rows each, unless force). */
     enum mg_code (*plan_splits)(const struct mg_snapshot *snapshot, uint64_t table_id, uint32_t wanted, bool force,

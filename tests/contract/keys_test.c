@@ -360,7 +360,7 @@ static void same_statistics(struct pair *p, struct mg_snapshot *const *snapshots
     struct mg_table_stats table;
     mg_arena_init(&arena, 64 << 20);
     for (int e = 0; e < ENGINES; e++)
-        must(all[e]->column_stats(snapshots[e], TABLE, &arena, &stats[e], err));
+        must(all[e]->column_stats(snapshots[e], TABLE, NULL, &arena, &stats[e], err));
     must(all[MODEL]->stats(snapshots[MODEL], TABLE, &table, err));
     for (uint32_t c = 0; c < p->schema->column_count; c++) {
         const struct mg_column_stats *have = &stats[MAGIC][c], *want = &stats[MODEL][c];
@@ -587,7 +587,7 @@ static void statistics_without_deleted_rows_are_exact(void **state)
     p.keys = ROWS;
     same_statistics(&p, now);
     mg_arena_init(&arena, 1 << 20);
-    must(all[MAGIC]->column_stats(now[MAGIC], TABLE, &arena, &stats, err));
+    must(all[MAGIC]->column_stats(now[MAGIC], TABLE, NULL, &arena, &stats, err));
     for (uint32_t c = 0; c < p.schema->column_count; c++) {
         bool cut = p.schema->columns[c].type.id == MG_TYPE_UTF8; /* in parts */
         assert_true(stats[c].is_exact && stats[c].has_bounds && stats[c].bounds_exact == !cut);
@@ -596,6 +596,15 @@ static void statistics_without_deleted_rows_are_exact(void **state)
     assert_int_equal(stats[3].low.i, 5);
     assert_int_equal(stats[3].high.i, 6);
     assert_int_equal(stats[3].distinct_count, 2);
+    bool *wanted = calloc(p.schema->column_count, sizeof *wanted);
+    assert_non_null(wanted);
+    wanted[p.schema->column_count - 1] = true;
+    for (int e = 0; e < ENGINES; e++) {
+        must(all[e]->column_stats(now[e], TABLE, wanted, &arena, &stats, err));
+        for (uint32_t c = 0; c < p.schema->column_count; c++)
+            assert_int_equal(stats[c].has_bounds, wanted[c]);
+    }
+    free(wanted);
     mg_arena_clear(&arena);
     for (int e = 0; e < ENGINES; e++)
         all[e]->snapshot_unref(now[e]);

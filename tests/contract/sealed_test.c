@@ -181,7 +181,7 @@ static struct sums ask(struct mg_snapshot *snapshot)
     mg_arena_init(&arena, 1 << 20);
     assert_int_equal(magic->stats(snapshot, 1, &table, &err), MG_OK);
     assert_true(table.size_bytes > ROWS * TEXT);
-    assert_int_equal(magic->column_stats(snapshot, 1, &arena, &stats, &err), MG_OK);
+    assert_int_equal(magic->column_stats(snapshot, 1, NULL, &arena, &stats, &err), MG_OK);
     sums.rows = table.row_count;
     sums.nulls = stats[1].null_count + stats[2].null_count;
     sums.ids = (uint64_t)stats[0].high.i;

@@ -12,6 +12,7 @@ import pytest
 
 from lib import spark as spark_lib
 from lib.put import put
+from lib.wire import scan as messages
 
 ROWS = 60_000
 SEED = 20261123
@@ -111,6 +112,15 @@ def test_planning_by_cost_changes_no_row(spark, tables, conf, query):
     before = sorted(map(tuple, spark.sql(query).collect()), key=repr)
     conf(cbo__enabled="true", cbo__joinReorder__enabled="true", cbo__planStats__enabled="true")
     assert sorted(map(tuple, spark.sql(query).collect()), key=repr) == before
+
+
+def test_the_store_is_asked_for_columns(tables, wire):
+    def told(*columns):
+        request = messages.StatsRequest(database="sized", table="large", columns=columns)
+        return [column.name for column in wire.action("magic.stats", request, messages.TableStats)[0].columns]
+
+    assert told("kind", "none", "ID") == ["id", "kind"]
+    assert told() == ["id", "kind", "skewed", "day", "price", "name"]
 
 
 def test_columns_are_told_of(spark, tables, conf):

@@ -335,7 +335,7 @@ static void check_statistics(struct mg_snapshot *snapshot)
     struct mg_column_stats *stats;
     struct mg_arena arena;
     mg_arena_init(&arena, 1 << 16);
-    must(ops->column_stats(snapshot, 1, &arena, &stats, err));
+    must(ops->column_stats(snapshot, 1, NULL, &arena, &stats, err));
     must_hold(stats[0].has_bounds && stats[0].low.i == 0 && stats[0].high.i == ACCOUNTS - 1,
               "the ids are from %lld to %lld", (long long)stats[0].low.i, (long long)stats[0].high.i);
     mg_arena_clear(&arena);

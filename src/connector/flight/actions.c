@@ -138,8 +138,7 @@ static enum mg_code stats(struct mg_flight__request *request, struct mg_slice bo
                              err));
     magic__v1__table_stats__init(&response);
     MG_TRY(mg_flight__lease_take(request, proto->snapshot, mg_grpc_call_peer(request->call), 0, true, &lease, err));
-    enum mg_code code = mg_flight__table_stats(lease.snapshot, proto->database, proto->table, &request->arena,
-                                               &response, err);
+    enum mg_code code = mg_flight__table_stats(lease.snapshot, proto, &request->arena, &response, err);
     if (code == MG_OK)
         code = send_result(request, &response.base, err);
     mg_flight__lease_drop(request, &lease, false);

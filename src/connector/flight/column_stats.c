@@ -44,25 +44,48 @@ static enum mg_code put_column(const struct mg_column *column, const struct mg_c
     return MG_OK;
 }
 
+/* By place; no names: all. The requester's schema may be another one: names that are not there are left out. */
+static enum mg_code find_wanted(const struct mg_schema *schema, const Magic__V1__StatsRequest *request,
+                                struct mg_arena *arena, const bool **out, struct mg_error *err)
+{
+    bool *wanted = mg_arena_array(arena, bool, (size_t)schema->column_count + 1);
+
+    if (!wanted)
+        return mg_arena_fail(arena, err);
+    for (uint32_t c = 0; c < schema->column_count; c++)
+        wanted[c] = request->n_columns == 0 && !schema->columns[c].hidden;
+    for (size_t i = 0; i < request->n_columns; i++) {
+        int place = mg_schema_find_name(schema, mg_slice_text(request->columns[i]));
+        if (place >= 0 && !schema->columns[place].hidden)
+            wanted[place] = true;
+    }
+    *out = wanted;
+    return MG_OK;
+}
+
 static enum mg_code put_columns(const struct mg_snapshot *snapshot, const struct mg_schema *schema,
-                                struct mg_arena *arena, Magic__V1__TableStats *out, struct mg_error *err)
+                                const Magic__V1__StatsRequest *request, struct mg_arena *arena,
+                                Magic__V1__TableStats *out, struct mg_error *err)
 {
     struct mg_column_stats *stats;
+    const bool *wanted = NULL;
 
     MG_TRY(mg_flight__table_check(snapshot, schema, arena, err));
-    MG_TRY(snapshot->engine->ops->column_stats(snapshot, schema->table_id, arena, &stats, err));
+    MG_TRY(find_wanted(schema, request, arena, &wanted, err));
+    MG_TRY(snapshot->engine->ops->column_stats(snapshot, schema->table_id, wanted, arena, &stats, err));
     out->columns = mg_arena_array(arena, Magic__V1__ColumnStats *, (size_t)schema->column_count + 1);
     if (!out->columns)
         return mg_arena_fail(arena, err);
     for (uint32_t c = 0; c < schema->column_count; c++)
-        if (!schema->columns[c].hidden)
+        if (wanted[c])
             MG_TRY(put_column(&schema->columns[c], &stats[c], arena, out, err));
     return MG_OK;
 }
 
-enum mg_code mg_flight__table_stats(const struct mg_snapshot *snapshot, const char *database, const char *table,
+enum mg_code mg_flight__table_stats(const struct mg_snapshot *snapshot, const Magic__V1__StatsRequest *request,
                                     struct mg_arena *arena, Magic__V1__TableStats *out, struct mg_error *err)
 {
+    const char *database = request->database, *table = request->table;
     MG_CLEANUP(mg_schema_unrefp) struct mg_schema *schema = NULL;
     const struct mg_engine_ops *ops = snapshot->engine->ops;
     struct mg_table_stats stats;
@@ -70,7 +93,7 @@ enum mg_code mg_flight__table_stats(const struct mg_snapshot *snapshot, const ch
     MG_TRY(ops->table_by_name(snapshot, mg_slice_text(database), mg_slice_text(table), &schema, err));
     if (mg_flight__is_loading(mg_slice_text(schema->database)))
         return mg_fail(err, MG_NOT_FOUND, "there is no table %.100s.%.100s", database, table);
-    MG_TRY(put_columns(snapshot, schema, arena, out, err));
+    MG_TRY(put_columns(snapshot, schema, request, arena, out, err));
     MG_TRY(ops->stats(snapshot, schema->table_id, &stats, err));
     out->database = mg_arena_text(arena, mg_slice_text(schema->database));
     out->table = mg_arena_text(arena, mg_slice_text(schema->table));

@@ -251,9 +251,9 @@ MG_MUST_CHECK enum mg_code mg_flight__table_info(const struct mg_snapshot *snaps
 
 /* ---- statistics (column_stats.c) ---- */
 
-MG_MUST_CHECK enum mg_code mg_flight__table_stats(const struct mg_snapshot *snapshot, const char *database,
-                                                  const char *table, struct mg_arena *arena, Magic__V1__TableStats *out,
-                                                  struct mg_error *err);
+MG_MUST_CHECK enum mg_code mg_flight__table_stats(const struct mg_snapshot *snapshot,
+                                                  const Magic__V1__StatsRequest *request, struct mg_arena *arena,
+                                                  Magic__V1__TableStats *out, struct mg_error *err);
 
 /* ---- verification (verified.c) ---- */
 

@@ -1179,8 +1179,8 @@ enum mg_code mg_magic__epoch_at(struct mg_engine *engine, const char *source, ui
                                 struct mg_error *err);
 enum mg_code mg_magic__publish(struct mg_epoch *epoch, uint64_t watermark, struct mg_slice position,
                                uint64_t *out_epoch, struct mg_error *err);
-enum mg_code mg_magic__column_stats(const struct mg_snapshot *snapshot, uint64_t table_id, struct mg_arena *arena,
-                                    struct mg_column_stats **out, struct mg_error *err);
+enum mg_code mg_magic__column_stats(const struct mg_snapshot *snapshot, uint64_t table_id, const bool *wanted,
+                                    struct mg_arena *arena, struct mg_column_stats **out, struct mg_error *err);
 enum mg_code mg_magic__plan_splits(const struct mg_snapshot *snapshot, uint64_t table_id, uint32_t wanted, bool force,
                                    struct mg_arena *arena, struct mg_key_range **out, uint32_t *out_count,
                                    struct mg_error *err);

@@ -191,8 +191,8 @@ static enum mg_code gather(const struct mg_table_view *table, struct gathering *
     return keep_bounds(g, err);
 }
 
-enum mg_code mg_magic__column_stats(const struct mg_snapshot *snapshot, uint64_t table_id, struct mg_arena *arena,
-                                    struct mg_column_stats **out, struct mg_error *err)
+enum mg_code mg_magic__column_stats(const struct mg_snapshot *snapshot, uint64_t table_id, const bool *wanted,
+                                    struct mg_arena *arena, struct mg_column_stats **out, struct mg_error *err)
 {
     const struct mg_catalog *catalog = ((const struct mg_view *)snapshot)->catalog;
     int at = mg_catalog__find_id(catalog, table_id);
@@ -205,6 +205,8 @@ enum mg_code mg_magic__column_stats(const struct mg_snapshot *snapshot, uint64_t
     if (!stats || !sketch)
         return mg_fail(err, MG_NO_MEMORY, "no memory for the statistics of %u columns", table->schema->column_count);
     for (uint32_t c = 0; c < table->schema->column_count; c++) {
+        if (wanted && !wanted[c])
+            continue;
         struct gathering g = {.column = &table->schema->columns[c], .arena = arena, .sketch = sketch, .out = &stats[c]};
         memset(sketch, 0, sizeof *sketch);
         MG_TRY(gather(table, &g, err));

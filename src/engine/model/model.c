@@ -1212,8 +1212,8 @@ static enum mg_code column_of(const struct mg_snapshot *snapshot, const struct t
     return code;
 }
 
-static enum mg_code model_column_stats(const struct mg_snapshot *snapshot, uint64_t table_id, struct mg_arena *arena,
-                                       struct mg_column_stats **out, struct mg_error *err)
+static enum mg_code model_column_stats(const struct mg_snapshot *snapshot, uint64_t table_id, const bool *wanted,
+                                       struct mg_arena *arena, struct mg_column_stats **out, struct mg_error *err)
 {
     struct model_engine *model = model_of(snapshot->engine);
     struct mg_schema *schema;
@@ -1224,7 +1224,8 @@ static enum mg_code model_column_stats(const struct mg_snapshot *snapshot, uint6
         code = mg_arena_fail(arena, err);
     mg_mutex_lock(&model->lock);
     for (uint32_t c = 0; code == MG_OK && c < schema->column_count; c++)
-        code = column_of(snapshot, find_table(model->tables, table_id), &schema->columns[c], arena, &stats[c], err);
+        if (!wanted || wanted[c])
+            code = column_of(snapshot, find_table(model->tables, table_id), &schema->columns[c], arena, &stats[c], err);
     mg_mutex_unlock(&model->lock);
     mg_schema_unref(schema);
     if (code == MG_OK)

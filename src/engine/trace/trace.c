@@ -453,16 +453,15 @@ static enum mg_code trace_stats(const struct mg_snapshot *snapshot, uint64_t tab
                   code == MG_OK ? out->size_bytes : 0);
 }
 
-static enum mg_code trace_column_stats(const struct mg_snapshot *snapshot, uint64_t table_id, struct mg_arena *arena,
-                                       struct mg_column_stats **out, struct mg_error *err)
+static enum mg_code trace_column_stats(const struct mg_snapshot *snapshot, uint64_t table_id, const bool *wanted,
+                                       struct mg_arena *arena, struct mg_column_stats **out, struct mg_error *err)
 {
     struct call call;
     begin(&call, err, "column_stats");
     add(&call, " table_id=%" PRIu64, table_id);
-    return finish(
-        &call,
-        trace_of(snapshot->engine)->ops->column_stats(snapshot_of(snapshot)->inner, table_id, arena, out, call.err),
-        "%s", "");
+    enum mg_code code = trace_of(snapshot->engine)
+                            ->ops->column_stats(snapshot_of(snapshot)->inner, table_id, wanted, arena, out, call.err);
+    return finish(&call, code, "%s", "");
 }
 
 static enum mg_code trace_plan_splits(const struct mg_snapshot *snapshot, uint64_t table_id, uint32_t wanted,

@@ -2,15 +2,18 @@
  * SPDX-License-Identifier: Apache-2.0 */
 package io.magicstore.spark;
 
+import io.magicstore.client.Exprs;
 import io.magicstore.client.MagicClient;
 import io.magicstore.client.PartialShape;
 import io.magicstore.client.SnapshotLease;
 import io.magicstore.proto.Expr;
 import io.magicstore.proto.ScanDescriptor;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import java.util.stream.Collectors;
 import org.apache.spark.sql.connector.expressions.NamedReference;
 import org.apache.spark.sql.connector.expressions.filter.Predicate;
@@ -223,13 +226,28 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics, Supports
       boolean isPlannedByCost = session.cboEnabled() || session.planStatsEnabled();
       long rowCount = plan.rowCount() >= 0 ? plan.rowCount() : table.info().getRowCount();
       TableFacts facts =
-          isPlannedByCost || estimated.worthIt() ? TableFacts.of(table, lease) : TableFacts.none(rowCount);
+          isPlannedByCost || estimated.worthIt()
+              ? TableFacts.of(table, lease, columnsToKnow(isPlannedByCost))
+              : TableFacts.none(rowCount);
       known =
           ScanStatistics.of(
               table.info(), facts.withRows(rowCount), rows, estimated.predicate(), types(), plan.splits().size(), isPlannedByCost);
       statistics = known;
     }
     return known;
+  }
+
+  private Set<String> columnsToKnow(boolean isPlannedByCost) {
+    Set<String> names = new HashSet<>();
+
+    if (rows.hasPredicate()) {
+      Exprs.columns(rows.getPredicate(), names);
+    }
+    rows.getAggregation().getGroupsList().forEach(group -> Exprs.columns(group, names));
+    if (isPlannedByCost && !rows.hasAggregation()) {
+      names.addAll(List.of(columns.fieldNames()));
+    }
+    return names;
   }
 
   private Map<String, DataType> types() {

@@ -11,8 +11,10 @@ import io.magicstore.proto.ColumnStats;
 import io.magicstore.proto.TableInfo;
 import io.magicstore.proto.TableStats;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Set;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -29,7 +31,8 @@ record TableFacts(long rowCount, Map<String, ColumnFacts> columns) {
 
   private record Known(Address store, long storeId, long tableId, long schemaVersion) {}
 
-  private record Aged(TableFacts facts, long untilMs) {}
+  /** asked: columns, also those of which the store knows nothing. */
+  private record Aged(TableFacts facts, Set<String> asked, long untilMs) {}
 
   private static final Map<Known, Aged> KNOWN =
       new LinkedHashMap<>(16, 0.75f, true) {
@@ -50,28 +53,35 @@ record TableFacts(long rowCount, Map<String, ColumnFacts> columns) {
     return new TableFacts(now, columns);
   }
 
-  /** At about the lease's snapshot; none where the store cannot tell: an optimizer does without. */
-  static TableFacts of(MagicTable table, SnapshotLease lease) {
+  /** Of these columns at least, at about the lease's snapshot; none where the store cannot tell: an optimizer does without. */
+  static TableFacts of(MagicTable table, SnapshotLease lease, Set<String> wanted) {
     TableInfo info = table.info();
     Known key = new Known(table.options().uri(), lease.storeId(), info.getTableId(), info.getSchemaVersion());
     long nowMs = System.currentTimeMillis();
+    Set<String> asked = new HashSet<>(wanted);
 
+    if (wanted.isEmpty()) {
+      return none(info.getRowCount());
+    }
     synchronized (KNOWN) {
       Aged known = KNOWN.get(key);
       if (known != null && nowMs < known.untilMs()) {
-        return known.facts();
+        if (known.asked().containsAll(wanted)) {
+          return known.facts();
+        }
+        asked.addAll(known.asked());
       }
     }
     TableFacts facts;
     try {
-      facts = parse(info, lease.client().stats(lease.ref(), info.getDatabase(), info.getTable()));
+      facts = parse(info, lease.client().stats(lease.ref(), info.getDatabase(), info.getTable(), asked));
     } catch (MagicException failure) {
       lease.check();
       LOG.info("{} is planned without statistics: {}", table.name(), failure.getMessage());
       facts = none(info.getRowCount());
     }
     synchronized (KNOWN) {
-      KNOWN.put(key, new Aged(facts, nowMs + KEPT_MS));
+      KNOWN.put(key, new Aged(facts, asked, nowMs + KEPT_MS));
     }
     return facts;
   }

@@ -24,6 +24,7 @@ import io.magicstore.proto.StatsRequest;
 import io.magicstore.proto.TableInfo;
 import io.magicstore.proto.TableStats;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.Iterator;
 import java.util.List;
 import java.util.concurrent.ConcurrentHashMap;
@@ -131,10 +132,15 @@ public final class MagicClient {
     return databases;
   }
 
-  /** What is known of a table's columns; the store looks at all its rows in memory. */
-  public TableStats stats(SnapshotRef snapshot, String database, String table) {
+  /** What is known of some columns of a table (empty: of all); the store looks at all its rows in memory. */
+  public TableStats stats(SnapshotRef snapshot, String database, String table, Collection<String> columns) {
     StatsRequest request =
-        StatsRequest.newBuilder().setSnapshot(snapshot).setDatabase(database).setTable(table).build();
+        StatsRequest.newBuilder()
+            .setSnapshot(snapshot)
+            .setDatabase(database)
+            .setTable(table)
+            .addAllColumns(columns)
+            .build();
     return one("magic.stats", request, TableStats.parser(), CALL_LIMIT_MS);
   }
 
