@@ -126,28 +126,30 @@ def test_types_of_keys(spark, mode, tables, wire, key):
 
 
 SHAPES = {
-    "inner": ("SELECT f.id, d.name FROM magic.joined.fact f JOIN magic.joined.dim d ON f.i32 = d.i32 WHERE d.name = 'name 7'", True),
-    "other order": ("SELECT f.id, d.name FROM magic.joined.dim d JOIN magic.joined.fact f ON f.i32 = d.i32 WHERE d.name = 'name 7'", True),
-    "semi": ("SELECT f.id FROM magic.joined.fact f WHERE f.i32 IN (SELECT i32 FROM magic.joined.dim WHERE name = 'name 7')", True),
-    "exists": ("SELECT f.id FROM magic.joined.fact f WHERE EXISTS (SELECT 1 FROM magic.joined.dim d WHERE d.i32 = f.i32 AND d.name LIKE 'name 7%')", True),
-    "anti": ("SELECT count(*) FROM magic.joined.fact f WHERE NOT EXISTS (SELECT 1 FROM magic.joined.dim d WHERE d.i32 = f.i32 AND d.name = 'name 7')", False),
-    "left": ("SELECT count(*), count(d.id) FROM magic.joined.fact f LEFT JOIN magic.joined.dim d ON f.i32 = d.i32 AND d.name = 'name 7'", False),
-    "right": ("SELECT f.id, d.name FROM magic.joined.fact f RIGHT JOIN magic.joined.dim d ON f.i32 = d.i32 WHERE d.name = 'name 7'", False),
-    "predicates of its own": ("SELECT f.id FROM magic.joined.fact f JOIN magic.joined.dim d ON f.i32 = d.i32 WHERE d.name = 'name 7' AND f.v < 500", True),
-    "aggregate above": ("SELECT d.name, count(*), sum(f.v) FROM magic.joined.fact f JOIN magic.joined.dim d ON f.i64 = d.i64 WHERE d.at < 30 GROUP BY d.name", True),
-    "two joins": ("SELECT f.id FROM magic.joined.fact f JOIN magic.joined.dim d ON f.i32 = d.i32 JOIN magic.joined.dim e ON f.day = e.day"
+    "inner": ("SELECT f.id, d.name FROM {fact} f JOIN {dim} d ON f.i32 = d.i32 WHERE d.name = 'name 7'", True),
+    "other order": ("SELECT f.id, d.name FROM {dim} d JOIN {fact} f ON f.i32 = d.i32 WHERE d.name = 'name 7'", True),
+    "semi": ("SELECT f.id FROM {fact} f WHERE f.i32 IN (SELECT i32 FROM {dim} WHERE name = 'name 7')", True),
+    "exists": ("SELECT f.id FROM {fact} f WHERE EXISTS (SELECT 1 FROM {dim} d WHERE d.i32 = f.i32 AND d.name LIKE 'name 7%')", True),
+    "anti": ("SELECT count(*) FROM {fact} f WHERE NOT EXISTS (SELECT 1 FROM {dim} d WHERE d.i32 = f.i32 AND d.name = 'name 7')", False),
+    "left": ("SELECT count(*), count(d.id) FROM {fact} f LEFT JOIN {dim} d ON f.i32 = d.i32 AND d.name = 'name 7'", False),
+    "right": ("SELECT f.id, d.name FROM {fact} f RIGHT JOIN {dim} d ON f.i32 = d.i32 WHERE d.name = 'name 7'", False),
+    "predicates of its own": ("SELECT f.id FROM {fact} f JOIN {dim} d ON f.i32 = d.i32 WHERE d.name = 'name 7' AND f.v < 500", True),
+    "aggregate above": ("SELECT d.name, count(*), sum(f.v) FROM {fact} f JOIN {dim} d ON f.i64 = d.i64 WHERE d.at < 30 GROUP BY d.name",
+                        True),
+    "two joins": ("SELECT f.id FROM {fact} f JOIN {dim} d ON f.i32 = d.i32 JOIN {dim} e ON f.day = e.day"
                   " WHERE d.name = 'name 7' AND e.at < 1000", True),
-    "null-safe": ("SELECT f.id, d.at FROM magic.joined.fact f JOIN magic.joined.dim d ON f.i32 <=> d.i32 WHERE d.at BETWEEN 99 AND 101", False),
-    "a limit of the scan": ("SELECT count(*) FROM (SELECT * FROM magic.joined.fact ORDER BY id LIMIT 50) f"
-                            " JOIN magic.joined.dim d ON f.i32 = d.i32 WHERE d.at = 1", False),
-    "an aggregate of the scan": ("SELECT d.at, f.n FROM (SELECT i32, count(*) n FROM magic.joined.fact GROUP BY i32) f"
-                                 " JOIN magic.joined.dim d ON f.i32 = d.i32 WHERE d.at = 1", False),
+    "null-safe": ("SELECT f.id, d.at FROM {fact} f JOIN {dim} d ON f.i32 <=> d.i32 WHERE d.at BETWEEN 99 AND 101", False),
+    "a limit of the scan": ("SELECT count(*) FROM (SELECT * FROM {fact} ORDER BY id LIMIT 50) f"
+                            " JOIN {dim} d ON f.i32 = d.i32 WHERE d.at = 1", False),
+    "an aggregate of the scan": ("SELECT d.at, f.n FROM (SELECT i32, count(*) n FROM {fact} GROUP BY i32) f"
+                                 " JOIN {dim} d ON f.i32 = d.i32 WHERE d.at = 1", False),
 }  # fmt: skip
 
 
 def check_shape(spark, mode, wire, shape):
     query, filtered = SHAPES[shape]
-    _, plans, counts = run(spark, mode, wire, query, ("off", "on"))
+    named = query.format(fact="magic.joined.fact", dim="magic.joined.dim")
+    _, plans, counts = run(spark, mode, wire, named, ("off", "on"))
     assert ("runtime filters: i" in plans["on"]) == filtered, plans["on"]
     if filtered:
         assert counts["on"] < ROWS / 5, counts

@@ -2,8 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 package io.magicstore.spark;
 
+import io.magicstore.client.Code;
 import io.magicstore.client.Exprs;
 import io.magicstore.client.MagicClient;
+import io.magicstore.client.MagicException;
 import io.magicstore.client.PartialShape;
 import io.magicstore.client.SnapshotLease;
 import io.magicstore.proto.Expr;
@@ -31,7 +33,8 @@ import org.apache.spark.sql.types.StructField;
 import org.apache.spark.sql.types.StructType;
 
 /**
- * Immutable but for what joins tell it while the statement runs. Holds the lease: as long as a plan refers to this object its tickets can be read, as often as wanted.
+ * Immutable but for what joins tell it while the statement runs. Holds the lease: as long as a plan refers to this object its
+ * tickets can be read, as often as wanted.
  * Two scans are equal when they give the same rows, which lets Spark read once what a statement uses twice.
  */
 final class MagicScan implements Scan, Batch, SupportsReportStatistics, SupportsRuntimeV2Filtering {
@@ -179,7 +182,15 @@ final class MagicScan implements Scan, Batch, SupportsReportStatistics, Supports
     if (filters.noRows()) {
       splits = List.of();
     } else if (!filters.conjuncts().isEmpty()) {
-      splits = planner.plan(rows.toBuilder().setPredicate(filters.with(rows.hasPredicate() ? rows.getPredicate() : null)).build()).splits();
+      Expr all = filters.with(rows.hasPredicate() ? rows.getPredicate() : null);
+      try {
+        splits = planner.plan(rows.toBuilder().setPredicate(all).build()).splits();
+      } catch (MagicException failure) {
+        if (failure.code() != Code.TOO_BIG) {
+          throw failure;
+        }
+        filters = RuntimeFilters.refused(failure.getMessage());
+      }
     }
     filtered = new Filtered(filters, splits);
   }

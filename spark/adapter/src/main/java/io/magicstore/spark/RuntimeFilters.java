@@ -28,6 +28,8 @@ import org.apache.spark.unsafe.types.UTF8String;
  */
 record RuntimeFilters(List<Expr> conjuncts, List<String> shown, boolean noRows) {
   private static final int LISTED = 3;
+  /** Of all lists of a scan, half of what a descriptor may have: longer ones are ranges. */
+  private static final int LIST_BYTES_MAX = 2 << 20;
 
   RuntimeFilters {
     conjuncts = List.copyOf(conjuncts);
@@ -52,29 +54,64 @@ record RuntimeFilters(List<Expr> conjuncts, List<String> shown, boolean noRows) 
 
   /** valuesMax: of longer lists the lowest and the highest value are sent. */
   static RuntimeFilters of(TableInfo table, Predicate[] predicates, int valuesMax) {
-    PredicateTranslator translator = new PredicateTranslator(table);
-    List<Expr> conjuncts = new ArrayList<>();
-    List<String> shown = new ArrayList<>();
-    boolean noRows = false;
+    Reading reading = new Reading(new PredicateTranslator(table), valuesMax);
 
     for (Predicate predicate : predicates) {
       try {
-        if (!predicate.name().equals("IN")) {
-          conjuncts.add(translator.translate(predicate));
-          shown.add(predicate.toString());
-          continue;
-        }
-        List<Literal<?>> values = values(predicate);
-        noRows |= values.isEmpty();
-        if (!values.isEmpty()) {
-          conjuncts.add(translator.translate(narrowed(predicate.children()[0], values, valuesMax)));
-        }
-        shown.add(text(predicate.children()[0], values, valuesMax));
+        reading.add(predicate);
       } catch (Declined reason) {
-        shown.add(predicate.children()[0] + " (not used: " + reason.getMessage() + ")");
+        reading.shown.add(predicate.children()[0] + " (not used: " + reason.getMessage() + ")");
       }
     }
-    return new RuntimeFilters(conjuncts, shown, noRows);
+    return new RuntimeFilters(reading.conjuncts, reading.shown, reading.noRows);
+  }
+
+  /** None, because the store did not take them. */
+  static RuntimeFilters refused(String why) {
+    return new RuntimeFilters(List.of(), List.of("not used: " + why), false);
+  }
+
+  private static final class Reading {
+    private final PredicateTranslator translator;
+    private final int valuesMax;
+    private final List<Expr> conjuncts = new ArrayList<>();
+    private final List<String> shown = new ArrayList<>();
+    private boolean noRows;
+    private int bytesLeft = LIST_BYTES_MAX;
+
+    Reading(PredicateTranslator translator, int valuesMax) {
+      this.translator = translator;
+      this.valuesMax = valuesMax;
+    }
+
+    void add(Predicate predicate) throws Declined {
+      if (!predicate.name().equals("IN")) {
+        conjuncts.add(translator.translate(predicate));
+        shown.add(predicate.toString());
+        return;
+      }
+      Expression column = predicate.children()[0];
+      List<Literal<?>> values = values(predicate);
+      if (values.isEmpty()) {
+        noRows = true;
+        shown.add(listText(column, values));
+      } else if (!addList(column, values)) {
+        conjuncts.add(translator.translate(range(column, values)));
+        shown.add(rangeText(column, values));
+      }
+    }
+
+    private boolean addList(Expression column, List<Literal<?>> values) throws Declined {
+      Expr list = values.size() > valuesMax ? null : translator.translate(list(column, values));
+
+      if (list == null || list.getSerializedSize() > bytesLeft) {
+        return false;
+      }
+      bytesLeft -= list.getSerializedSize();
+      conjuncts.add(list);
+      shown.add(listText(column, values));
+      return true;
+    }
   }
 
   /** The list without NULLs, which no key equals. */
@@ -92,13 +129,15 @@ record RuntimeFilters(List<Expr> conjuncts, List<String> shown, boolean noRows) 
     return values;
   }
 
-  private static Predicate narrowed(Expression column, List<Literal<?>> values, int valuesMax) throws Declined {
-    if (values.size() <= valuesMax) {
-      List<Expression> children = new ArrayList<>(values.size() + 1);
-      children.add(column);
-      children.addAll(values);
-      return new Predicate("IN", children.toArray(Expression[]::new));
-    }
+  private static Predicate list(Expression column, List<Literal<?>> values) {
+    List<Expression> children = new ArrayList<>(values.size() + 1);
+
+    children.add(column);
+    children.addAll(values);
+    return new Predicate("IN", children.toArray(Expression[]::new));
+  }
+
+  private static Predicate range(Expression column, List<Literal<?>> values) throws Declined {
     return new Predicate(
         "AND",
         new Expression[] {
@@ -125,10 +164,11 @@ record RuntimeFilters(List<Expr> conjuncts, List<String> shown, boolean noRows) 
         : ((Comparable<Object>) a).compareTo(b);
   }
 
-  private static String text(Expression column, List<Literal<?>> values, int valuesMax) throws Declined {
-    if (values.size() > valuesMax) {
-      return column + " BETWEEN " + end(values, false) + " AND " + end(values, true) + " of " + values.size() + " values";
-    }
+  private static String rangeText(Expression column, List<Literal<?>> values) throws Declined {
+    return column + " BETWEEN " + end(values, false) + " AND " + end(values, true) + " of " + values.size() + " values";
+  }
+
+  private static String listText(Expression column, List<Literal<?>> values) {
     StringBuilder text = new StringBuilder(column + " IN (");
     for (int i = 0; i < Math.min(values.size(), LISTED); i++) {
       text.append(i == 0 ? "" : ", ").append(values.get(i));

@@ -54,7 +54,13 @@ record ScanStatistics(OptionalLong numRows, OptionalLong sizeInBytes, Map<NamedR
    * @param withColumns tell of them, too
    */
   static ScanStatistics of(
-      TableInfo table, TableFacts facts, ScanDescriptor scan, Expr predicate, Map<String, DataType> columns, int splits, boolean withColumns) {
+      TableInfo table,
+      TableFacts facts,
+      ScanDescriptor scan,
+      Expr predicate,
+      Map<String, DataType> columns,
+      int splits,
+      boolean withColumns) {
     double kept = facts.rowCount() * (facts.columns().isEmpty() ? 1 : new Selectivity(facts).of(predicate));
     long rows = (long) Math.ceil(Math.max(1, rowsOf(scan, facts, kept, splits)));
     long rowBytes = ROW_BYTES;

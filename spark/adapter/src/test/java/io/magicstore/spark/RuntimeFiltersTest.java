@@ -14,6 +14,7 @@ import io.magicstore.proto.TableInfo;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.apache.spark.sql.connector.expressions.Expression;
 import org.apache.spark.sql.connector.expressions.Literal;
@@ -109,6 +110,18 @@ class RuntimeFiltersTest {
     RuntimeFilters filters = of(2, in("name.x", DataTypes.StringType, names));
 
     assertEquals(List.of("name.x BETWEEN Z AND ä of 4 values"), filters.shown());
+  }
+
+  @Test
+  void whatWouldNotFitADescriptorBecomesARange() {
+    Object[] names =
+        IntStream.range(0, 40).mapToObj(i -> UTF8String.fromString((char) ('a' + i % 26) + "x".repeat(40_000))).toArray();
+    RuntimeFilters filters =
+        of(1000, in("name.x", DataTypes.StringType, names), in("name.x", DataTypes.StringType, names));
+
+    assertEquals(Call.Op.IN, filters.conjuncts().get(0).getCall().getOp());
+    assertEquals(Call.Op.AND, filters.conjuncts().get(1).getCall().getOp());
+    assertTrue(filters.with(null).getSerializedSize() < 2 << 20);
   }
 
   @Test
