@@ -10,6 +10,7 @@ import io.magicstore.proto.OutputProfile;
 import io.magicstore.proto.ScanDescriptor;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import org.apache.spark.SparkContext;
@@ -44,10 +45,10 @@ final class MagicScanBuilder
   private static final String COMPLETE_ROWS = "1000000";
   /** The store holds the groups of a complete aggregate in memory, and there are no more of them than rows. */
   private static final long COMPLETE_GROUPS_MAX = 100_000;
-  /** A table that leaves Spark a predicate has at most that many rows, */
-  private static final long CHOOSING_ROWS_MAX = 4_000_000;
-  /** and another one of the statement at least that many times as many. */
+  /** A table leaves Spark a predicate beside another one of at least that many times as many rows. */
   private static final long CHOSEN_TIMES = 4;
+  /** Spark's own and the shortest key: what a row of a broadcast takes at least. */
+  private static final long BROADCAST_ROW_BYTES = 16;
   // The store's own bounds (docs/format/scan.md).
   private static final int TOP_ROWS_MAX = 262_144;
   private static final int TOP_COLUMNS_MAX = 16;
@@ -126,15 +127,30 @@ final class MagicScanBuilder
 
   /**
    * Spark filters a scan by the keys of the join's other side only where it sees a predicate there, and one that was pushed
-   * whole it does not see. So a small table beside a large one leaves it one, at the cost of testing the few rows again.
+   * whole it does not see. So a table beside a larger one leaves it one, at the cost of testing again the rows that are left: where
+   * these are few enough to be broadcast.
    */
   private boolean choosesKeys() {
-    long rowCount = table.info().getRowCount();
+    SQLConf session = SQLConf.get();
+    long broadcastMax = session.autoBroadcastJoinThreshold();
 
-    return runtimeFilters
-        && SQLConf.get().dynamicPartitionPruningEnabled()
-        && rowCount <= CHOOSING_ROWS_MAX
-        && rowCount <= statement.largest() / CHOSEN_TIMES;
+    if (!runtimeFilters
+        || !session.dynamicPartitionPruningEnabled()
+        || conjuncts.isEmpty()
+        || table.info().getRowCount() > statement.largest() / CHOSEN_TIMES) {
+      return false;
+    }
+    return broadcastMax <= 0
+        ? !session.dynamicPartitionPruningReuseBroadcastOnly()
+        : rowsKept() <= (double) broadcastMax / BROADCAST_ROW_BYTES;
+  }
+
+  private double rowsKept() {
+    Expr predicate = Exprs.all(conjuncts);
+    Set<String> names = new HashSet<>();
+
+    Exprs.columns(predicate, names);
+    return TableFacts.of(table, lease, names).withRows(table.info().getRowCount()).rowsKept(predicate);
   }
 
   /** As Spark guesses it (PredicateHelper.isLikelySelective). */

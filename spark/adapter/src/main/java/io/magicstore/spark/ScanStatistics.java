@@ -61,8 +61,7 @@ record ScanStatistics(OptionalLong numRows, OptionalLong sizeInBytes, Map<NamedR
       Map<String, DataType> columns,
       int splits,
       boolean withColumns) {
-    double kept = facts.rowCount() * (facts.columns().isEmpty() ? 1 : new Selectivity(facts).of(predicate));
-    long rows = (long) Math.ceil(Math.max(1, rowsOf(scan, facts, kept, splits)));
+    long rows = (long) Math.ceil(Math.max(1, rowsOf(scan, facts, facts.rowsKept(predicate), splits)));
     long rowBytes = ROW_BYTES;
 
     for (Map.Entry<String, DataType> column : columns.entrySet()) {

@@ -8,6 +8,7 @@ import io.magicstore.client.MagicException;
 import io.magicstore.client.SnapshotLease;
 import io.magicstore.proto.ColumnInfo;
 import io.magicstore.proto.ColumnStats;
+import io.magicstore.proto.Expr;
 import io.magicstore.proto.TableInfo;
 import io.magicstore.proto.TableStats;
 import java.util.HashMap;
@@ -46,6 +47,11 @@ record TableFacts(long rowCount, Map<String, ColumnFacts> columns) {
 
   static TableFacts none(long rowCount) {
     return new TableFacts(rowCount, Map.of());
+  }
+
+  /** About how many, never none; all of them where nothing is known. */
+  double rowsKept(Expr predicate) {
+    return Math.max(1, rowCount * (columns.isEmpty() ? 1 : new Selectivity(this).of(predicate)));
   }
 
   /** The same of a table with so many rows now. */
