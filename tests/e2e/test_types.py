@@ -1,9 +1,15 @@
-"""Every type in scope, from TiDB to Spark: equal values, NULLs, extremes, keys of every kind.
+"""Every type that the store has, from TiDB to Spark: equal values, NULLs, extremes, keys of every kind; rows as they come, from
+compacted files, and as aggregates of the scan. Expected is what MySQL's protocol gives.
 
 SPDX-License-Identifier: Apache-2.0
 """
 
 import random
+import re
+
+import pytest
+
+from lib import paths, spark as spark_lib
 
 INTEGERS = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
 DECIMALS = ((1, 0), (9, 4), (12, 2), (18, 9), (18, 18), (19, 0), (30, 15), (38, 0), (38, 30))
@@ -19,6 +25,14 @@ def columns():
         out.append((f"c_{name}", name, None, [-(2 ** (bits - 1)), -1, 0, 1, 2 ** (bits - 1) - 1]))
         out.append((f"c_{name}_u", f"{name} unsigned", None, [0, 1, 2 ** (bits - 1), 2**bits - 1]))
     out.append(("c_bool", "bool", None, [0, 1]))
+    for name in INTEGERS:
+        out.append((f"c_{name}_z", f"{name}(20) unsigned zerofill", None, [0, 7, 255]))
+    out.append(("c_float_u", "float unsigned", "f32", [0, 1.5, 3.4028234e38]))
+    out.append(("c_float_7_4", "float(7,4)", "f32", [-999.9999, 0, 0.0625, 999.9999]))
+    out.append(("c_double_u", "double unsigned", "f64", [0, 1 / 3, 1.7976931348623157e308]))
+    out.append(("c_double_10_3", "double(10,3)", "f64", [-9999999.999, 0, 0.125, 9999999.999]))
+    out.append(("c_dec_u", "decimal(38,10) unsigned", None, ["0", "0.0000000001", "9" * 28 + "." + "9" * 10]))
+    out.append(("c_numeric", "numeric(7)", None, ["-9999999", "0", "9999999"]))
     out.append(("c_float", "float", "f32", [-3.4028234e38, -1.5, 0, 1.17549435e-38, 0.1, 3.4028234e38]))
     out.append(("c_double", "double", "f64", [-1.7976931348623157e308, -0.1, 0, 5e-324, 1 / 3, 1.7976931348623157e308]))
     for precision, scale in DECIMALS:
@@ -27,7 +41,7 @@ def columns():
         tiny = "0." + "0" * (scale - 1) + "1" if scale else "1"
         out.append((f"c_dec_{precision}_{scale}", f"decimal({precision},{scale})", None, [f"-{nines}", "0", tiny, nines]))
     out.append(("c_date", "date", None, list(DATES)))
-    for digits in (0, 3, 6):
+    for digits in range(7):
         moments = [f"{day} {clock[:8 + (digits + 1 if digits else 0)]}" for day in DATES for clock in TIMES]
         out.append((f"c_datetime_{digits}", f"datetime({digits})", None, moments))
         kept = ["1970-01-01 00:00:01", "2001-09-09 01:46:40.123456", "2024-02-29 23:59:59.999999", "2038-01-19 03:14:07"]
@@ -36,10 +50,23 @@ def columns():
     out.append(("c_char", "char(255)", None, [one.rstrip(" ") for one in TEXTS]))
     for name in ("varchar(300)", "tinytext", "text", "mediumtext", "longtext"):
         out.append((f"c_{name.split('(')[0]}", name, None, list(TEXTS)))
+    out.append(("c_ci", "varchar(300) collate utf8mb4_general_ci", None, list(TEXTS)))
+    out.append(("c_unicode_ci", "text collate utf8mb4_unicode_ci", None, list(TEXTS)))
+    out.append(("c_utf8", "varchar(300) charset utf8", None, [one for one in TEXTS if max(map(ord, one), default=0) < 65536]))
+    out.append(("c_latin1", "varchar(300) charset latin1", None, [one for one in TEXTS if one.isascii()]))
+    out.append(("c_ascii", "char(255) charset ascii", None, [one.rstrip(" ") for one in TEXTS if one.isascii()]))
+    out.append(("c_gbk", "varchar(300) charset gbk", None, ["", "a", "中文 字", "x" * 255]))
     return out
 
 
-def test_all_types(cluster, same):
+def exact(made):
+    """What to ask TiDB for: it prints a FLOAT with 6 digits only."""
+    return ", ".join(["id"] + [f"{name} + 0e0" if kind == "f32" else name for name, _, kind, _ in made])
+
+
+@pytest.fixture(scope="module")
+def kinds(cluster):
+    """A commit_ts at which all rows are there."""
     made = columns()
     choose = random.Random(7)
     definition = ", ".join(f"{name} {kind}" for name, kind, _, _ in made)
@@ -59,13 +86,52 @@ def test_all_types(cluster, same):
             name, _, _, values = choose.choice(made)
             cursor.execute(f"UPDATE kinds.t SET {name} = %s WHERE id = %s", [choose.choice(values), number])
         cursor.execute("DELETE FROM kinds.t WHERE id % 11 = 3")
-        commit_ts = cluster.tidb.commit_ts(connection)
-    exact = ", ".join(["id"] + [f"{name} + 0e0" if kind == "f32" else name for name, _, kind, _ in made])
-    got = same("kinds.t", commit_ts, kinds=[None] + [kind for _, _, kind, _ in made], tidb_columns=exact)
+        return cluster.tidb.commit_ts(connection)
+
+
+def test_all_types(kinds, same):
+    made = columns()
+    got = same("kinds.t", kinds, kinds=[None] + [kind for _, _, kind, _ in made], tidb_columns=exact(made))
     assert len(got) > 250
 
 
-def test_spark_types(cluster, spark):
+def test_no_type_of_the_store_is_left_out(kinds, wire):
+    """A type that docs/format/types.md lists has a column above."""
+    text = (paths.ROOT / "docs" / "format" / "types.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| \d+ \| `(\w+)", text, re.MULTILINE))
+    wire.visible(kinds)
+    held = {re.match(r"\w+", column.type).group() for column in wire.tables("kinds", "t")[0].columns}
+    assert len(listed) == 15 and listed == held
+
+
+def test_all_types_from_compacted_files(cluster, kinds, same, wire):
+    wire.visible(kinds)
+    cluster.magicd.magic("compact", "kinds.t", "--wait")
+    made = columns()
+    same("kinds.t", kinds, kinds=[None] + [kind for _, _, kind, _ in made], tidb_columns=exact(made))
+    # And half of them from there, half from memory.
+    later = cluster.tidb.change("UPDATE kinds.t SET id = id + 100000 WHERE id % 2 = 1")
+    same("kinds.t", later, kinds=[None] + [kind for _, _, kind, _ in made], tidb_columns=exact(made))
+
+
+def test_aggregates_of_all_types(cluster, spark, kinds, settings):
+    """Least, greatest and number of each column's values; of texts the number, as TiDB orders them by collation."""
+    settings(snapshot=f"wait:{kinds}")
+    calls, plain = [], []
+    for name, kind, float_kind, _ in columns():
+        of = ["count"] if re.match("char|varchar|.*text", kind) else ["count", "min", "max"]
+        calls += [f"{call}({name})" for call in of]
+        plain += [f"{call}({name}) + 0e0" if float_kind == "f32" and call != "count" else f"{call}({name})" for call in of]
+    frame = spark.sql(f"SELECT {', '.join(calls)} FROM magic.kinds.t")
+    got = tuple(frame.collect()[0])
+    assert "PushedAggregates" in spark_lib.plan_text(frame)
+    _, watermark = spark_lib.snapshot(frame)
+    expected = cluster.tidb.rows_at(watermark, f"SELECT {', '.join(plain)} FROM kinds.t")[0]
+    wrong = [(call, one, other) for call, one, other in zip(calls, expected, got) if one != other]
+    assert not wrong, wrong
+
+
+def test_spark_types(cluster, spark, kinds):
     told = {field.name: field.dataType.simpleString() for field in spark.table("magic.kinds.t").schema}
     expected = {
         "c_tinyint": "tinyint", "c_tinyint_u": "smallint", "c_smallint": "smallint", "c_smallint_u": "int",
