@@ -1,6 +1,8 @@
 """The promise of snapshots under load: transfers over five tables at full rate, statements over all of them, failing tasks.
 
-INVARIANT_STATEMENTS (300) and INVARIANT_ROWS (40,000 a table) make it longer or shorter.
+A fifth of the statements is asked again later, VERSION AS OF the snapshot that it read and that is still leased: rows are identical.
+
+STATEMENTS (300; 500 for the record) and INVARIANT_ROWS (40,000 a table) make it longer or shorter.
 
 SPDX-License-Identifier: Apache-2.0
 """
@@ -17,9 +19,11 @@ import pytest
 
 from lib import paths, process, spark as spark_lib, transfers, wait
 
-STATEMENTS = int(os.environ.get("INVARIANT_STATEMENTS", "300"))
+STATEMENTS = int(os.environ.get("STATEMENTS", "300"))
 ROWS = int(os.environ.get("INVARIANT_ROWS", "40000"))
 COMPARE_EVERY = 6
+REPEAT_EVERY = 5
+REPEAT_AFTER = 3  # statements, in which the writer goes on
 FAIL_SHARE = 1 / 3
 LATEST_STATEMENTS = 12
 SEED = int(os.environ.get("SEED", "1"))
@@ -59,6 +63,11 @@ def writer(cluster, tmp_path_factory):
 
 def table(name):
     return f"magic.{DATABASE}.{name}"
+
+
+def as_of(text, version):
+    """The statement with every table read at that version."""
+    return re.sub(rf"(magic\.{DATABASE}\.\w+)", rf"\1 VERSION AS OF '{version}'", text)
 
 
 def gains():
@@ -134,14 +143,70 @@ def compare_with_tidb(cluster, spark):
     return sum(row[1] for row in got)
 
 
+def check_splits(frame):
+    splits = [int(number) for number in re.findall(r"splits: (\d+)", spark_lib.plan_text(frame))]
+    assert splits and min(splits) >= 4, splits
+
+
 def violation(spark, text):
     """The statement's value, 0 when all is well; and that it read one snapshot in at least 4 splits a table."""
     frame = spark.sql(text)
     value = frame.collect()[0][0]
     spark_lib.snapshot(frame)
-    splits = [int(number) for number in re.findall(r"splits: (\d+)", spark_lib.plan_text(frame))]
-    assert splits and min(splits) >= 4, splits
+    check_splits(frame)
     return Decimal(value)
+
+
+def detailed(choose):
+    """A statement that tells of all five tables what differs from snapshot to snapshot: (text, its violation by its rows)."""
+    third = choose.randrange(3)
+    parts = []
+    for name, text in transfers.ROW_TEXT.items():
+        moved, moves = ("amount", "0") if name == "journal" else ("balance", "moves")
+        parts.append(
+            f"SELECT '{name}' AS name, count(*) AS rows_, sum({moved}) AS money, sum({moves}) AS moved,"
+            f" bit_xor(crc32({text})) AS mark, sum(CASE WHEN id % 3 = {third} THEN crc32({text}) ELSE 0 END) AS third"
+            f" FROM {table(name)}"
+        )
+
+    def of_rows(rows):
+        told = {row[0]: row for row in rows}
+        start, journal = transfers.START_BALANCE * ROWS, told["journal"]
+        gained = {name: abs(told[name][2] - start) for name in transfers.ACCOUNTS}
+        moves = sum(told[name][3] for name in transfers.ACCOUNTS)
+        return sum(abs(gain - journal[2]) for gain in gained.values()) + abs(moves - 4 * (journal[1] - ROWS))
+
+    return " UNION ALL ".join(parts), of_rows
+
+
+class Repeats:
+    """Statements that are to be asked again, each with its DataFrame, whose plan holds the lease."""
+
+    def __init__(self, spark, choose):
+        self.spark, self.choose = spark, choose
+        self.waiting, self.done, self.wrong = [], 0, []
+
+    def ask(self, number):
+        """Its violation, 0 when all is well."""
+        text, of_rows = detailed(self.choose)
+        frame = self.spark.sql(text)
+        rows = sorted(frame.collect())
+        check_splits(frame)
+        self.waiting.append((number, text, frame, rows))
+        return of_rows(rows)
+
+    def again(self, number):
+        """Those that are old enough."""
+        while self.waiting and self.waiting[0][0] + REPEAT_AFTER <= number:
+            first, text, frame, rows = self.waiting.pop(0)
+            epoch, watermark = spark_lib.snapshot(frame)
+            version = f"epoch:{epoch}" if self.done % 2 else watermark
+            later = self.spark.sql(as_of(text, version))
+            answer = sorted(later.collect())
+            assert spark_lib.snapshot(later)[1] == watermark
+            if answer != rows:
+                self.wrong.append(f"statement {first}, VERSION AS OF {version}: {rows}, then {answer}")
+            self.done += 1
 
 
 def test_no_statement_sees_half_a_transaction(cluster, spark, settings, writer, wire):
@@ -150,27 +215,35 @@ def test_no_statement_sees_half_a_transaction(cluster, spark, settings, writer, 
     injected, tasks = jvm.injected(), jvm.tasks()
     # Sums by all splits: what one split gives is of one snapshot anyway.
     settings(**{"test__fail_tasks": str(FAIL_SHARE), "test__seed": str(SEED), "pushdown__complete_rows": "0"})
-    source = statements(random.Random(SEED))
+    source, repeats = statements(random.Random(SEED)), Repeats(spark, random.Random(SEED))
     violations, compared, rows = [], 0, 0
     first, began = writer.committed(), time.monotonic()
     for number in range(STATEMENTS):
-        text = next(source)
-        value = violation(spark, text)
+        if number % REPEAT_EVERY == 0:
+            text, value = "all five, in detail", repeats.ask(number)
+        else:
+            text = next(source)
+            value = violation(spark, text)
         if value != 0:
             violations.append(f"statement {number}: {value}: {text}")
+        repeats.again(number)
         if number % COMPARE_EVERY == 0:
             before = writer.committed()
             rows += compare_with_tidb(cluster, spark)
             compared += 1
             wait.until(lambda before=before: writer.committed() > before, 30, "the writer goes on")
+    repeats.again(STATEMENTS + REPEAT_AFTER)
     injected, tasks = jvm.injected() - injected, jvm.tasks() - tasks
     committed, seconds = writer.committed() - first, time.monotonic() - began
     print(
         f"\n{STATEMENTS} statements in {seconds:.0f} s, {len(violations)} violations; {committed} transactions"
         f" ({committed / seconds:.0f}/s) committed meanwhile; {injected} of {tasks} task attempts made to fail after a batch;"
-        f" {compared} comparisons of all rows with TiDB in mid-run, {rows} rows; seed {SEED}"
+        f" {compared} comparisons of all rows with TiDB in mid-run, {rows} rows; {repeats.done} statements repeated VERSION AS OF"
+        f" their snapshot, {len(repeats.wrong)} differ; seed {SEED}"
     )
     assert not violations, "\n".join(violations)
+    assert not repeats.wrong, "\n".join(repeats.wrong)
+    assert repeats.done == (STATEMENTS + REPEAT_EVERY - 1) // REPEAT_EVERY
     assert compared >= 50 or STATEMENTS < 300
     assert injected >= tasks / 6, "too few tasks failed for this to show anything"
     assert committed > STATEMENTS
