@@ -370,7 +370,8 @@ static void every_allocation_may_fail(void **state)
     for (uint64_t nth = first; fail_nth(&ops, nth); nth += step)
         tried++;
     print_message("%llu allocations, %llu failed one by one\n", (unsigned long long)all, (unsigned long long)tried);
-    assert_true(all > 1000 && (first > 1 || tried >= all / step));
+    /* Two runs differ by a few: what threads get to do depends on time. */
+    assert_true(all > 1000 && (first > 1 || tried + all / 100 >= all / step));
 }
 
 int main(int argc, char **argv)
